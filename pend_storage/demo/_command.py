@@ -18,7 +18,7 @@ from pend_storage.cli._session import Session, pass_session
 
 if TYPE_CHECKING:
     from pend_storage.config import Settings
-    from pend_storage.demo._scenario import Walk
+    from pend_storage.demo._scenario import Scenario
     from pend_storage.events import Event
 
 __all__ = ["demo"]
@@ -59,19 +59,19 @@ def demo(session: Session, users: int, pace: float, keep: Path | None) -> Exit:
     require_packages(
         "psycopg", "sqlalchemy", "alembic", "rich", "tomlkit", extra="demo"
     )
-    place = _new_directory(keep)
+    directory = _new_directory(keep)
     try:
         with ExitStack() as stack:
-            result = _run(out, place, users, pace, stack)
+            result = _run(out, directory, users, pace, stack)
     finally:
         if keep is None:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
     ok: bool = result["ok"] is True
     took = time.monotonic() - started
     out.line()
     out.line(
         f"{'All is well' if ok else 'Something is not right'}; {seconds(took)} in all. "
-        + ("Everything is cleaned up." if keep is None else f"See {place}."),
+        + ("Everything is cleaned up." if keep is None else f"See {directory}."),
         style="ok" if ok else "fail",
     )
     return session.finish(
@@ -91,62 +91,66 @@ def _new_directory(keep: Path | None) -> Path:
 
 
 def _run(
-    out: Output, place: Path, users: int, pace: float, stack: ExitStack
+    out: Output, directory: Path, users: int, pace: float, stack: ExitStack
 ) -> dict[str, Any]:
-    """Every step of the demo; gives what the JSON document shows."""
+    """Run every step of the demo; return the members of its JSON document."""
     from pend_storage.demo._proof import prove
     from pend_storage.demo._report import show_proof
-    from pend_storage.demo._scenario import Walk
-    from pend_storage.demo._setup import configure, invent, make_tables
-    from pend_storage.demo._workers import Crew
+    from pend_storage.demo._scenario import Scenario
+    from pend_storage.demo._setup import configure, create_tables, invent
+    from pend_storage.demo._workers import Workers
     from pend_storage.factory import open_pair
     from pend_storage.flags import FileFlag
 
-    invent(out, place / "data", users)
-    settings, server = configure(out, place, stack)
-    make_tables(out, settings)
-    assert settings.file is not None  # noqa: S101 - it has just been written
-    crew = Crew(settings.file, place)
+    invent(out, directory / "data", users)
+    settings, server = configure(out, directory, stack)
+    create_tables(out, settings)
+    assert settings.file is not None  # noqa: S101 - configure() loaded it from a file
+    workers = Workers(settings.file, directory)
     flag = FileFlag(settings.file, settings.environment)
-    told: list[Event] = []
-    with open_pair(settings, hook=told.append) as store:
-        answer = _migrate(out, settings, Walk(store, flag, server, crew, pace))
+    reported: list[Event] = []
+    with open_pair(settings, hook=reported.append) as store:
+        answer = _migrate(out, settings, Scenario(store, flag, server, workers, pace))
         history = store.history()
-        proof, checked = prove(settings, store, crew)
+        proof, checked = prove(settings, store, workers)
     show_proof(out, proof, checked, history)
     answer["ok"] = answer["ok"] and proof.ok
     return answer | {
         "switches": history,
         "proof": proof,
         "validation": checked,
-        "events": [event.message for event in told],
+        "events": [event.message for event in reported],
     }
 
 
 def _migrate(
     out: Output,
     settings: Settings,
-    walk: Walk,
+    scenario: Scenario,
 ) -> dict[str, Any]:
-    """The walk through the phases, and what it brought over."""
-    from pend_storage.demo._dashboard import Screen
+    """Run the scenario, then print the backfill, the quarantine and the queries.
+
+    Returns:
+        The members of the JSON document that describe the migration.
+    """
+    from pend_storage.demo._dashboard import Dashboard
     from pend_storage.demo._queries import compare_queries, show_queries
-    from pend_storage.demo._report import show_copied, show_quarantine
+    from pend_storage.demo._report import show_backfill, show_quarantine
     from pend_storage.factory import open_json, open_postgres
     from pend_storage.operations.quarantine import list_quarantined
 
-    screen = Screen(out, walk.store, walk.crew)
+    dashboard = Dashboard(out, scenario.store, scenario.workers)
     out.line()
     out.line("4. Migrate, while clients write and read all the time", style="title")
     try:
-        with screen.shown():
-            for act in walk.acts():
-                screen.run(act)
+        with dashboard.shown():
+            for act in scenario.acts():
+                dashboard.run(act)
     finally:
-        walk.crew.stop()
-    assert walk.copied is not None  # noqa: S101 - one of the acts
-    show_copied(out, walk.copied)
-    waiting = list_quarantined(walk.store)
+        scenario.workers.stop()
+    assert scenario.copied is not None  # noqa: S101 - one of the acts
+    show_backfill(out, scenario.copied)
+    waiting = list_quarantined(scenario.store)
     show_quarantine(out, waiting)
     out.line()
     out.line("7. The same questions to both stores", style="title")
@@ -155,8 +159,8 @@ def _migrate(
     show_queries(out, queries)
     return {
         "ok": all(q.equal for q in queries),
-        "files": walk.copied.files,
-        "collections": walk.copied.collections,
+        "files": scenario.copied.files,
+        "collections": scenario.copied.collections,
         "quarantined": waiting,
         "queries": queries,
     }

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live picture on a terminal, else a line an act."""
+"""Dashboard of the running demo: live on a terminal, else one line for each act."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pend_storage.cli._output import Output, seconds
-from pend_storage.demo._workers import Crew
+from pend_storage.demo._workers import Workers
 from pend_storage.errors import PendStorageError
 from pend_storage.phases import Phase
 
@@ -22,67 +22,74 @@ if TYPE_CHECKING:
     from pend_storage.demo._scenario import Act
     from pend_storage.dualwrite import DualWriteStore, Lag
 
-__all__ = ["Screen"]
+__all__ = ["Dashboard"]
 
 _FRAMES: Final = 4
 """Pictures a second."""
 
 
 @dataclass
-class _Done:
-    """An act that is over, or under way."""
+class _ActProgress:
+    """Progress of one act of the scenario, finished or still running."""
 
     title: str
     begun: float
+    """Monotonic time in seconds."""
     took: float | None = None
+    """Seconds; None while the act runs."""
     result: str = ""
 
 
-class _Seen(NamedTuple):
-    """How many calls there were at a time."""
+class _CallCounts(NamedTuple):
+    """Calls of all clients up to one moment, from which rates are computed."""
 
     at: float
+    """Monotonic time in seconds."""
     writes: int
     reads: int
 
-    def rate_since(self, before: _Seen) -> tuple[float, float]:
-        """Writes and reads per second."""
+    def rate_since(self, before: _CallCounts) -> tuple[float, float]:
+        """Return writes and reads per second since an earlier sample."""
         span = self.at - before.at
         return (self.writes - before.writes) / span, (self.reads - before.reads) / span
 
 
 @dataclass
-class Screen:
-    """Watches clients and stores."""
+class Dashboard:
+    """Live dashboard of clients and stores: phase, rates, lag, divergences, acts."""
 
     out: Output
     store: DualWriteStore
-    crew: Crew
-    _acts: list[_Done] = field(default_factory=list)
-    _seen: _Seen = field(default_factory=lambda: _Seen(time.monotonic(), 0, 0))
+    workers: Workers
+    _acts: list[_ActProgress] = field(default_factory=list)
+    _last_counts: _CallCounts = field(
+        default_factory=lambda: _CallCounts(time.monotonic(), 0, 0)
+    )
     _rate: tuple[float, float] = (0.0, 0.0)
     _phase: Phase | None = None
     _lag: Lag | None = None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """The picture is there as long as this lasts; its last state stays."""
+        """Display the dashboard during the block; its last state stays visible."""
         with ExitStack() as stack:
             if self.out.is_terminal:
                 from rich.live import Live
 
-                stack.enter_context(self._watched())
+                stack.enter_context(self._refreshed())
                 stack.enter_context(Live(self, refresh_per_second=_FRAMES))
             yield
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """A thread of its own looks: a store that is down must not stop the picture."""
+    def _refreshed(self) -> Iterator[None]:
+        """Refresh the figures in a background thread during the block."""
+        # Not in the thread that renders: a store that is down blocks its caller, and
+        # must not stop the picture.
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(1 / _FRAMES):
-                self._look()
+                self._refresh()
 
         thread = threading.Thread(target=watch, name="demo-screen", daemon=True)
         thread.start()
@@ -91,26 +98,27 @@ class Screen:
         thread.join()
 
     def run(self, act: Act) -> None:
-        """Show that an act is under way, do it, and show what came of it."""
+        """Run an act, and show that it is under way, then its result and duration."""
         title, work = act
-        done = _Done(title, time.monotonic())
+        done = _ActProgress(title, time.monotonic())
         self._acts.append(done)
         done.result = work()
         done.took = time.monotonic() - done.begun
         if not self.out.is_terminal:
             self.out.line(f"   {title}: {done.result} ({seconds(done.took)})")
 
-    # -- looking --------------------------------------------------------------------------
+    # -- observation ----------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Take in the present state; what cannot be asked just now stays as it was."""
-        seen = _Seen(
+    def _refresh(self) -> None:
+        """Refresh phase, lag and rates; a figure that cannot be read stays as it was."""
+        counts = _CallCounts(
             time.monotonic(),
-            self.crew.tally("writer").calls,
-            self.crew.tally("reader").calls,
+            self.workers.tally("writer").calls,
+            self.workers.tally("reader").calls,
         )
-        if seen.at - self._seen.at >= 1.0:
-            self._rate, self._seen = seen.rate_since(self._seen), seen
+        # Rates over less than a second jump too much to be read.
+        if counts.at - self._last_counts.at >= 1.0:
+            self._rate, self._last_counts = counts.rate_since(self._last_counts), counts
         try:
             self._phase = self.store.phase
             self._lag = self.store.lag()
@@ -120,7 +128,7 @@ class Screen:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
-        """Render it; rich calls this for every frame."""
+        """Render one frame; called by rich."""
         del console, options
         yield self._phases()
         yield self._figures()
@@ -141,7 +149,7 @@ class Screen:
         from rich import box
         from rich.table import Table
 
-        total, lag = self.crew.tally(), self._lag
+        total, lag = self.workers.tally(), self._lag
         behind = "-" if lag is None else f"{lag.commits:,} commits"
         if lag is not None and not lag.secondary_up:
             behind += ", secondary down"

@@ -1,4 +1,4 @@
-"""What is left to prove at the end: that nothing was lost, and both stores are equal."""
+"""Proof at the end of the demo: no acknowledged write is lost, both stores agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pend_storage._layouts.unread_files import resting_on
 from pend_storage.demo._worker import COUNTER
-from pend_storage.demo._workers import Crew
+from pend_storage.demo._workers import Workers
 from pend_storage.pend import BlockchainEvent, Document
 from pend_storage.query import field
 from pend_storage.store import Store
@@ -24,66 +24,78 @@ __all__ = ["Proof", "count_lost", "prove"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The closing table, as data."""
+    """Result of the proof: the closing table, as data."""
 
     acknowledged: int
-    """Records that were written and acknowledged, every version counted."""
+    """Acknowledged records, every version counted."""
     lost: int
-    """Those that are not there any more, nor anything newer in their place."""
+    """Acknowledged records that are missing, or older than what was acknowledged."""
     counted: int
-    """What the counter says that all writers incremented."""
+    """Value of the counter that all writers increment."""
     increments: int
-    """How often it was incremented."""
+    """Committed increments: the value that the counter must have."""
     reads: int
     backward: int
-    """Reads that gave something older than a read before."""
+    """Reads that returned an older version than an earlier read of the same client."""
     failed: int
     error: str
-    """Of one of the calls that failed."""
+    """Message of one of the failed calls; empty if none failed."""
     repeated: int
-    """Calls that clients made again while PostgreSQL was away."""
+    """Retries of calls while PostgreSQL was unavailable."""
     slowest: float
-    """Seconds of the slowest call."""
+    """Duration of the slowest call, in seconds."""
     compared: int
-    """Reads that were compared with the other store."""
+    """Reads that were compared with the secondary."""
     diverged: int
     stores_equal: bool
     files: int
     """Legacy files that plain ``json.load`` reads."""
     unreadable: tuple[str, ...]
-    """Legacy files that it does not read, and did not before."""
+    """Legacy files that ``json.load`` refuses, as it did before the migration."""
 
     @property
     def ok(self) -> bool:
-        """Whether every promise was kept."""
+        """Return True if nothing was lost, failed, went backward or diverged."""
         broken = self.lost + self.failed + self.backward + self.diverged
         return (
             not broken
             and self.counted == self.increments
             and self.stores_equal
+            # Without a single acknowledged write the run would prove nothing.
             and bool(self.acknowledged)
         )
 
 
-def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
-    """Look at everything. The clients have ended; the store is closed on the way."""
+def prove(settings: Settings, store: Store, workers: Workers) -> tuple[Proof, Check]:
+    """Check every promise after the clients have ended.
+
+    Args:
+        settings: configuration of the environment.
+        store: the pair; it is closed before the stores are compared.
+        workers: the stopped clients, with their ledgers.
+
+    Returns:
+        The proof, and the comparison of both stores and the legacy files.
+    """
     from pend_storage.operations.check import check
 
     acknowledged = 0
     newest: dict[tuple[str, str], int] = {}
-    for collection, key, version in crew.acknowledged():
+    for collection, key, version in workers.acknowledged():
         acknowledged += 1
         newest[collection, key] = max(version, newest.get((collection, key), 0))
     lost = count_lost(store, newest)
     with resting_on(COUNTER.file):
         counter = store.collection(Document).get(COUNTER.id)
+    # Each increment also writes one event in the same transaction. So the number of
+    # events says what the counter must be, also where an answer was lost.
     demo_events = (field("event_type") == "demo", field("source") == "chain")
     increments = store.collection(BlockchainEvent).count(*demo_events)
     store.close()
     checked = check(settings, files=True)
     directory = settings.require_json().directory
     unreadable = tuple(_unreadable(directory))
-    total, reads = crew.tally(), crew.tally("reader")
+    total, reads = workers.tally(), workers.tally("reader")
     return Proof(
         acknowledged=acknowledged,
         lost=lost,
@@ -104,7 +116,12 @@ def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
 
 
 def count_lost(store: Store, acknowledged: Mapping[tuple[str, str], int]) -> int:
-    """How many of these records are missing, or older than what was acknowledged."""
+    """Count acknowledged records that are missing or older than acknowledged.
+
+    Args:
+        store: store to read.
+        acknowledged: newest acknowledged version by collection and key.
+    """
     keys: dict[str, list[str]] = {}
     for collection, key in acknowledged:
         keys.setdefault(collection, []).append(key)
@@ -119,7 +136,7 @@ def count_lost(store: Store, acknowledged: Mapping[tuple[str, str], int]) -> int
 
 
 def _files(directory: Path) -> Sequence[Path]:
-    """The legacy files: what the store keeps beside them is not among them."""
+    """List the legacy files, without those of the store's own directory."""
     return [
         path
         for path in sorted(directory.rglob("*.json"))

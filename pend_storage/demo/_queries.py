@@ -1,4 +1,4 @@
-"""The questions of the demo: asked of two stores, compared, and timed."""
+"""Queries of the demo: run on both stores, compared and timed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pend_storage.pend import Asset, BlockchainEvent, KycApplication, User
 from pend_storage.query import field
 from pend_storage.store import Store
 
-__all__ = ["Timed", "compare_queries", "show_queries"]
+__all__ = ["TimedQuery", "compare_queries", "show_queries"]
 
 _ROUNDS: Final = 20
 
@@ -22,29 +22,29 @@ Question: TypeAlias = Callable[[Store], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """One question to both stores."""
+class TimedQuery:
+    """Outcome of one query on both stores."""
 
     question: str
     rows: int
-    """In the answer."""
+    """Rows in the result."""
     equal: bool
-    """Whether both answers are the same."""
+    """Both stores returned the same result."""
     json_seconds: float
-    """Median of some rounds."""
+    """Median over several runs, in seconds."""
     postgres_seconds: float
 
 
-def compare_queries(json: Store, postgres: Store) -> list[Timed]:
-    """Ask every question of both stores, a few times."""
+def compare_queries(json: Store, postgres: Store) -> list[TimedQuery]:
+    """Run every query on both stores; return results and median times."""
     return [
-        _timed(name, question, json, postgres)
+        _time_query(name, question, json, postgres)
         for name, question in _questions(json).items()
     ]
 
 
-def show_queries(out: Output, results: Sequence[Timed]) -> None:
-    """Show answers and times."""
+def show_queries(out: Output, results: Sequence[TimedQuery]) -> None:
+    """Print a table of queries with row counts and times."""
     out.table(
         ["question", "rows", "JSON", "PostgreSQL", "same answer"],
         [
@@ -61,7 +61,7 @@ def show_queries(out: Output, results: Sequence[Timed]) -> None:
 
 
 def _questions(store: Store) -> dict[str, Question]:
-    """Questions that the server's admin panel, wallet and explorer ask."""
+    """Build the queries that the server's admin panel, wallet and explorer make."""
     newest = store.collection(BlockchainEvent).find(
         ~field("wallet_address").is_null(), order_by=["-timestamp"], limit=1
     )
@@ -102,13 +102,15 @@ def _questions(store: Store) -> dict[str, Question]:
     }
 
 
-def _timed(name: str, question: Question, json: Store, postgres: Store) -> Timed:
+def _time_query(
+    name: str, question: Question, json: Store, postgres: Store
+) -> TimedQuery:
     answers = [question(json), question(postgres)]
     times = [
         [_seconds(question, store) for _ in range(_ROUNDS)]
         for store in (json, postgres)
     ]
-    return Timed(
+    return TimedQuery(
         question=name,
         rows=len(answers[0]),
         equal=equal(list(answers[0]), list(answers[1])),

@@ -1,4 +1,4 @@
-"""What the demo shows at the end: what came over, what did not, and the proof."""
+"""Report at the end of the demo: backfill, quarantine, switches and proof."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pend_storage.dualwrite import Switch
     from pend_storage.operations.check import Check
 
-__all__ = ["show_copied", "show_proof", "show_quarantine"]
+__all__ = ["show_backfill", "show_proof", "show_quarantine"]
 
 _WIDTH = 20
-"""Characters of a place in a file that are shown."""
+"""Characters of a record's place that are shown."""
 
 
-def show_copied(out: Output, copied: BackfillReport) -> None:
-    """What the backfill found and wrote, by legacy file and by table."""
+def show_backfill(out: Output, copied: BackfillReport) -> None:
+    """Print the backfill's counts by legacy file and by table."""
     out.line()
     out.line("5. What the backfill brought to PostgreSQL", style="title")
     out.table(
@@ -38,7 +38,7 @@ def show_copied(out: Output, copied: BackfillReport) -> None:
 
 
 def show_quarantine(out: Output, waiting: Sequence[QuarantinedRecord]) -> None:
-    """What could not be placed, and why."""
+    """Print the quarantined records, with file, place and reason."""
     out.line()
     out.line(f"6. In quarantine, whole: {len(waiting):,} records", style="title")
     out.table(
@@ -54,7 +54,7 @@ def _short(text: str) -> str:
 def show_proof(
     out: Output, proof: Proof, checked: Check, switches: Sequence[Switch]
 ) -> None:
-    """The closing table."""
+    """Print the switches and the table of proven promises."""
     out.line()
     out.line("8. The switches", style="title")
     out.table(
@@ -71,7 +71,7 @@ def show_proof(
 
 
 def _rows(proof: Proof, checked: Check) -> list[tuple[str, str, bool]]:
-    """What was promised, what came of it, and whether that is as it should be."""
+    """Build the rows of the proof: promise, observed value, and if it was kept."""
     same = proof.counted == proof.increments
     files = f"{proof.files} read by plain json.load"
     if proof.unreadable:

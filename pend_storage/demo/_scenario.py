@@ -1,4 +1,4 @@
-"""Through all four phases, back, and forward again, while clients never stop."""
+"""Scenario of the demo: all four phases, back and forward, under constant load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pend_storage.cli._output import seconds
-from pend_storage.demo._workers import Crew
+from pend_storage.demo._workers import Workers
 from pend_storage.errors import StoreUnavailable
 from pend_storage.phases import Phase
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from pend_storage.flags import FlagSource
     from pend_storage.testing.servers import EmbeddedPostgres
 
-__all__ = ["Act", "Walk"]
+__all__ = ["Act", "Scenario"]
 
 Act: TypeAlias = tuple[str, Callable[[], str]]
-"""What happens, and what does it: gives what came of it."""
+"""Title of an act, and the function that performs it and returns its result."""
 
 _WRITERS: Final = 3
 _READERS: Final = 2
-_A_WHILE: Final = 2.0
+_TRAFFIC: Final = 2.0
 """Seconds of traffic after every change."""
 _OUTAGE: Final = 3.0
 _CATCHING_UP: Final = 60.0
-_WHO: Final = "the demo"
+_ACTOR: Final = "the demo"
 _ACCEPTED: Final = ("quarantine", "backup")
-"""Blockers that a demo lets pass; a production should not."""
+"""Blockers that the demo accepts; a production environment should not."""
 
 
 @dataclass
-class Walk:
-    """The play, act by act."""
+class Scenario:
+    """Acts of the demo, in order, on one pair of stores."""
 
     store: DualWriteStore
     flag: FlagSource
     server: EmbeddedPostgres
-    crew: Crew
+    workers: Workers
     pace: float = 1.0
-    """How long the pauses between the acts are: 1 for people, less for tests."""
+    """Factor for the pauses between acts: 1 for people, less for tests."""
     copied: BackfillReport | None = None
 
     def acts(self) -> Sequence[Act]:
-        """All of them, in order."""
+        """Return all acts in order."""
         return (
             (f"{_WRITERS} writers and {_READERS} readers begin", self._begin),
             ("switch to parallel, and copy what was there before", self._attach),
@@ -55,7 +55,10 @@ class Walk:
             ("the secondary, PostgreSQL, crashes and stays away", self._outage),
             ("compare every record; switch to postgres-primary", self._swap),
             ("restart PostgreSQL, which is the primary now", self._restart),
-            ("compare every record again; switch to postgres-only", self._leave_json),
+            (
+                "compare every record again; switch to postgres-only",
+                self._switch_to_postgres_only,
+            ),
             ("roll all the way back to json-only", self._roll_back),
             ("and go forward again, to postgres-primary", self._forward),
             ("the clients end", self._end),
@@ -63,24 +66,24 @@ class Walk:
 
     def _begin(self) -> str:
         for _ in range(_WRITERS):
-            self.crew.start("writer")
+            self.workers.start("writer")
         for _ in range(_READERS):
-            self.crew.start("reader")
-        self._let_them_work()
+            self.workers.start("reader")
+        self._run_traffic()
         return f"phase {self.store.phase}"
 
     def _attach(self) -> str:
         self._switch(Phase.PARALLEL)
         copied: BackfillReport = self.store.backfill()
         self.copied = copied
-        self._let_them_work()
+        self._run_traffic()
         return f"{copied.rows:,} records copied in {seconds(copied.seconds)}"
 
     def _kill(self) -> str:
-        self.crew.kill_a_writer()
-        self.crew.start("writer")
-        self._let_them_work()
-        return "nobody had to clean up"
+        self.workers.kill_a_writer()
+        self.workers.start("writer")
+        self._run_traffic()
+        return "no cleanup was necessary"
 
     def _outage(self) -> str:
         begun = time.monotonic()
@@ -99,10 +102,10 @@ class Walk:
         begun = time.monotonic()
         self.server.restart()
         gone = time.monotonic() - begun
-        self._let_them_work()
+        self._run_traffic()
         return f"gone for {seconds(gone)}"
 
-    def _leave_json(self) -> str:
+    def _switch_to_postgres_only(self) -> str:
         compared = self._validate()
         self._switch(Phase.POSTGRES_ONLY)
         return compared
@@ -116,16 +119,17 @@ class Walk:
         return f"{self._validate()}; {self._switch(Phase.POSTGRES_PRIMARY)}"
 
     def _end(self) -> str:
-        self.crew.stop()
+        self.workers.stop()
         self.store.catch_up()
         return "both stores are still"
 
-    # -- what acts are made of ----------------------------------------------------------
+    # -- steps that acts share ----------------------------------------------------------
 
     def _switch(self, phase: Phase) -> str:
-        self.flag.write(phase, by=_WHO)
-        report = self.store.switch(phase, accept=_ACCEPTED, by=_WHO)
-        self._let_them_work()
+        # The flag first, so that it never names a phase that was left.
+        self.flag.write(phase, by=_ACTOR)
+        report = self.store.switch(phase, accept=_ACCEPTED, by=_ACTOR)
+        self._run_traffic()
         return f"writes waited {seconds(report.pause)}"
 
     def _validate(self) -> str:
@@ -133,14 +137,14 @@ class Walk:
         report = self.store.validate()
         return f"{report.checked:,} compared, {report.found} differ"
 
-    def _let_them_work(self) -> None:
-        time.sleep(_A_WHILE * self.pace)
+    def _run_traffic(self) -> None:
+        time.sleep(_TRAFFIC * self.pace)
 
     def _await_secondary(self) -> None:
-        """Wait until the secondary is there, and has nearly everything.
+        """Wait until the secondary is up and its lag is below 100 commits.
 
         Raises:
-            StoreUnavailable: it does not come so far.
+            StoreUnavailable: the secondary did not catch up within 60 s.
         """
         deadline = time.monotonic() + _CATCHING_UP
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""How the demo begins: a server's files, a PostgreSQL, tables, a configuration."""
+"""Setup of the demo: a server's legacy files, a PostgreSQL, tables, configuration."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from pend_storage.config import Settings
     from pend_storage.testing.servers import EmbeddedPostgres
 
-__all__ = ["configure", "invent", "make_tables", "step"]
+__all__ = ["configure", "create_tables", "invent", "step"]
 
 _IRREGULAR: Final = 0.05
-"""More than in real life: one should see some."""
+"""Share of irregular records: higher than in production, so that some are seen."""
 _DUAL_WRITE: Final = "compare = 0.2  # more than in real life"
 _BROKEN: Final = "explorer-data/data-backup.json"
-"""The file that a crash has left half-written."""
+"""Legacy file that is generated as a crash leaves it: half-written."""
 
 
 class step:  # noqa: N801 - used as a function
-    """Names a step, and says how long it took."""
+    """Context manager that prints the title of a step, and its duration at the end."""
 
     def __init__(self, out: Output, title: str) -> None:
         self._out, self._title = out, title
@@ -40,7 +40,7 @@ class step:  # noqa: N801 - used as a function
 
 
 def invent(out: Output, directory: Path, users: int) -> None:
-    """Make the files, some of their records irregular, and one file half-written."""
+    """Generate the legacy files: some records irregular, and one file half-written."""
     from pend_storage.sample_data import Damage, generate
 
     with step(out, "1. Invent the JSON files of a server"):
@@ -60,7 +60,16 @@ def invent(out: Output, directory: Path, users: int) -> None:
 def configure(
     out: Output, place: Path, stack: ExitStack
 ) -> tuple[Settings, EmbeddedPostgres]:
-    """Start a server that lives as long as the stack, and write the configuration."""
+    """Start a PostgreSQL server and write the configuration for it.
+
+    Args:
+        out: where the step is printed.
+        place: directory of the demo.
+        stack: stops the server when it is closed.
+
+    Returns:
+        The loaded settings, and the server.
+    """
     from pend_storage.config import load_settings
     from pend_storage.operations.init import write_config
     from pend_storage.testing.servers import temporary_postgres
@@ -75,8 +84,8 @@ def configure(
     return load_settings(file, "development", environ={}), server
 
 
-def make_tables(out: Output, settings: Settings) -> None:
-    """What an operator does first, while the server still runs on its files."""
+def create_tables(out: Output, settings: Settings) -> None:
+    """Create and seed the tables, as an operator does while the server uses files."""
     from pend_storage.factory import open_postgres
     from pend_storage.operations.seed import seed
 

@@ -1,7 +1,7 @@
-"""A client of the demo, in a process of its own: it writes, or it reads, until it ends.
+"""Client of the demo: a process that writes or reads until SIGTERM.
 
-A writer notes what was acknowledged in a ledger, after it was: whatever stands there must
-be in the store at the end, whoever was killed meanwhile.
+A writer appends each commit to a ledger after the commit was acknowledged. Every entry
+of a ledger must be in the store at the end, even if the writer was killed meanwhile.
 """
 
 from __future__ import annotations
@@ -29,51 +29,55 @@ from pend_storage.store import Store
 __all__ = ["COUNTER", "Ledger", "main"]
 
 COUNTER: Final = Document(file="demo", key="counter", body=0)
-"""What all writers increment, each in a transaction."""
+"""Document that all writers increment, each in a transaction."""
 _NEW_USERS: Final = 0.3
 _CHANGES: Final = 0.65
-"""Shares of the calls: new users, changes of users; the rest counts."""
+"""Cumulative shares of a writer's calls: new users, then changes; the rest counts."""
 _SEARCHES: Final = 0.02
+"""Share of a reader's calls that list the newest users."""
 _PAUSE: Final = 0.004
-"""Seconds between two calls: a demo should leave something of the machine."""
+"""Seconds between two calls, so that the demo does not use the whole machine."""
 _PATIENCE: Final = 20.0
-"""Seconds for which a call is repeated that could not reach its store."""
-_TELL_EVERY: Final = 0.2
+"""Seconds for which a call is retried while its store is unavailable."""
+_EMIT_INTERVAL: Final = 0.2
+"""Seconds between two reports to the demo."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a client has done, as it tells the demo."""
+    """Counters of one client, as it reports them to the demo."""
 
     calls: int = 0
     failed: int = 0
-    """Calls that came to nothing, and were given up."""
+    """Calls that failed, and were not retried any more."""
     repeated: int = 0
-    """Calls that were made again, because a store could not be reached."""
+    """Retries, because a store was unavailable."""
     backward: int = 0
-    """Reads that gave an older version than a read before."""
+    """Reads that returned an older version than an earlier read."""
     slowest: float = 0.0
-    """Seconds."""
+    """Duration of the slowest call, in seconds."""
     compared: int = 0
     diverged: int = 0
     error: str = ""
 
 
 class Ledger:
-    """Acknowledged writes, a line each, in the order of their acknowledgement."""
+    """Append-only file of acknowledged writes, one JSON line for each record."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def note(self, versions: Mapping[tuple[str, str], int]) -> None:
-        """Each record's version, by collection and key."""
+    def record(self, versions: Mapping[tuple[str, str], int]) -> None:
+        """Append the versions of one commit, by collection and key."""
         entries = [(*place, version) for place, version in versions.items()]
         lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+        # One write() for the whole commit: a killed process leaves all of it, or a torn
+        # last line, which read() drops.
         os.write(self._file, lines.encode())
 
     @staticmethod
     def read(path: Path) -> Iterator[tuple[str, str, int]]:
-        """All entries; a last line without its end was never acknowledged."""
+        """Yield collection, key and version of each entry, without a torn last line."""
         for line in path.read_bytes().split(b"\n")[:-1]:
             collection, key, version = json.loads(line)
             yield collection, key, version
@@ -81,70 +85,76 @@ class Ledger:
 
 @dataclass(slots=True)
 class Client:
-    """What a writer and a reader have in common."""
+    """Base of writers and readers: calls with retries, counted and timed."""
 
     store: Store
     random: random.Random
     tally: Tally = field(default_factory=Tally)
 
     def call(self, work: Callable[[], None]) -> None:
-        """Do it; again, as any client would, while a store cannot be reached."""
+        """Run a call; retry it for 20 s while the store is unavailable."""
         begun = time.monotonic()
         while True:
             try:
                 work()
             except StoreUnavailable as error:
+                # A restart of PostgreSQL takes seconds, and any client would retry.
                 if time.monotonic() - begun < _PATIENCE:
                     self.tally.repeated += 1
                     time.sleep(0.05)
                     continue
-                self._give_up(error)
+                self._record_failure(error)
             except PendStorageError as error:
-                self._give_up(error)
+                self._record_failure(error)
             break
         self.tally.calls += 1
         self.tally.slowest = max(self.tally.slowest, time.monotonic() - begun)
 
-    def _give_up(self, error: PendStorageError) -> None:
+    def _record_failure(self, error: PendStorageError) -> None:
         self.tally.failed += 1
         self.tally.error = f"{type(error).__name__}: {error}"
 
 
 class Writer(Client):
-    """Makes users, changes them with an entry in the audit log, and counts."""
+    """Client that registers users, changes their tier with an audit entry, counts."""
 
     def __init__(self, store: Store, number: str, ledger: Ledger) -> None:
         super().__init__(store, random.Random(number))  # noqa: S311 - a demo
         self._number = number
         self._ledger = ledger
-        self._mine: list[str] = []
+        self._user_ids: list[str] = []
 
     def step(self) -> None:
-        """One call."""
+        """Make one random call."""
         lot = self.random.random()
-        if lot < _NEW_USERS or not self._mine:
+        if lot < _NEW_USERS or not self._user_ids:
             self._register()
         elif lot < _CHANGES:
-            self._change_tier(self.random.choice(self._mine))
+            self._change_tier(self.random.choice(self._user_ids))
         else:
             self._count()
 
     def _write(self, change: Callable[[Transaction], None]) -> None:
-        """Commit, and note what was acknowledged; the change may be made twice."""
+        """Commit a change, then record its versions in the ledger.
+
+        Args:
+            change: writes in the transaction; it runs again after a conflict.
+        """
 
         def changed(transaction: Transaction) -> Transaction:
             change(transaction)
             return transaction
 
         def write() -> None:
+            # The counter is one record that all writers change: conflicts are the rule.
             done = self.store.run(changed, attempts=1_000)
-            self._ledger.note(done.versions)
+            self._ledger.record(done.versions)
 
         self.call(write)
 
     def _register(self) -> None:
         digest = hashlib.sha256(
-            f"{self._number}/{len(self._mine)}".encode()
+            f"{self._number}/{len(self._user_ids)}".encode()
         ).hexdigest()
         user = User(phone_hash=f"0x{digest}", blockchain_address=f"0x{digest[:40]}")
 
@@ -153,7 +163,7 @@ class Writer(Client):
             transaction.collection(UserProfile).put(UserProfile(user_id=user.id))
 
         self._write(register)
-        self._mine.append(user.id)
+        self._user_ids.append(user.id)
 
     def _change_tier(self, key: str) -> None:
         tier = self.random.randrange(6)
@@ -174,9 +184,9 @@ class Writer(Client):
         def count(transaction: Transaction) -> None:
             events = transaction.collection(BlockchainEvent)
             if events.get(event.id) is not None:
-                return  # it has happened, and only the answer was lost
+                return  # an earlier attempt was committed, and only its answer was lost
             counters = transaction.collection(Document)
-            with resting_on(COUNTER.file):  # and not on the half-written file
+            with resting_on(COUNTER.file):  # no need of the half-written file
                 counter = counters.get(COUNTER.id) or COUNTER
             counters.put(replace(counter, body=int(str(counter.body)) + 1))
             events.put(event)
@@ -185,45 +195,45 @@ class Writer(Client):
 
 
 class Reader(Client):
-    """Reads by key, and sees to it that nothing ever goes back to an older version."""
+    """Client that reads by key, and counts reads that go back to an older version."""
 
     def __init__(self, store: Store, number: str) -> None:
         super().__init__(store, random.Random(number))  # noqa: S311 - a demo
         self._keys: list[str] = []
-        self._seen: dict[str, int] = {}
+        self._newest: dict[str, int] = {}
 
     def step(self) -> None:
-        """One call."""
+        """Make one random call."""
         lot = self.random.random()
         if lot < _SEARCHES or not self._keys:
-            self.call(self._find_newest)
+            self.call(self._list_newest)
         elif lot < 0.5:  # noqa: PLR2004 - half of the rest, or nearly
-            self.call(self._look_at_counter)
+            self.call(self._read_counter)
         else:
             key = self.random.choice(self._keys)
-            self.call(lambda: self._look(key))
+            self.call(lambda: self._read_user(key))
 
-    def _find_newest(self) -> None:
+    def _list_newest(self) -> None:
         newest = self.store.collection(User).find(order_by=["-created_at"], limit=50)
         self._keys = [user.id for user in newest.items]
 
-    def _look(self, key: str) -> None:
+    def _read_user(self, key: str) -> None:
         found = self.store.collection(User).versioned(key)
-        self._judge(key, 0 if found is None else found.version)
+        self._check_monotonic(key, 0 if found is None else found.version)
 
-    def _look_at_counter(self) -> None:
+    def _read_counter(self) -> None:
         with resting_on(COUNTER.file):
             found = self.store.collection(Document).get(COUNTER.id)
-        self._judge("counter", 0 if found is None else int(str(found.body)))
+        self._check_monotonic("counter", 0 if found is None else int(str(found.body)))
 
-    def _judge(self, what: str, version: int) -> None:
-        if version < self._seen.get(what, 0):
+    def _check_monotonic(self, what: str, version: int) -> None:
+        if version < self._newest.get(what, 0):
             self.tally.backward += 1
-        self._seen[what] = max(version, self._seen.get(what, 0))
+        self._newest[what] = max(version, self._newest.get(what, 0))
 
 
-def _tell(client: Client) -> None:
-    """One line with everything, for the process that shows it."""
+def _emit(client: Client) -> None:
+    """Write the client's counters to stdout as one JSON line, for the demo process."""
     tally = client.tally
     compared = getattr(client.store, "compared", None)
     if compared is not None:
@@ -234,17 +244,18 @@ def _tell(client: Client) -> None:
 
 
 def _work(client: Writer | Reader) -> None:
-    """Step after step, until SIGTERM."""
+    """Make calls until SIGTERM, and report the counters five times a second."""
     ended: list[int] = []
+    # Only a flag: the call under way is finished and reported.
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    told = 0.0
+    emitted = 0.0
     while not ended:
         client.step()
-        if time.monotonic() - told > _TELL_EVERY:
-            told = time.monotonic()
-            _tell(client)
+        if time.monotonic() - emitted > _EMIT_INTERVAL:
+            emitted = time.monotonic()
+            _emit(client)
         time.sleep(_PAUSE)
-    _tell(client)
+    _emit(client)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The clients of the demo, seen from the process that starts, kills and watches them."""
+"""Workers of the demo: start, kill and stop client processes, sum their counters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from typing import Final, Literal, TypeAlias
 from pend_storage.demo._worker import Ledger, Tally
 from pend_storage.errors import StoreUnavailable
 
-__all__ = ["Crew", "Kind"]
+__all__ = ["Kind", "Workers"]
 
 Kind: TypeAlias = Literal["writer", "reader"]
 
-_ENDING: Final = 30.0
-"""Seconds that a client may take to end: a call of its own may still be under way."""
-_BEGINNING: Final = 30.0
+_STOP_TIMEOUT: Final = 30.0
+"""Seconds that a client may take to end: a call may still be under way."""
+_START_TIMEOUT: Final = 30.0
+"""Seconds that a client may take to report for the first time."""
 
 
 @dataclass(slots=True)
@@ -33,16 +34,16 @@ class _Client:
     has_begun: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
-        """Take in what it tells, until it ends."""
+        """Read the client's reports from its stdout until it ends."""
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         for line in self.process.stdout:
-            if line.endswith("\n"):
+            if line.endswith("\n"):  # a killed client may leave half of a line
                 self.tally = Tally(**json.loads(line))
                 self.has_begun.set()
 
 
-class Crew:
-    """Writers and readers in processes of their own, all on one configuration."""
+class Workers:
+    """Writer and reader processes that share one configuration."""
 
     def __init__(self, config: Path, folder: Path) -> None:
         self._config = config
@@ -51,10 +52,10 @@ class Crew:
         self._clients: list[_Client] = []
 
     def start(self, kind: Kind) -> None:
-        """One more client; returns when it has begun to work.
+        """Start one more client; return when it has begun to work.
 
         Raises:
-            StoreUnavailable: it does not begin.
+            StoreUnavailable: the client did not report within 30 s.
         """
         number = str(len(self._clients))
         command = [sys.executable, "-m", "pend_storage.demo._worker"]
@@ -69,14 +70,15 @@ class Crew:
             )
         client = _Client(kind, process)
         self._clients.append(client)
+        # Read all the time: a full pipe would block the client.
         threading.Thread(target=client.watch, daemon=True).start()
-        if not client.has_begun.wait(_BEGINNING):
+        if not client.has_begun.wait(_START_TIMEOUT):
             said = self._log.read_text(errors="replace").strip().splitlines()
-            reason = f"a client does not begin to work ({said[-1] if said else 'mute'})"
+            reason = f"a client did not start ({said[-1] if said else 'no output'})"
             raise StoreUnavailable(reason, store="the demo")
 
     def kill_a_writer(self) -> None:
-        """As the kernel does it where memory runs out, or an operator in a hurry."""
+        """Kill a running writer by SIGKILL, as the kernel does when memory runs out."""
         victim = next(
             client
             for client in self._clients
@@ -86,19 +88,23 @@ class Crew:
         victim.process.wait()
 
     def stop(self) -> None:
-        """Have all of them finish what they are at, and end."""
+        """Stop all clients by SIGTERM after their current call; kill those that hang."""
         for client in self._clients:
             if client.process.poll() is None:
                 client.process.send_signal(signal.SIGTERM)
         for client in self._clients:
             try:
-                client.process.wait(_ENDING)
+                client.process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 client.process.kill()
                 client.process.wait()
 
     def tally(self, kind: Kind | None = None) -> Tally:
-        """All together, those that have ended included."""
+        """Sum the counters of all clients, including those that have ended.
+
+        Args:
+            kind: only writers or only readers; None for both.
+        """
         total = Tally()
         for client in self._clients:
             if kind in {None, client.kind}:
@@ -106,11 +112,11 @@ class Crew:
         return total
 
     def count(self, kind: Kind) -> int:
-        """How many are at work."""
+        """Return the number of running clients of a kind."""
         return sum(c.kind == kind and c.process.poll() is None for c in self._clients)
 
     def acknowledged(self) -> Iterator[tuple[str, str, int]]:
-        """Collection, key and version of every record that any writer was told of."""
+        """Yield collection, key and version of all records that were acknowledged."""
         for ledger in self._folder.glob("writer-*.ledger"):
             yield from Ledger.read(ledger)
 
@@ -130,6 +136,7 @@ def _add(total: Tally, one: Tally) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Without what is configured there: it wins over files, and is not the demo's."""
+    """Return the environment without this library's settings."""
+    # Settings of the environment override those of the demo's configuration file.
     ours = ("PEND_", "DB_")
     return {n: value for n, value in os.environ.items() if not n.startswith(ours)}

@@ -1,8 +1,8 @@
-"""The Pend server: its records, its collections and its legacy files.
+"""Schema, record types and legacy file layouts of the Pend server.
 
-``SCHEMA`` and ``LAYOUTS`` are what a store is opened with; the record types are what it
-holds. Investments are in no legacy file: they start empty, and
-:func:`derive_investments` makes them from events where that is wanted.
+``SCHEMA`` and ``LAYOUTS`` are the arguments that open a store; the record types are its
+contents. Investments are in no legacy file: their collection starts empty, and
+:func:`derive_investments` fills it from events on request.
 """
 
 from pend_storage.pend._investments import DerivedInvestments, derive_investments

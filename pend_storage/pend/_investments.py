@@ -1,9 +1,9 @@
-"""Investments from events: no legacy file holds any, they can only be concluded.
+"""Investments derived from blockchain events, because no legacy file holds any.
 
-Every event that tells of money going into a pool or an opportunity, or out of one,
-becomes an investment; money going out counts negative, so that the sum over a user and
-an asset is what the user holds. The keys follow from the events, so that it does no harm
-to derive again, and several events about one transaction make one investment.
+Every event about money that enters or leaves a pool or an opportunity becomes an
+investment. Money that leaves has a negative amount, so that the sum over a user and an
+asset is the user's holding. Keys follow from the events: deriving again changes
+nothing, and several events about one transaction make one investment.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _REDEEM: Final = frozenset(
 )
 _KINDS: Final = _INVEST | _REDEEM
 _HARVEST_POOL: Final = "harvest-pool"
-"""The pool that harvest events are about where they name none."""
+"""Pool of harvest events that name none."""
 _STATUS: Final = {
     "confirmed": "confirmed",
     "invested": "confirmed",
@@ -58,9 +58,9 @@ _STATUS: Final = {
     "error": "failed",
     "refunded": "refunded",
 }
-"""Word in an event, in lower case, to status; any other word waits for somebody."""
-_TOLD: Final = ("opportunityId", "poolId", "agreementHash", "consentHash")
-"""What an event says of the deal that is kept in ``metadata``."""
+"""Event status in lower case to investment status; any other is ``pending``."""
+_COPIED_MEMBERS: Final = ("opportunityId", "poolId", "agreementHash", "consentHash")
+"""Members of an event that are copied to the investment's ``metadata``."""
 _CURRENCY: Final = "EGP"
 _LONGEST_CURRENCY: Final = 10
 _LONGEST_METHOD: Final = 20
@@ -69,28 +69,37 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedInvestments:
-    """What :func:`derive_investments` has done."""
+    """Result of :func:`derive_investments`: events by what became of them."""
 
     events: int = 0
-    """Events that tell of money going in or out."""
+    """Events about money that enters or leaves."""
     written: int = 0
+    """Investments that were created."""
     completed: int = 0
-    """Investments that were there, and now refer to a user or asset found since."""
+    """Existing investments whose missing user or asset was filled in."""
     unchanged: int = 0
+    """Existing investments that needed no change."""
     duplicates: int = 0
-    """Events about a transaction and an asset of which there is an investment."""
+    """Events whose transaction and asset have an investment from another event."""
     without_amount: int = 0
-    """Events that make no investment, because they do not tell a readable amount."""
+    """Events without a readable amount, which make no investment."""
     without_user: int = 0
-    """Of those written: the event matches no user."""
+    """Created investments whose event matches no user."""
     without_asset: int = 0
+    """Created investments whose event matches no asset."""
 
 
 def derive_investments(store: Store) -> DerivedInvestments:
-    """Write an investment for every event that tells of one, in ordinary commits.
+    """Derive an investment from every event about one, in ordinary commits.
 
-    Repeat it whenever events, users or assets have come; investments that are there
-    stay as they are, except that missing references are filled in.
+    Repeat it whenever events, users or assets were added. Existing investments stay as
+    they are, except that missing references are filled in.
+
+    Args:
+        store: store with the Pend schema; its primary takes the commits.
+
+    Returns:
+        Numbers of events and investments.
     """
     counts: Counter[str] = Counter()
     for keys in _events(store):
@@ -99,7 +108,7 @@ def derive_investments(store: Store) -> DerivedInvestments:
 
 
 def _events(store: Store) -> Iterator[list[str]]:
-    """Keys of the events that tell of money, a page at a time."""
+    """Yield the keys of events about money, one page at a time."""
     kinds = field("event_type").in_(sorted(_KINDS))
     after = None
     while True:
@@ -113,10 +122,12 @@ def _events(store: Store) -> Iterator[list[str]]:
 
 
 def _derived(store: Store, keys: list[str]) -> Counter[str]:
-    """Write what is missing, together if the store accepts it, else one by one.
+    """Derive a batch in one transaction, or event by event after a unique violation.
 
-    Each is a transaction: the events, users and assets that an investment is made from
-    are checked at its commit. Gives how often what was done.
+    Events, users and assets that an investment is made from are checked at commit.
+
+    Returns:
+        Counters by outcome.
     """
     try:
         return store.run(lambda tx: _Derivation(tx).write(keys))
@@ -127,7 +138,7 @@ def _derived(store: Store, keys: list[str]) -> Counter[str]:
 
 
 class _Derivation:
-    """One transaction: what has been counted, users and assets that were looked up."""
+    """One transaction that derives investments, with a cache of users and assets."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -136,7 +147,8 @@ class _Derivation:
         self._counts: Counter[str] = Counter()
 
     def write(self, keys: list[str]) -> Counter[str]:
-        """Write the investments of these events; gives how often what was done."""
+        """Write the investments of these events; return counters by outcome."""
+        # Read again inside the transaction: the page was read outside of it.
         found = self._tx.collection(BlockchainEvent).get_many(keys)
         there = [found[key] for key in keys if key in found]
         events = [event for event in there if event.event_type in _KINDS]
@@ -153,7 +165,7 @@ class _Derivation:
     # -- one event --------------------------------------------------------------------
 
     def _investment(self, event: BlockchainEvent) -> Investment | None:
-        """The investment that an event tells of; None where it tells no amount."""
+        """Build the investment of an event; None for an event without an amount."""
         self._counts["events"] += 1
         if event.amount is None:
             self._counts["without_amount"] += 1
@@ -202,7 +214,7 @@ class _Derivation:
 
 
 def _write(tx: Transaction, investments: list[Investment]) -> Counter[str]:
-    """Write what is missing; gives how often what was done."""
+    """Write investments that are missing or incomplete; return counters by outcome."""
     done: Counter[str] = Counter()
     verbs = tx.collection(Investment)
     there = verbs.get_many([made.id for made in investments])
@@ -225,6 +237,7 @@ def _write(tx: Transaction, investments: list[Investment]) -> Counter[str]:
 
 
 def _key_of(event: BlockchainEvent) -> str:
+    # Events about one transaction share the key, so they make one investment.
     if event.transaction_hash is None:
         return record_id("investments", "event", event.id)
     named = _text(event, "opportunityId") or _text(event, "poolId")
@@ -233,7 +246,7 @@ def _key_of(event: BlockchainEvent) -> str:
 
 
 def _completed(present: Investment, made: Investment) -> Investment:
-    """An investment that is there, with references that lead somewhere since."""
+    """Fill in references of an existing investment that were missing."""
     return replace(
         present,
         user_id=present.user_id or made.user_id,
@@ -253,12 +266,15 @@ def _text(event: BlockchainEvent, name: str) -> str | None:
 
 def _metadata(event: BlockchainEvent) -> dict[str, Any]:
     nested = event.decoded_data.get("metadata")
-    told = (
+    members = (
         {**nested, **event.decoded_data}
         if isinstance(nested, Mapping)
         else (event.decoded_data)
     )
-    return {"eventType": event.event_type, **{n: told[n] for n in _TOLD if n in told}}
+    return {
+        "eventType": event.event_type,
+        **{n: members[n] for n in _COPIED_MEMBERS if n in members},
+    }
 
 
 def _spellings(**words: str | None) -> dict[str, Any]:

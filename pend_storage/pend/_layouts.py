@@ -1,4 +1,4 @@
-"""The legacy files of the Pend server. Users come first: the others refer to them."""
+"""Layouts of the Pend server's legacy files; users first, as others refer to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["LAYOUTS"]
 # The server's data has files of 0 bytes where there was never a record.
 _layout: Final = functools.partial(RecordLayout, blank_is_empty=True)
 _ANY: Final = (MAP, LIST)
-"""For files of which no document says whether they are an object or a list."""
+"""Shapes of files that no document describes: an object or a list."""
 
 
 def _documents(
@@ -76,4 +76,4 @@ LAYOUTS: Final = (
         "explorer-data/full-chain-history.json", WRAPPED, LIST, MAP, wrapper="blocks"
     ),
 )
-"""One layout for each legacy file, in the order in which they are best read."""
+"""One layout for each legacy file, in the order that adopts references first."""

@@ -1,7 +1,7 @@
-"""The Pend server's collections: what is unique, what refers to what, what is quick.
+"""Schema of the Pend server: unique fields, references and indexes.
 
-The indexes serve the questions that the admin panel, the wallet and the explorer ask:
-own transactions newest first, the KYC queue oldest first, lists by type and status, parts
+The indexes serve the queries of the admin panel, the wallet and the explorer: own
+transactions newest first, the KYC queue oldest first, lists by type and status, parts
 of titles, addresses and masked telephone numbers.
 """
 

@@ -1,17 +1,17 @@
-"""The record types of the Pend server: one for each table, one for what has none.
+"""Record types of the Pend server: one for each table, and documents for the rest.
 
-Fields that every type has:
+Fields of every type:
 
 ``extra``
     members of the legacy record that have no field, and spellings that a field does not
-    give back; rendered into the legacy file again.
+    reproduce; rendered into the legacy file again.
 ``legacy_position``
-    the place in the legacy file: the older, the smaller. None: newer than all of them.
+    place in the legacy file: the older, the smaller. None: newer than all of them.
 ``content_hash``
-    SHA-256 of the canonical JSON of the legacy record, when it was read; None for
-    records that no file held yet.
+    SHA-256 of the canonical JSON of the legacy record when it was read; None for
+    records that were never read from a file.
 
-A time that no source tells is None; records made by new code get the present.
+A time without any source is None; records made by new code get the present.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Address: TypeAlias = Annotated[str, Limit(pattern=r"\A0x[0-9a-f]{40}\Z", max_len
 """20 bytes: lower case, with ``0x``."""
 Inet: TypeAlias = Annotated[str, Limit(pattern=r"\A[0-9a-f:.]+\Z", max_length=45)]
 Tier: TypeAlias = Annotated[int, Limit(ge=0, le=5)]
-"""The widest documented scale; what a tier means is not the store's business."""
+"""Tier of the widest documented scale; its meaning is the application's."""
 Amount: TypeAlias = Annotated[Decimal, Limit(digits=38, places=18)]
 Integer: TypeAlias = Annotated[int, Limit(ge=-(2**31), le=2**31 - 1)]
 Count: TypeAlias = Annotated[int, Limit(ge=0, le=2**31 - 1)]
@@ -57,7 +57,7 @@ Word: TypeAlias = Annotated[str, Limit(max_length=20)]
 Name: TypeAlias = Annotated[str, Limit(max_length=255)]
 
 TRANSACTIONS_LOG = "explorer-data/transactions-log.json"
-"""Where old code looks for events, so where those of new code appear."""
+"""Legacy file that old code reads events from, so new events are shown there."""
 
 
 def _new_id() -> str:
@@ -70,10 +70,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """One identity: a phone number's hash and the wallet that belongs to it."""
+    """User: the hash of a phone number and the wallet that belongs to it."""
 
     id: Uuid = ""
-    """Left empty, it follows from the phone hash: one number is one user."""
+    """If empty, derived from the phone hash: one number is one user."""
     phone_hash: Hash
     blockchain_address: Address
     tier: Tier = 0
@@ -82,9 +82,9 @@ class User:
     updated_at: datetime | None = field(default_factory=_now)
     metadata: dict[str, JSON] = field(default_factory=dict)
     legacy_key: str | None = None
-    """The member name in ``wallet-db.json`` as it is written there."""
+    """Member name in ``wallet-db.json``, in its original spelling."""
     legacy_value: JSON = None
-    """The value in ``wallet-db.json`` where it is more than the canonical address."""
+    """Value in ``wallet-db.json`` where it is more than the canonical address."""
     pin_hash: str | None = None
     pin_created_at: datetime | None = None
     pin_updated_at: datetime | None = None
@@ -101,11 +101,11 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserProfile:
-    """What is known of a user beyond identity and wallet; one for each user."""
+    """Profile of a user: contact, activity, balances, KYC status. One for each user."""
 
     user_id: Uuid
     phone_number_masked: Word | None = None
-    """Never the whole number, and never made up from the hash."""
+    """Masked by the server; never the whole number, and never derived from the hash."""
     country_code: Annotated[str, Limit(max_length=3)] | None = None
     registration_ip: Inet | None = None
     last_login_at: datetime | None = None
@@ -116,10 +116,10 @@ class UserProfile:
     device_fingerprints: list[JSON] = field(default_factory=list)
     preferences: dict[str, JSON] = field(default_factory=dict)
     balances: dict[str, JSON] = field(default_factory=dict)
-    """Decimal texts by token."""
+    """Decimal text by token."""
     metadata: dict[str, JSON] = field(default_factory=dict)
     kyc_status: Word | None = None
-    """A copy for filters, to be written together with the KYC application."""
+    """Copy of the KYC application's status for filters; write both in one commit."""
     wallet_created_block: BigInteger | None = None
     creation_tx_hash: Hash | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
@@ -129,11 +129,11 @@ class UserProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """Something to invest in."""
+    """Investment opportunity, deployed or draft."""
 
     id: Uuid = field(default_factory=_new_id)
     legacy_id: Annotated[str, Limit(max_length=255)] | None = None
-    """The legacy ``id``, as text."""
+    """Legacy ``id`` as text."""
     contract_address: Address | None = None
     """None for drafts, which are not deployed yet."""
     type: Literal["investment", "interest"] = "investment"
@@ -149,9 +149,9 @@ class Asset:
     soft_cap: Amount | None = None
     total_invested: Amount = Decimal(0)
     max_supply: Annotated[Decimal, Limit(digits=78, places=0)] | None = None
-    """Wide enough for 256 bits."""
+    """Wide enough for 256 bits of a token contract."""
     expected_roi: Annotated[Decimal, Limit(digits=9, places=4)] | None = None
-    """Percent; None where the file says more than one number."""
+    """Percent; None where the file holds more than one number, such as a range."""
     lockup_days: Integer | None = None
     deadline: datetime | None = None
     min_tier_required: Tier | None = None
@@ -170,7 +170,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Investment:
-    """Money that a user has put into an asset, or taken out (a negative amount)."""
+    """Investment of a user in an asset, or a redemption with a negative amount."""
 
     id: Uuid = field(default_factory=_new_id)
     user_id: Uuid | None = None
@@ -185,7 +185,7 @@ class Investment:
     confirmed_at: datetime | None = None
     metadata: dict[str, JSON] = field(default_factory=dict)
     source_event_id: Uuid | None = None
-    """The event from which it was derived; None where new code made it."""
+    """Event from which it was derived; None for investments of new code."""
     extra: dict[str, JSON] = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
@@ -193,13 +193,13 @@ class Investment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KycApplication:
-    """What a user has handed in to prove an identity, and what became of it."""
+    """KYC application: documents that prove an identity, and the review's outcome."""
 
     id: Uuid = ""
-    """Left empty, it follows from the phone hash: handing in again overwrites, as in
-    the legacy file. One with an id of its own is not shown to old code."""
+    """If empty, derived from the phone hash: a new application overwrites the former,
+    as in the legacy file. One with an explicit id is not shown to old code."""
     user_id: Uuid | None = None
-    """None where the user is not known."""
+    """None if no user has this phone hash."""
     phone_hash: Hash
     status: Literal["pending_review", "under_review", "verified", "rejected"] = (
         "pending_review"
@@ -211,7 +211,7 @@ class KycApplication:
     rejection_reason: str | None = None
     review_notes: str | None = None
     documents: dict[str, JSON] = field(default_factory=dict)
-    """Kind of document to what is stored of it, as in the file."""
+    """Kind of document to its description, as in the file."""
     metadata: dict[str, JSON] = field(default_factory=dict)
     legacy_key: str | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
@@ -226,7 +226,7 @@ class KycApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminLog:
-    """Something that an administrator did. Append only."""
+    """Audit log entry of an administrator's action. Append only."""
 
     id: Uuid = field(default_factory=_new_id)
     admin_id: str | None = None
@@ -235,16 +235,16 @@ class AdminLog:
     resource_id: Name | None = None
     old_values: JSON = None
     new_values: JSON = None
-    """The legacy ``data``."""
+    """Legacy ``data``."""
     ip_address: Inet | None = None
     ip_raw: str | None = None
-    """What stood where an address is expected, if it is none."""
+    """Text in place of an address that is no IP address."""
     user_agent: str | None = None
     created_at: datetime = field(default_factory=_now)
     created_at_raw: str | None = None
-    """The legacy time where its text cannot be rebuilt from the time."""
+    """Legacy time whose text cannot be rebuilt from ``created_at``."""
     occurrence: Count = 0
-    """How many entries of the same content are older."""
+    """Number of older entries with the same content."""
     extra: dict[str, JSON] = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
@@ -252,13 +252,13 @@ class AdminLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockchainEvent:
-    """Something that happened to a wallet or on the chain. Append only."""
+    """Blockchain event: of a wallet, a contract or the chain. Append only."""
 
     id: Uuid = field(default_factory=_new_id)
     source: Annotated[str, Limit(max_length=64)] = TRANSACTIONS_LOG
-    """The legacy file that shows it, or ``chain``, which none shows."""
+    """Legacy file that shows the event, or ``chain``, which no file shows."""
     legacy_id: str | None = None
-    """The ``id`` in the log; it repeats, and means nothing."""
+    """``id`` in the transaction log; not unique, and without a meaning."""
     event_type: Annotated[str, Limit(max_length=50)]
     sub_type: Annotated[str, Limit(max_length=50)] | None = None
     timestamp: datetime = field(default_factory=_now)
@@ -274,21 +274,21 @@ class BlockchainEvent:
     log_index: Integer | None = None
     amount: Amount | None = None
     amount_raw: str | None = None
-    """The amount as it is spelled."""
+    """Amount in its original spelling."""
     token: Annotated[str, Limit(max_length=16)] | None = None
     status: Word | None = None
-    """None counts as confirmed in the wallet's interface, and stays None here."""
+    """None is shown as confirmed in the wallet's interface, and stays None here."""
     decoded_data: dict[str, JSON] = field(default_factory=dict)
-    """What the event says beside the columns, consent and ``metadata`` included."""
+    """Members without a column, consent and ``metadata`` included."""
     raw_data: str | None = None
     processed: bool = False
     processing_attempts: Count = 0
     last_processing_error: str | None = None
     processed_at: datetime | None = None
     user_id: Uuid | None = None
-    """The user of ``identity_hash``, if known."""
+    """User of ``identity_hash``, if there is one."""
     occurrence: Count = 0
-    """How many events of the same source and content are older."""
+    """Number of older events with the same source and content."""
     extra: dict[str, JSON] = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None

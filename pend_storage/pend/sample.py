@@ -1,4 +1,4 @@
-"""Former path of :mod:`pend_storage.sample_data`, kept for scripts that use it."""
+"""Former path of :mod:`pend_storage.sample_data`, kept for scripts that import it."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Invented data of a Pend server, of any size and with any share of irregularities.
+"""Generator of sample data: the legacy files of an invented Pend server.
 
-``generate`` writes every legacy JSON file of a server; ``IRREGULARITIES`` tells what
-may be wrong with a record and ``Damage`` what may be wrong with a file. All hashes,
-addresses, phone numbers and names are made up.
+``generate`` writes every legacy JSON file, of any size and with any share of irregular
+records; ``IRREGULARITIES`` is the catalogue of irregular records, and ``Damage`` of
+damaged files. All hashes, addresses, phone numbers and names are invented.
 """
 
 from pend_storage.sample_data.damage import Damage

@@ -11,7 +11,7 @@ from pend_storage.sample_data.writer import SampleReport, generate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a sample and print what is in it; exit code 2 for wrong usage."""
+    """Write a sample and print a table of its contents; exit code 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

@@ -14,45 +14,45 @@ Lines: TypeAlias = Iterator[bytes]
 
 
 class Damage(StrEnum):
-    """What may have happened to a file as a whole.
+    """Kinds of damage to a whole file.
 
     Line breaks within texts are escaped, so each line of a file is a line of its
-    structure; that is what the changes below rely on.
+    structure. The functions below rely on that.
     """
 
     MISSING = "missing"
-    """It is not there."""
+    """The file does not exist."""
     EMPTY = "empty"
-    """It has 0 bytes."""
+    """0 bytes."""
     BARE_LIST = "bare-list"
-    """It has 3 bytes, an empty list and a line break."""
+    """3 bytes: an empty list and a line break."""
     BARE_MAP = "bare-map"
-    """It has 3 bytes, an empty object and a line break."""
+    """3 bytes: an empty object and a line break."""
     NO_RECORDS = "no-records"
-    """It is complete but holds nothing, as the server leaves it: a wrapped empty list
-    where there should be a wrapper."""
+    """A complete file without records, as the server leaves it: an empty list, wrapped
+    in a file that has a wrapper."""
     ZEROS = "zeros"
-    """It has its length, but all bytes are zero, as after a power failure."""
+    """The original length, but all bytes are zero, as after a power failure."""
     OTHER_TOP = "other-top"
-    """It is JSON, but only a text."""
+    """JSON, but only a text."""
     BARE = "bare"
-    """Its list is not wrapped in an object as it should be."""
+    """The list is not wrapped in an object as usual."""
     OTHER_MEMBERS = "other-members"
-    """The object that wraps its list has other members too."""
+    """The object that wraps the list has other members too."""
     HALF_WRITTEN = "half-written"
-    """It ends in the middle of a record."""
+    """The file ends in the middle of a record."""
     NOT_UTF8 = "not-utf8"
-    """A text in it has a byte that UTF-8 does not know."""
+    """One byte of a text is invalid UTF-8."""
     BOM = "bom"
-    """It begins with a byte order mark."""
+    """The file begins with a byte order mark."""
     CRLF = "crlf"
-    """Its lines end as on Windows."""
+    """Lines end as on Windows."""
     TABS = "tabs"
-    """It is indented by tabs."""
+    """Indentation by tabs."""
     COMPACT = "compact"
-    """It has no line breaks, and no spaces outside of texts."""
+    """No line breaks, and no spaces outside of texts."""
     TRAILING_NEWLINE = "trailing-newline"
-    """It ends with a line break, as files saved in an editor do."""
+    """A line break at the end, as editors write it."""
 
 
 ABSENT: Final = frozenset(
@@ -65,7 +65,7 @@ ABSENT: Final = frozenset(
         Damage.OTHER_TOP,
     }
 )
-"""Damage that leaves no records."""
+"""Kinds of damage after which a file has no records."""
 
 _NEEDS_WRAPPER: Final = frozenset({Damage.BARE, Damage.OTHER_MEMBERS})
 _CONTENT: Final = {
@@ -82,7 +82,7 @@ _NAME: Final = re.compile(rb'^("(?:[^"\\]|\\.)*":) ')
 def check_damage(
     damage: Mapping[str, str], files: Sequence[LegacyFile]
 ) -> Mapping[str, Damage]:
-    """Read the kinds of damage by file name.
+    """Validate kinds of damage by file name.
 
     Raises:
         ValueError: A file or a kind is unknown, or the kind needs a wrapped list and
@@ -103,7 +103,7 @@ def check_damage(
 
 
 def apply_damage(path: Path, kind: Damage, frame: Frame) -> None:
-    """Damage one file; `path` need not exist for the kinds in `ABSENT`."""
+    """Damage one file; ``path`` need not exist for the kinds in ``ABSENT``."""
     if kind is Damage.MISSING:
         path.unlink(missing_ok=True)
     elif kind is Damage.NO_RECORDS:
@@ -155,6 +155,7 @@ def _spoil(stream: BinaryIO) -> None:
 
 def _zero(stream: BinaryIO) -> None:
     size = stream.seek(0, os.SEEK_END)
+    # Growing a file by truncate() fills it with zeros, and writes nothing.
     stream.truncate(0)
     stream.truncate(size)
 
@@ -185,7 +186,7 @@ def _trailing_newline(lines: Lines) -> Lines:
 
 
 def _unwrapped(lines: Lines) -> Lines:
-    """Drop the first and last line, and indentation of one level from the rest."""
+    """Unwrap a list: drop the first and last line, and one level of indentation."""
     next(lines)
     held = b"[" + next(lines).partition(b"[")[2]
     for line in lines:

@@ -1,4 +1,4 @@
-"""What a legacy file is made of: entries inside a frame."""
+"""Entries and frame of a legacy file, as the generator composes it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Entry:
     key: str | None = None
 
     def text(self, margin: str) -> str:
-        """Print the entry as it stands in its file."""
+        """Render the entry as it is written to its file."""
         if self.key is None:
             return render(self.value, margin)
         return member(self.key, self.value, margin)
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around the entries of a file."""
+    """Text around the entries of a file: an object, a list, or a list in an object."""
 
     opening: str
     closing: str
@@ -33,28 +33,28 @@ class Frame:
 
     @classmethod
     def map(cls) -> Self:
-        """Entries are the members of the only object."""
+        """Return the frame of a file whose entries are the members of one object."""
         return cls("{", "}")
 
     @classmethod
     def list(cls) -> Self:
-        """Entries are the items of the only list."""
+        """Return the frame of a file whose entries are the items of one list."""
         return cls("[", "]")
 
     @classmethod
     def wrapped(cls, name: str) -> Self:
-        """Entries are the items of a list that is a member of the only object."""
+        """Return the frame of a file whose list is a member of one object."""
         margin = "\n" + INDENT
         return cls(f'{{{margin}"{name}": [', "]\n}", margin + INDENT)
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether the list is a member of an object."""
+        """Return True if the list is a member of an object."""
         return len(self.margin) > len(INDENT) + 1
 
     @property
     def end(self) -> str:
-        """What follows the last entry of a file that has entries."""
+        """Return the text after the last entry; ``closing`` is for empty files."""
         return self.margin[: -len(INDENT)] + self.closing
 
 
@@ -63,13 +63,13 @@ Maker: TypeAlias = Callable[[World, Random], Iterator[Entry]]
 
 @dataclass(frozen=True, slots=True)
 class LegacyFile:
-    """One file of the server.
+    """Generator of one legacy file of the server.
 
     Attributes:
-        name: Path below the server's data directory.
-        frame: What stands around the entries.
-        count: How many entries `entries` will give.
-        entries: The entries in the order of the file, all of them regular.
+        name: path below the server's data directory.
+        frame: text around the entries.
+        count: returns the number of entries that ``entries`` yields.
+        entries: yields the entries in the order of the file, all of them regular.
     """
 
     name: str
@@ -81,7 +81,7 @@ class LegacyFile:
 def listed(
     count: Callable[[World], int], make: Callable[[World, Random, int], Record]
 ) -> tuple[Callable[[World], int], Maker]:
-    """Give what `LegacyFile` needs for a list of ``make(world, rng, 0..count)``."""
+    """Build count and entries of a `LegacyFile` for ``make(world, rng, 0..count)``."""
 
     def entries(world: World, rng: Random) -> Iterator[Entry]:
         for number in range(count(world)):
@@ -95,7 +95,7 @@ def mapped(
     key: Callable[[World, int], str],
     make: Callable[[World, Random, int], Json],
 ) -> tuple[Callable[[World], int], Maker]:
-    """Give what `LegacyFile` needs for a map, as `listed` does for a list."""
+    """Build count and entries of a `LegacyFile` that is a map."""
 
     def entries(world: World, rng: Random) -> Iterator[Entry]:
         for number in range(count(world)):

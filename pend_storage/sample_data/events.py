@@ -1,4 +1,4 @@
-"""The entries of ``explorer-data/transactions-log.json``."""
+"""Entries of ``explorer-data/transactions-log.json``: wallets, consents, money."""
 
 from bisect import bisect
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from pend_storage.sample_data.node_json import Record
 from pend_storage.sample_data.world import World
 
 _Maker: TypeAlias = Callable[[World, Random, int, int], Record]
-"""From the world, a die, the event's number and the user's number."""
+"""Called with the world, a random generator, the event's and the user's number."""
 
 _CONSENT_TIERS: Final = tuple(accumulate((45, 38, 42, 23, 8)))
-"""Consents of tiers 1 to 5 as the documents print the distribution; 156 in all."""
+"""Cumulative consents of tiers 1 to 5, as documented; 156 in all."""
 _LEVELS: Final = ("basic", "enhanced", "verified", "premium", "geo-verified")
 _ACTIONS: Final = (
     "register_phone",
@@ -40,11 +40,11 @@ _PAYMENTS: Final = (
 
 
 def event(world: World, rng: Random, number: int) -> Record:
-    """Make the entry with this number; users act only once they have a wallet."""
+    """Build the entry with a number; users act only after their wallet was created."""
     user = world.newborn(number)
     if user is not None:
         return _wallet_creation(world, rng, number, user)
-    # The square favours the users who have been there for long.
+    # The square favours users who have been registered for long.
     user = int(rng.random() ** 2 * world.population(number))
     return _MAKERS[bisect(_WEIGHTS, rng.random())](world, rng, number, user)
 
@@ -216,4 +216,4 @@ _MAKERS: Final = tuple(maker for _, maker in _KINDS)
 _WEIGHTS: Final = tuple(
     total / 100 for total in accumulate(share for share, _ in _KINDS[:-1])
 )
-"""Where each kind but the last ends, out of 1."""
+"""Cumulative shares of all kinds but the last, out of 1."""

@@ -1,7 +1,7 @@
-"""The files of the chain explorer, one function a file.
+"""Legacy files of the chain explorer, one function for each file.
 
-The documents tell the shape of the transaction log; of the other files they tell the
-purpose, the size and the columns they were to become. Those shapes are a reading.
+The documents define the shape of the transaction log. Of the other files they name the
+purpose, the size and the intended columns; those shapes are an interpretation.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _log(world: World, rng: Random) -> Iterator[Entry]:
         yield Entry(event(world, rng, number))
 
 
-# --- persistent-transactions.json: what the collector saw of the newest events
+# --- persistent-transactions.json: newest events, as the data collector saved them
 
 
 def _persistent(world: World, rng: Random, number: int) -> Record:

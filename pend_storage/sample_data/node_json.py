@@ -1,8 +1,8 @@
-"""JSON text as ``JSON.stringify(value, null, 2)`` of Node.js prints it.
+"""JSON renderer with the output of ``JSON.stringify(value, null, 2)`` in Node.js.
 
-The standard encoder does almost that, but it is slow when it indents, and it cannot
-print what a damaged file may hold: one name twice in an object, or a number with its
-own spelling. `Raw` and `Pairs` stand for those two.
+The standard encoder is slow when it indents. It also cannot render what a damaged file
+may hold: one name twice in an object, or a number with its own spelling. `Raw` and
+`Pairs` stand for those two.
 """
 
 from collections.abc import Collection
@@ -13,14 +13,14 @@ from typing import Final, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Text that goes into the file as it is: ``1e21``, ``-0.0``, ``NaN``."""
+    """Text that is written as it is: ``1e21``, ``-0.0``, ``NaN``."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """An object given by its members in order, so that a name may come twice."""
+    """Object as a list of its members, so that a name may occur twice."""
 
     members: list[tuple[str, "Json"]]
 
@@ -35,14 +35,14 @@ _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
 
 
 def render(value: Json, margin: str = "\n") -> str:
-    r"""Print a value over several lines.
+    r"""Render a value over several lines.
 
     Lone surrogates stay in the text: encode it with ``errors="backslashreplace"``,
     which writes them as Node does, ``\ud800``.
 
     Args:
-        value: What to print.
-        margin: A line break and the indentation of the line the value begins on.
+        value: value to render.
+        margin: a line break and the indentation of the line that the value begins on.
     """
     if isinstance(value, dict):
         return _object(value.items(), margin)
@@ -64,7 +64,7 @@ def _scalar(value: str | float | Raw | None) -> str:
 
 
 def member(name: str, value: Json, margin: str) -> str:
-    """Print one member of an object."""
+    """Render one member of an object."""
     return f"{encode_basestring(name)}: {render(value, margin)}"
 
 

@@ -1,4 +1,4 @@
-"""The files that the server and its admin panel write, one function a file."""
+"""Legacy files of the server and its admin panel, one function for each file."""
 
 from collections.abc import Iterator
 from random import Random
@@ -24,7 +24,7 @@ KYC: Final = "uploads/kyc/metadata.json"
 POOL_TIERS: Final = "admin-pool-tiers.json"
 
 _MOST_SERVER_LOGS: Final = 500
-"""The server keeps no more: the file is a ring."""
+"""Ring buffer: the server keeps no more entries."""
 _DAY: Final = 86_400_000
 _CATEGORIES: Final = (
     "Agriculture",
@@ -41,7 +41,7 @@ _OFFICE: Final = "192.0.2."
 
 
 def _event_near(world: World, number: int, count: int) -> int:
-    """Spread `count` entries over the server's life, oldest first."""
+    """Return the event near an entry: `count` entries spread over the server's life."""
     return world.events - world.span * (count - 1 - number) // max(1, count)
 
 

@@ -1,4 +1,4 @@
-"""Write all files of an invented Pend server."""
+"""Writer of the sample: all legacy files of an invented Pend server."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,39 +14,40 @@ from pend_storage.sample_data.entries import Entry, LegacyFile
 from pend_storage.sample_data.explorer_files import EXPLORER_FILES
 from pend_storage.sample_data.irregular import (
     IRREGULARITIES,
+    ChangeContext,
     Expected,
-    Hand,
     Irregularity,
 )
 from pend_storage.sample_data.server_files import SERVER_FILES
 from pend_storage.sample_data.world import World
 
 FILES: Final = SERVER_FILES + EXPLORER_FILES
-"""Every file of the server, in the order in which they are written."""
+"""Every file of the server, in the order of writing."""
 
 EVENTS_PER_USER: Final = 4
-"""How long the transaction log is when nobody says: 556 entries for 139 users."""
+"""Default length of the transaction log for each user: 556 entries for 139 users."""
 OCCURRENCES: Final = 10_000
-"""How many irregular records of one file a report names one by one."""
+"""Maximum of irregular records of one file that a report lists one by one."""
 
 _FURTHEST: Final = 3_000
-"""How many entries later the second of two colliding records may come."""
+"""Maximum distance, in entries, of the second of two colliding records."""
 _TICK: Final = 2_000
+"""Entries between two calls of the progress function."""
 _BUFFER: Final = 1 << 20
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the entries written and the entries to write."""
+"""Called with the number of entries written, and of all entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Where an irregular record is.
+    """Position of an irregular record.
 
     Attributes:
-        irregularity: Its name in the catalogue.
-        file: The legacy file.
-        position: Its place in the list or map, from 0.
-        key: Its name, in a file that is a map.
+        irregularity: name in the catalogue.
+        file: the legacy file.
+        position: index in the list or map, from 0.
+        key: member name, in a file that is a map.
     """
 
     irregularity: str
@@ -57,15 +58,15 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class SampleReport:
-    """What was written.
+    """Contents of a written sample.
 
     Attributes:
-        directory: Where.
-        records: Records by file; 0 for a file that `damage` left without any. What
-            other damage makes unreadable is still counted.
-        irregular: How often each irregularity was used; absent names were not.
-        occurrences: The first 10,000 irregular records of each file, in order.
-        damage: What was done to whole files.
+        directory: directory of the files.
+        records: records by file; 0 for a file that ``damage`` left without any. Records
+            that other damage makes unreadable are still counted.
+        irregular: uses of each irregularity; absent names were not used.
+        occurrences: the first 10,000 irregular records of each file, in order.
+        damage: damage to whole files.
     """
 
     directory: Path
@@ -76,11 +77,11 @@ class SampleReport:
 
     @property
     def total(self) -> int:
-        """Records in all files."""
+        """Number of records in all files."""
         return sum(self.records.values())
 
     def expected(self, file: str, outcome: Expected) -> int:
-        """Count the irregular records of a file that should end like this."""
+        """Count the irregular records of a file with an expected outcome."""
         return sum(
             count
             for name, count in self.irregular.items()
@@ -99,33 +100,37 @@ def generate(
     damage: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> SampleReport:
-    """Write the files of a server; the same arguments give the same bytes.
+    """Write the legacy files of a server; the same arguments give the same bytes.
 
     Memory does not grow with the number of records.
 
     Args:
-        directory: Made if need be. It must not hold any of the files yet.
-        users: Wallets of the server.
-        events: Entries of the transaction log; four for each user if None. Records
+        directory: made if it does not exist. It must not hold any of the files yet.
+        users: wallets of the server.
+        events: entries of the transaction log; four for each user if None. Records
             that collide with an earlier one come on top, here and in other files.
-        irregular: Share of the records that carry one irregularity, 0 to 1.
-        seed: Another seed gives other hashes, amounts and irregularities.
-        damage: What to do to whole files, by file name: see `Damage`.
-        progress: Told from time to time how far the work is.
+        irregular: share of the records that have one irregularity, 0 to 1.
+        seed: another seed gives other hashes, amounts and irregularities.
+        damage: kind of damage by file name, see `Damage`.
+        progress: called from time to time with the entries written and the total.
+
+    Returns:
+        Numbers of records, irregularities and their positions.
 
     Raises:
-        ValueError: A number is out of range, or `damage` names an unknown file or
+        ValueError: a number is out of range, or ``damage`` names an unknown file or
             kind. Nothing was written.
-        FileExistsError: One of the files is there already. Nothing was written.
+        FileExistsError: one of the files exists already. Nothing was written.
     """
     world = World(seed, users, EVENTS_PER_USER * users if events is None else events)
     _check(world, irregular)
+    # Both checks come before the first file, so that a refused call writes nothing.
     harm = check_damage(damage or {}, FILES)
     _refuse_to_overwrite(directory)
-    work = _Work(directory, world, irregular, harm, progress)
+    run = _GeneratorRun(directory, world, irregular, harm, progress)
     for file in FILES:
-        work.write(file)
-    return work.report()
+        run.write(file)
+    return run.report()
 
 
 def _check(world: World, irregular: float) -> None:
@@ -146,8 +151,8 @@ def _refuse_to_overwrite(directory: Path) -> None:
             )
 
 
-class _Work:
-    """One run: what is counted while the files are written."""
+class _GeneratorRun:
+    """One run of the generator, with its counters."""
 
     def __init__(
         self,
@@ -169,14 +174,14 @@ class _Work:
         self._records: dict[str, int] = {}
         self._irregular: Counter[str] = Counter()
         self._occurrences: list[Occurrence] = []
-        self._room = OCCURRENCES
+        self._occurrences_left = OCCURRENCES
 
     def write(self, file: LegacyFile) -> None:
         path = self._directory / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         kind = self._damage.get(file.name)
         self._records[file.name] = 0
-        self._room = OCCURRENCES
+        self._occurrences_left = OCCURRENCES
         if kind not in ABSENT:
             with path.open(
                 "w", _BUFFER, encoding="utf-8", errors="backslashreplace", newline="\n"
@@ -184,7 +189,7 @@ class _Work:
                 self._fill(stream, file)
         if kind is not None:
             apply_damage(path, kind, file.frame)
-        self._tell()
+        self._emit_progress()
 
     def _fill(self, stream: TextIO, file: LegacyFile) -> None:
         frame, count = file.frame, 0
@@ -196,24 +201,27 @@ class _Work:
         self._records[file.name] = count
 
     def _entries(self, file: LegacyFile) -> Iterator[Entry]:
-        """Give the entries of a file, the irregular ones among them."""
+        """Yield the entries of a file, irregular ones included, and count them."""
         seed = f"{self._world.seed}/{file.name}"
+        # Two generators, so that the share of irregular records does not change the
+        # regular ones.
         mixer = _Mixer(file, self._world, self._share, Random(f"{seed}/irregular"))
         for position, (entry, name) in enumerate(mixer.mix(Random(seed))):
             if name is not None:
-                self._note(Occurrence(name, file.name, position, entry.key))
+                self._record(Occurrence(name, file.name, position, entry.key))
             yield entry
             if position % _TICK == 0:
-                self._tell(mixer.taken)
+                self._emit_progress(mixer.taken)
         self._done += mixer.taken
 
-    def _note(self, occurrence: Occurrence) -> None:
+    def _record(self, occurrence: Occurrence) -> None:
         self._irregular[occurrence.irregularity] += 1
-        if self._room:
-            self._room -= 1
+        # Memory must not grow with the number of records.
+        if self._occurrences_left:
+            self._occurrences_left -= 1
             self._occurrences.append(occurrence)
 
-    def _tell(self, more: int = 0) -> None:
+    def _emit_progress(self, more: int = 0) -> None:
         if self._progress is not None:
             self._progress(self._done + more, self._todo)
 
@@ -228,7 +236,7 @@ class _Work:
 
 
 class _Mixer:
-    """The entries of one file with irregular ones mixed in."""
+    """Iterator over one file's entries that replaces some by irregular ones."""
 
     def __init__(
         self, file: LegacyFile, world: World, share: float, rng: Random
@@ -240,36 +248,38 @@ class _Mixer:
         self._rng = rng
         self._deck = _deck(file, rng)
         self._serial = 0
-        self._waiting: list[tuple[int, int, Entry, str]] = []
+        self._delayed: list[tuple[int, int, Entry, str]] = []
 
     def mix(self, rng: Random) -> Iterator[tuple[Entry, str | None]]:
-        """Give each entry with the name of the irregularity it carries, if any."""
+        """Yield each entry with the name of its irregularity, or None."""
         for entry in self._file.entries(self._world, rng):
             self.taken += 1
             if self._rng.random() < self._share:
                 yield self._spoil(entry)
             else:
                 yield entry, None
-            while self._waiting and self._waiting[0][0] <= self.taken:
-                yield heappop(self._waiting)[2:]
-        while self._waiting:
-            yield heappop(self._waiting)[2:]
+            # The second of two colliding records comes after the first, in any file.
+            while self._delayed and self._delayed[0][0] <= self.taken:
+                yield heappop(self._delayed)[2:]
+        while self._delayed:
+            yield heappop(self._delayed)[2:]
 
     def _spoil(self, entry: Entry) -> tuple[Entry, str | None]:
         irregularity = next(self._deck)
         self._serial += 1
         delayed: list[Entry] = []
-        hand = Hand(self._world, delayed.append, self._serial)
-        changed = irregularity.change(entry, hand)
+        context = ChangeContext(self._world, delayed.append, self._serial)
+        changed = irregularity.change(entry, context)
         for later in delayed:
             due = self.taken + int(self._rng.random() * _FURTHEST)
-            heappush(self._waiting, (due, self._serial, later, irregularity.name))
+            heappush(self._delayed, (due, self._serial, later, irregularity.name))
         return changed, None if delayed else irregularity.name
 
 
 def _deck(file: LegacyFile, rng: Random) -> Iterator[Irregularity]:
-    """Deal the file's irregularities without end, each once before any again."""
+    """Yield the file's irregularities without end, each once before any repeats."""
     cards = [each for each in IRREGULARITIES.values() if each.file == file.name]
     while True:
+        # Small samples have as many different irregularities as possible.
         rng.shuffle(cards)
         yield from cards

@@ -1,25 +1,25 @@
-"""What a test of a store needs.
+"""Test kit for stores: contract, state machine, faults, crashes, real servers.
 
 .. code-block:: python
 
     from pend_storage.testing import StoreContract, machine_for
 
-- :class:`StoreContract`: the promises of a store, as tests; subclass it.
+- :class:`StoreContract`: the contract of a store, as tests; subclass it.
 - :class:`StoreMachine`, :func:`machine_for`, :func:`run_machine`: a Hypothesis state
   machine that drives a store and a ``MemoryStore`` together.
-- :mod:`~pend_storage.testing.strategies`: records, conditions and queries for any schema.
-- :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, when told to.
+- :mod:`~pend_storage.testing.strategies`: records, conditions and queries of a schema.
+- :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, on demand.
 - :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
 - :mod:`~pend_storage.testing.hostile`: servers that are exchanged behind their address
-  while a pair of stores works with them, and a judge of what is there at the end.
+  while a pair of stores works with them, and a check of the stores at the end.
 - :mod:`~pend_storage.testing.interrupts`: Ctrl-C at any instant, or at each line.
-- :class:`Recorder`: what a power failure may leave of a directory.
-- :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
+- :class:`Recorder`: the states of a directory that a power failure may leave.
+- :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that crash.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
   PostgreSQL and Redis servers.
-- :mod:`~pend_storage.testing.plugin`: a pytest plugin, loaded by itself, for which the
-  assertions of all this show their values.
+- :mod:`~pend_storage.testing.plugin`: a pytest plugin, loaded automatically, that makes
+  failed assertions of this package show their values.
 
 Importing this package imports none of it, neither pytest nor hypothesis.
 """

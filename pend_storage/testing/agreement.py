@@ -1,4 +1,4 @@
-"""Two stores driven together: what each answered, and whether that is the same."""
+"""Comparison of a store with its model: the same call on both, answers compared."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from pend_storage.store import Store
 __all__ = ["RIGHT", "Age", "Pair", "Place", "Side"]
 
 Place: TypeAlias = tuple[str, str]
-"""Collection and key."""
+"""Collection and key of a record."""
 
 RIGHT = "what is there"
-"""Stands for the value that a meta entry has."""
-_FAR = 2**62
-"""A version that no store has reached."""
+"""Placeholder for the current value of a meta entry, as the expected one."""
+_UNREACHED = 2**62
+"""Version that no store has reached."""
 
 
 class Age(Enum):
-    """Which version to demand of a key; each store knows its own number for it."""
+    """Version that a check demands of a key; each store has its own number for it."""
 
     ANY = "any"
     NOTHING = "nothing"
-    """That there is no record."""
+    """No record."""
     PRESENT = "present"
-    """What is there, or was there last."""
+    """The current version, or that of the tombstone."""
     FORMER = "former"
-    """What was there before."""
+    """The version before the current one."""
     UNKNOWN = "unknown"
-    """What never was there."""
+    """A version that never existed."""
 
 
 class Side:
-    """One of the two stores, and what it was seen to do."""
+    """One of two compared stores, with its observed history."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.history: dict[Place, list[int]] = {}
-        """The versions that each key has had, in the order of the writes."""
+        """Versions of each key, in the order of the writes."""
         self.incoming: Sequence[ChangedRecord] = ()
-        """What a follower is to apply next."""
+        """Records that a follower is to apply next."""
         self.followed = 0
-        """How far its followers are."""
+        """Sequence up to which the followers have applied the change log."""
         self.committed: list[tuple[Batch, tuple[int, ...]]] = []
-        """Batches that are in the change log, and the versions that they got."""
+        """Batches in the change log, and the versions that they got."""
         self.open: dict[int, Transaction] = {}
-        """The transactions under way, several at once."""
+        """Open transactions, by number."""
 
     # -- versions ---------------------------------------------------------------------
 
     def version(self, place: Place, age: Age) -> int | None:
-        """The version to demand."""
+        """Return the version to demand of a key; None for any."""
         history = self.history.get(place, [])
         match age:
             case Age.ANY:
@@ -69,110 +69,117 @@ class Side:
             case Age.PRESENT:
                 return history[-1] if history else 0
             case Age.FORMER:
-                return history[-2] if len(history) > 1 else _FAR
+                return history[-2] if len(history) > 1 else _UNREACHED
             case Age.UNKNOWN:
-                return _FAR
+                return _UNREACHED
 
     def checks(self, wanted: Iterable[tuple[Place, Age]]) -> dict[Place, int]:
-        """The checks of a batch."""
+        """Return the checks of a batch, with this store's versions."""
         found = {place: self.version(place, age) for place, age in wanted}
         return {place: v for place, v in found.items() if v is not None}
 
     def ordinal(self, place: Place, version: int) -> int | str:
-        """What a version means: which write of the key it came from."""
-        if version in {0, _FAR}:
+        """Translate a version to the number of the write that made it.
+
+        Two stores give different versions to the same write. Their ordinals are equal.
+        """
+        if version in {0, _UNREACHED}:
             return version
         history = self.history.get(place, [])
-        return history.index(version) + 1 if version in history else "not seen before"
+        return history.index(version) + 1 if version in history else "never observed"
 
-    def learn(self, place: Place) -> list[Any]:
-        """What a key holds now; if its version is another, it must have grown."""
+    def observe(self, place: Place) -> list[Any]:
+        """Read a key, and record its version; a changed version must have grown."""
         name, key = place
         rows = self.store.read(name, [key], deleted=True)
         history = self.history.setdefault(place, [])
         for row in rows.values():
             if row.version not in history[-1:]:
-                self._note(place, row.version)
+                self._record_version(place, row.version)
         return self.rows(name, rows.values())
 
     def commit(self, batch: Batch, epoch: int | None) -> list[bool]:
-        """Commit a batch; gives which of its operations wrote something."""
+        """Commit a batch; return for each of its operations if it wrote something."""
         versions = self.store.commit(batch, epoch=epoch)
-        self._remember(batch, versions)
+        self._record_commit(batch, versions)
         return [version > 0 for version in versions]
 
-    def _remember(self, batch: Batch, versions: tuple[int, ...]) -> None:
-        if any(versions):  # else it has no entry, and would be done again
+    def _record_commit(self, batch: Batch, versions: tuple[int, ...]) -> None:
+        # A commit that wrote nothing has no entry in the log: repeated, it would run again.
+        if any(versions):
             self.committed.append((batch, versions))
 
-    def answers(self, batches: Sequence[Batch], epoch: int | None) -> list[Any]:
-        """Commit each; what was written, and what was refused, in the same order.
+    def commit_each(self, batches: Sequence[Batch], epoch: int | None) -> list[Any]:
+        """Commit each batch; return comparable outcomes in the same order.
 
-        The versions of several writes of one key are learned here: nobody could see the
-        earlier ones afterwards.
+        The versions of several writes of one key are recorded here, because a later
+        read shows only the last one.
         """
         outcomes = self.store.commit_each(batches, epoch=epoch)
-        shown: list[Any] = []
+        comparable: list[Any] = []
         done: dict[str, Outcome] = {}
         for batch, outcome in zip(batches, outcomes, strict=True):
             if batch.token in done:
-                assert outcome == done[batch.token], "it was committed twice"
+                assert outcome == done[batch.token], "a batch was committed twice"
                 continue
             if isinstance(outcome, PendStorageError):
-                shown.append(self.error(outcome))
+                comparable.append(self.error(outcome))
                 continue
-            self._remember(batch, outcome)
+            self._record_commit(batch, outcome)
             if any(outcome):
                 done[batch.token] = outcome
-            shown.append([version > 0 for version in outcome])
+            comparable.append([version > 0 for version in outcome])
             for operation, version in zip(batch.operations, outcome, strict=True):
                 if version:
-                    self._note((operation.collection, operation.key), version)
-        return shown
+                    self._record_version((operation.collection, operation.key), version)
+        return comparable
 
-    def _note(self, place: Place, version: int) -> None:
+    def _record_version(self, place: Place, version: int) -> None:
         history = self.history.setdefault(place, [])
+        # Also above tombstones: a version never returns.
         assert version > max(history, default=0), f"{history}, then {version}"
         history.append(version)
 
     # -- answers, made comparable -----------------------------------------------------
 
     def rows(self, name: str, rows: Iterable[Row]) -> list[Any]:
-        """Rows with their versions made comparable."""
+        """Make rows comparable: key, ordinal, record."""
         return [
             (row.key, self.ordinal((name, row.key), row.version), row.record)
             for row in rows
         ]
 
     def everything(self, name: str) -> list[Any]:
-        """All rows of a collection, tombstones too."""
+        """Return all rows of a collection, tombstones included."""
         return self.rows(name, self.store.scan(name, deleted=True))
 
     def all_found(self, name: str) -> Any:
-        """All records of a collection, by a query."""
+        """Return all records of a collection, by a query, and their count."""
         found = self.store.collection(name).find().items
         return found, self.store.collection(name).count()
 
-    def shown(self, place: Place, found: Versioned[Any] | None) -> Any:
-        """A record with its version made comparable."""
+    def comparable(self, place: Place, found: Versioned[Any] | None) -> Any:
+        """Make a record with its version comparable."""
         return found and (found.record, self.ordinal(place, found.version))
 
-    def seen(self, place: Place) -> Any:
-        """What is under a key, with its version."""
+    def read_versioned(self, place: Place) -> Any:
+        """Read a record with its version, made comparable."""
         name, key = place
-        return self.shown(place, self.store.collection(name).versioned(key))
+        return self.comparable(place, self.store.collection(name).versioned(key))
 
-    def seen_inside(self, which: int, place: Place) -> Any:
-        """What a transaction sees under a key."""
+    def read_inside(self, which: int, place: Place) -> Any:
+        """Read a record with its version in a transaction, made comparable."""
         name, key = place
-        return self.shown(place, self.inside(which).collection(name).versioned(key))
+        return self.comparable(
+            place, self.inside(which).collection(name).versioned(key)
+        )
 
     def log(self) -> list[ChangedRecord]:
-        """The whole change log."""
+        """Return all records of the change log."""
         return [record for change in self.store.changes() for record in change.records]
 
-    def shown_log(self) -> list[Any]:
-        """The whole change log, made comparable."""
+    def comparable_log(self) -> list[Any]:
+        """Return the change log, made comparable."""
         changes = list(self.store.changes())
         sequences = [change.sequence for change in changes]
         assert sequences == sorted(set(sequences))
@@ -187,14 +194,14 @@ class Side:
             for change in changes
         ]
 
-    def news(self) -> tuple[list[ChangedRecord], int]:
-        """What the followers have not got yet, and how far it reaches."""
+    def unapplied(self) -> tuple[list[ChangedRecord], int]:
+        """Return records that the followers have not applied, and the last sequence."""
         changes = list(self.store.changes(after=self.followed))
         records = [record for change in changes for record in change.records]
         return records, changes[-1].sequence if changes else self.followed
 
-    def would_keep_rules(self) -> bool:
-        """Whether what is to be applied would leave no reference or unique value wrong."""
+    def would_satisfy_constraints(self) -> bool:
+        """Check if applying the incoming records would keep every constraint."""
         after: dict[str, dict[str, Row]] = {
             spec.name: {
                 row.key: row for row in self.store.scan(spec.name, deleted=True)
@@ -205,33 +212,33 @@ class Side:
             rows = after[item.collection]
             if item.key not in rows or rows[item.key].version < item.version:
                 rows[item.key] = Row(item.key, item.version, item.record)
-        return all(_keeps_rules(spec, after) for spec in self.store.schema)
+        return all(_satisfies_constraints(spec, after) for spec in self.store.schema)
 
     # -- transactions -----------------------------------------------------------------
 
     def inside(self, which: int) -> Transaction:
-        """A transaction, opened when it is first asked for."""
+        """Return an open transaction; begin it at the first call."""
         return self.open.setdefault(which, self.store.transaction())
 
     def written_inside(self, which: int) -> list[Place]:
-        """The keys that a transaction is going to write."""
+        """Return the keys that a transaction is going to write."""
         return list(self.inside(which)._work.written)  # noqa: SLF001 - only it knows
 
     def end(self, which: int) -> list[Place]:
-        """Commit a transaction; gives what it says to have written."""
+        """Commit a transaction; return the keys that it reports as written."""
         transaction = self.inside(which)
         del self.open[which]
         transaction.commit()
         return sorted(place for place, v in transaction.versions.items() if v)
 
     def abandon(self, which: int) -> None:
-        """Leave a transaction without committing it."""
+        """Drop a transaction without committing it."""
         self.open.pop(which, None)
 
     # -- meta -------------------------------------------------------------------------
 
     def set_meta(self, name: str, to: Any, was: Any) -> Any:
-        """Compare and set; ``was`` may be RIGHT, which is what is there."""
+        """Compare and set a meta entry; ``was`` may be RIGHT, the current value."""
         expected = self.store.meta(name) if was is RIGHT else was
         done = self.store.compare_and_set_meta(name, expected, to)
         return done, self.store.meta(name)
@@ -239,10 +246,11 @@ class Side:
     # -- errors -----------------------------------------------------------------------
 
     def error(self, error: PendStorageError) -> Any:
-        """An error's class and attributes, versions made comparable."""
+        """Return an error's class and attributes, with comparable versions."""
         facts = {
             k: v for k, v in vars(error).items() if k not in {"store", "__notes__"}
         }
+        # Versions of two stores differ; the writes that they mean must not.
         if isinstance(error, Conflict):
             place = (error.collection, error.key)
             for name in ("expected", "actual"):
@@ -250,7 +258,9 @@ class Side:
         return type(error).__name__, facts
 
 
-def _keeps_rules(spec: CollectionSpec, after: dict[str, dict[str, Row]]) -> bool:
+def _satisfies_constraints(
+    spec: CollectionSpec, after: dict[str, dict[str, Row]]
+) -> bool:
     living = [row.record for row in after[spec.name].values() if row.record is not None]
     for name, target in spec.references.items():
         for key in {getattr(record, name) for record in living} - {None}:
@@ -259,6 +269,7 @@ def _keeps_rules(spec: CollectionSpec, after: dict[str, dict[str, Row]]) -> bool
                 return False
     for group in spec.unique:
         values = [tuple(getattr(record, name) for name in group) for record in living]
+        # As in SQL, a group with a null is never equal to another.
         whole = [value for value in values if None not in value]
         if len(whole) != len(set(whole)):
             return False
@@ -266,7 +277,7 @@ def _keeps_rules(spec: CollectionSpec, after: dict[str, dict[str, Row]]) -> bool
 
 
 class Pair:
-    """A store and its model; every action is done on both."""
+    """Store under test and its model; every action runs on both."""
 
     def __init__(self, real: Side, model: Side) -> None:
         self.real = real
@@ -276,7 +287,11 @@ class Pair:
         return iter((self.real, self.model))
 
     def agree(self, action: Callable[[Side], Any]) -> Any:
-        """Do something on both, and compare; gives the answer, None for an error."""
+        """Run an action on both and compare; return the answer, or None for an error.
+
+        Raises:
+            AssertionError: answers, or errors, differ.
+        """
         found, expected = (_outcome(side, action) for side in self)
         assert _exact(found) == _exact(expected), (
             f"the store: {found}\nthe model: {expected}"
@@ -285,13 +300,13 @@ class Pair:
         return answer if kind == "answer" else None
 
     def write(self, places: Iterable[Place], action: Callable[[Side], Any]) -> None:
-        """Do something that writes these keys, and look what became of them."""
+        """Run an action that writes keys, and compare the keys afterwards."""
         self.agree(action)
         for place in sorted(set(places)):
-            self.agree(partial(Side.learn, place=place))
+            self.agree(partial(Side.observe, place=place))
 
     def set_role(self, role: RoleState) -> None:
-        """Give both the same role."""
+        """Set the same role on both."""
         for side in self:
             now = side.store.meta(ROLE_META)
             assert side.store.compare_and_set_meta(ROLE_META, now, role.to_meta())
@@ -310,7 +325,7 @@ def _outcome(side: Side, action: Callable[[Side], Any]) -> tuple[str, Any]:
 
 
 def _exact(value: Any) -> Any:
-    """A value that is equal to another one only if all types in it are the same too."""
+    """Convert a value so that equality also requires equal types, at every depth."""
     if is_dataclass(value) and not isinstance(value, type):
         names = [each.name for each in fields(value)]
         return type(value), [_exact(getattr(value, name)) for name in names]

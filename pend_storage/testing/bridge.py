@@ -1,4 +1,4 @@
-"""An :class:`AsyncStore` as a store again, so that it can be put to the contract."""
+"""Synchronous adapter of an :class:`AsyncStore`, so that the contract can test it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ __all__ = ["BridgedStore"]
 
 T = TypeVar("T")
 _PAGE: Final = 100
-"""Items that come over the bridge at a time."""
+"""Items that one call fetches from an asynchronous iterator."""
 
 
-class _Loop:
-    """An event loop in a thread of its own."""
+class _LoopThread:
+    """Event loop in a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -69,31 +69,31 @@ class _Loop:
 
 
 class BridgedStore(Store):
-    """Passes every verb through an asynchronous store and back.
+    """Store that makes every call through an asynchronous store.
 
-    Collections and transactions too are those of the asynchronous store.
+    Collections and transactions are those of the asynchronous store, too.
     """
 
     def __init__(self, inner: Store) -> None:
         """Wrap a store in an asynchronous one, in a loop of its own.
 
         Args:
-            inner: the store that does the work; closed with this one.
+            inner: store that does the work; closed with this one.
         """
         self.inner = inner
         self.schema: Schema = inner.schema
         self.layouts: tuple[Layout, ...] = inner.layouts
         self.aio: AsyncStore = AsyncStore(inner)
-        self._loop = _Loop()
+        self._loop = _LoopThread()
         self._is_closed = False
 
     def run_async(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the store's loop."""
+        """Run a coroutine in the store's loop, and wait for its result."""
         return self._loop.run(work)
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """What an asynchronous iterator gives."""
-        while found := self.run_async(_following(items)):
+        """Iterate over an asynchronous iterator, one page at a time."""
+        while found := self.run_async(_next_page(items)):
             yield from found
 
     @override
@@ -148,9 +148,8 @@ class BridgedStore(Store):
     ) -> list[Outcome]:
         async def in_turn() -> list[Outcome]:
             outcomes: list[Outcome] = []
-            for (
-                batch
-            ) in batches:  # at once, only those of one key would keep their order
+            for batch in batches:
+                # Together, only batches of one key would keep their order.
                 try:
                     outcomes.append(await self.aio.commit(batch, epoch=epoch))
                 except PendStorageError as error:
@@ -225,17 +224,17 @@ class BridgedStore(Store):
 
     @override
     def collection(self, name: str | type) -> Collection[Any]:
-        verbs: Any = _Verbs(self, self.aio.collection(cast("Any", name)))
+        verbs: Any = _BridgedCollection(self, self.aio.collection(cast("Any", name)))
         return cast("Collection[Any]", verbs)
 
     @override
     def transaction(self) -> Transaction:
-        inside: Any = _Inside(self, self.aio.transaction())
+        inside: Any = _BridgedTransaction(self, self.aio.transaction())
         return cast("Transaction", inside)
 
 
-async def _following(items: AsyncIterator[T]) -> list[T]:
-    """The next items; none at the end."""
+async def _next_page(items: AsyncIterator[T]) -> list[T]:
+    """Return the next page of items; empty at the end."""
     found: list[T] = []
     async for item in items:
         found.append(item)
@@ -244,8 +243,8 @@ async def _following(items: AsyncIterator[T]) -> list[T]:
     return found
 
 
-class _Verbs:
-    """A collection whose verbs are awaited in the loop."""
+class _BridgedCollection:
+    """Collection whose verbs are awaited in the loop."""
 
     def __init__(
         self,
@@ -263,20 +262,22 @@ class _Verbs:
         return lambda *given, **named: self._store.run_async(method(*given, **named))
 
 
-class _Inside:
-    """A transaction whose verbs are awaited in the loop."""
+class _BridgedTransaction:
+    """Transaction whose verbs are awaited in the loop."""
 
     def __init__(self, store: BridgedStore, inner: AsyncTransaction) -> None:
         self._store = store
         self._inner = inner
-        self._work = inner._work  # noqa: SLF001 - as the agreement looks into it
+        self._work = inner._work  # noqa: SLF001 - the state machine reads its write set
 
     @property
     def versions(self) -> dict[tuple[str, str], int]:
         return self._inner.versions
 
     def collection(self, name: str | type) -> Any:
-        return _Verbs(self._store, self._inner.collection(cast("Any", name)))
+        return _BridgedCollection(
+            self._store, self._inner.collection(cast("Any", name))
+        )
 
     def commit(self) -> None:
         self._store.run_async(self._inner.commit())

@@ -1,4 +1,4 @@
-"""What runs in a child process of the crash kit: one function, given by pickle."""
+"""Entry point of a child process of the crash kit: run one pickled function."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import IO, Any
 __all__ = ["main", "read_frame", "write_frame"]
 
 _LENGTH = 8
+"""Bytes of a message's length prefix."""
 
 
 def read_frame(stream: IO[bytes]) -> bytes | None:
-    """The next message; None at the end, or where the writer died in the middle."""
+    """Read the next message; None at the end, or if the writer died within it."""
     head = stream.read(_LENGTH)
     if len(head) < _LENGTH:
         return None
@@ -25,20 +26,22 @@ def read_frame(stream: IO[bytes]) -> bytes | None:
 
 
 def write_frame(descriptor: int, body: bytes) -> None:
-    """Send a message; when this returns it arrives, even if the process dies."""
+    """Send a message; once this returns, it arrives even if the process dies."""
     rest = memoryview(len(body).to_bytes(_LENGTH) + body)
     while rest:
+        # write() may take a part of it where the pipe is full.
         rest = rest[os.write(descriptor, rest) :]
 
 
 def _die_with_parent() -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock would be held at the end
+    # Not sys.stdin: the interpreter would wait for its lock when it exits.
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
-    """Run the function that standard input names, then end."""
+    """Run the function that standard input holds, then exit."""
     descriptor = int(sys.argv[1])
     payload = read_frame(sys.stdin.buffer)
     if payload is None:

@@ -1,9 +1,10 @@
-"""Processes that really die, and what they reported before.
+"""Crash kit: child processes that are killed, with the reports that they sent before.
 
-A target is a function in a module. It runs in a process of its own, which is not forked
-from yours, but from one that has only imported the library, and gets a function ``report`` and the arguments given here. What it reports
-arrives even if it is killed in the next instant: report what was acknowledged, kill the
-process, open the store again, and look.
+A target is a function in a module. It runs in a process of its own, forked from a
+server that has only imported the library, and not from yours. It gets a function
+``report`` and the arguments given here. A report arrives even if the process is killed
+at the next instant: report what was acknowledged, kill the process, open the store
+again, and check.
 
 .. code-block:: python
 
@@ -16,7 +17,7 @@ process, open the store again, and look.
     outcome = run_until_crash(write, directory, point="journal.written", skip=3)
     assert stored(directory) in {outcome.reports[-1], outcome.reports[-1] + 1}
 
-No child outlives its parent: it dies when its standard input ends.
+No child outlives its parent: it exits when its standard input ends.
 """
 
 from __future__ import annotations
@@ -44,32 +45,32 @@ __all__ = ["Child", "Outcome", "Report", "kill_at_random", "run_until_crash"]
 
 P = ParamSpec("P")
 Report: TypeAlias = Callable[[Any], None]
-"""Called by a target to tell its parent something, by value."""
+"""Called by a target to send a value to its parent."""
 
 _CHILD: Final = "pend_storage.testing.child:main"
-_PATIENCE: Final = 60.0
-"""Seconds after which a child is taken to hang."""
+_HANG_TIMEOUT: Final = 60.0
+"""Seconds after which a child counts as hung."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a child ended."""
+    """Outcome of a child process: reports, exit code, standard error."""
 
     reports: tuple[Any, ...]
-    """All that it reported, in order."""
+    """Values that it reported, in order."""
     code: int
-    """Its exit code; minus the number of the signal that killed it."""
+    """Exit code; negative: the number of the signal that killed it."""
     errors: str
-    """What it wrote to standard error."""
+    """Text on its standard error."""
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed, rather than came to an end."""
+        """Return True if SIGKILL ended it."""
         return self.code == -signal.SIGKILL
 
 
 class Child(Generic[P]):
-    """A process that runs one function. Use ``with``, or end it by finish or kill."""
+    """Child process that runs one function. Use ``with``, or call finish or kill."""
 
     def __init__(
         self,
@@ -85,11 +86,16 @@ class Child(Generic[P]):
         self._errors: IO[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._reports: list[Any] = []
-        self._news = threading.Condition()
+        self._reported = threading.Condition()
         self._outcome: Outcome | None = None
 
     def at(self, point: str, *, skip: int = 0) -> Self:
-        """Let it kill itself at a crash point, after so many harmless passes."""
+        """Make it kill itself at a crash point.
+
+        Args:
+            point: name of the crash point.
+            skip: passes of the point before.
+        """
         self._environment[crashpoints.VARIABLE] = f"{point}:{skip}"
         return self
 
@@ -103,18 +109,19 @@ class Child(Generic[P]):
 
     @property
     def pid(self) -> int:
-        """Number of the process, which must have been started."""
+        """Process id; the process must have been started."""
         return self._started().pid
 
     def start(self) -> None:
-        """Start the process; it runs by itself."""
+        """Start the process; return at once."""
+        # By pipe, not by argument: arguments have a limited length.
         payload = pickle.dumps((self._target, self._arguments))
         read_end, write_end = os.pipe()
         stdin_end, ours = os.pipe()
         self._stdin = os.fdopen(ours, "wb")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
-            path = self._path()
+            path = self._module_path()
             environment = {"PYTHONPATH": os.pathsep.join(path), **self._environment}
             self._process = fork_server().start(
                 _CHILD,
@@ -124,6 +131,7 @@ class Child(Generic[P]):
                 path=path,
             )
         finally:
+            # Our copy would keep the pipe open after the child has ended.
             os.close(write_end)
             os.close(stdin_end)
         self._reader = threading.Thread(
@@ -132,46 +140,47 @@ class Child(Generic[P]):
         self._reader.start()
         try:
             self._stdin.write(len(payload).to_bytes(8) + payload)
-            self._stdin.flush()  # and left open: its end would be the child's
+            self._stdin.flush()  # left open: when it ends, the child exits
         except BrokenPipeError:
-            pass  # it died at once; its outcome tells
+            pass  # the child died at once; its outcome shows why
 
     def wait_for_reports(self, count: int = 1) -> tuple[Any, ...]:
-        """Wait until it has reported so often, or has ended; gives what it reported."""
+        """Wait for a number of reports, or the end; return all reports so far."""
         reader = self._reader
         assert reader is not None, "the child was not started"
-        with self._news:
-            enough = self._news.wait_for(
-                lambda: len(self._reports) >= count or not reader.is_alive(), _PATIENCE
+        with self._reported:
+            enough = self._reported.wait_for(
+                lambda: len(self._reports) >= count or not reader.is_alive(),
+                _HANG_TIMEOUT,
             )
-        assert enough, f"the child reported nothing new for {_PATIENCE:g} s"
+        assert enough, f"no new report of the child for {_HANG_TIMEOUT:g} s"
         return tuple(self._reports)
 
     def wait(self) -> Outcome:
-        """Wait until it has ended, however.
+        """Wait until the process has ended in any way.
 
         Raises:
-            AssertionError: it hangs, and was killed.
+            AssertionError: the process hung, and was killed.
         """
         try:
-            self._started().wait(_PATIENCE)
+            self._started().wait(_HANG_TIMEOUT)
         except subprocess.TimeoutExpired:
             outcome = self.kill()
             raise AssertionError(f"the child hung: {outcome}") from None
         return self.kill()
 
     def finish(self) -> Outcome:
-        """Wait until it has come to a good end.
+        """Wait for a successful exit.
 
         Raises:
-            AssertionError: it failed or was killed.
+            AssertionError: the process failed or was killed.
         """
         outcome = self.wait()
         assert outcome.code == 0, f"the child failed ({outcome.code}): {outcome.errors}"
         return outcome
 
     def kill(self) -> Outcome:
-        """Kill it if it still runs; gives how it ended."""
+        """Kill the process if it still runs; return its outcome."""
         if self._outcome is None:
             self._outcome = self._reap()
         return self._outcome
@@ -184,6 +193,7 @@ class Child(Generic[P]):
         assert self._reader is not None
         assert errors is not None
         self._stdin.close()
+        # The reader ends with the pipe; every report sent before the kill has arrived.
         self._reader.join()
         with errors:
             errors.seek(0)
@@ -197,22 +207,23 @@ class Child(Generic[P]):
     def _read(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as pipe:
             while (frame := read_frame(pipe)) is not None:
-                with self._news:
+                with self._reported:
                     self._reports.append(pickle.loads(frame))  # noqa: S301 - our child
-                    self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+                    self._reported.notify_all()
+        # Also at the end: wait_for_reports must notice that no more reports come.
+        with self._reported:
+            self._reported.notify_all()
 
-    def _path(self) -> list[str]:
-        """Where the child finds modules: where we do, and where the target stands."""
-        roots = [str(root) for root in _roots([self._target, self._arguments])]
+    def _module_path(self) -> list[str]:
+        """Build the child's ``sys.path``: ours, and the folders of the target."""
+        roots = [str(root) for root in _import_roots([self._target, self._arguments])]
         return list(dict.fromkeys([*(p for p in sys.path if p), *roots]))
 
 
-def _roots(values: Iterable[Any]) -> Iterable[Path]:
-    """The folders from which the modules of these functions can be imported.
+def _import_roots(values: Iterable[Any]) -> Iterable[Path]:
+    """Yield the folders from which the modules of functions can be imported.
 
-    pytest imports test modules without making them importable for others.
+    pytest imports test modules without making them importable for other processes.
     """
     for value in values:
         if isinstance(value, FunctionType):
@@ -223,9 +234,9 @@ def _roots(values: Iterable[Any]) -> Iterable[Path]:
             if module.__file__ is not None:
                 yield Path(module.__file__).parents[value.__module__.count(".")]
         elif isinstance(value, tuple | list):
-            yield from _roots(value)
+            yield from _import_roots(value)
         elif isinstance(value, dict):
-            yield from _roots(list(value.values()))
+            yield from _import_roots(list(value.values()))
 
 
 def run_until_crash(
@@ -234,19 +245,19 @@ def run_until_crash(
     """Run a function in a process that kills itself at a crash point.
 
     Args:
-        target: gets ``report`` and the arguments.
+        target: called with ``report`` and the arguments.
         args: must pickle.
-        point: name of a point that :mod:`pend_storage.crashpoints` knows.
-        skip: how often it may pass the point before.
+        point: name of a crash point, see :mod:`pend_storage.crashpoints`.
+        skip: passes of the point before.
 
     Raises:
-        AssertionError: the process ended otherwise, or never reached the point.
+        AssertionError: the process ended in another way, or never reached the point.
     """
     with Child(target, *args).at(point, skip=skip) as child:
         outcome = child.wait()
     assert outcome.killed, (
-        f"the child was to die at {point} after {skip} passes, but ended with "
-        f"{outcome.code}: {outcome.errors or 'it never got there.'}"
+        f"the child did not crash at {point} after {skip} passes: it ended with "
+        f"{outcome.code}: {outcome.errors or 'the point was not reached'}"
     )
     return outcome
 
@@ -257,16 +268,16 @@ def kill_at_random(
     """Run a function in a process that is killed at a random moment.
 
     Args:
-        target: gets ``report`` and the arguments; it should go on for ever.
+        target: called with ``report`` and the arguments; it should never return.
         args: must pickle.
-        seed: decides the moment, as far as a clock can.
-        within: at most so many seconds after its first report.
+        seed: determines the moment, as far as a clock allows.
+        within: latest moment, in seconds after the first report.
 
     Returns:
-        The outcome; ``killed`` is False where it came to an end before.
+        The outcome; ``killed`` is False if it ended before.
 
     Raises:
-        AssertionError: it failed by itself.
+        AssertionError: it failed on its own.
     """
     delay = random.Random(seed).uniform(0, within)  # noqa: S311 - no secret
     with Child(target, *args) as child:

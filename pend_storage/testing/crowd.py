@@ -1,4 +1,4 @@
-"""A store whose calls all go in company: what merging does, done to every call."""
+"""Store wrapper that merges every call with calls of invented other callers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pend_storage.stores.wrapper import WrapperStore
 
 __all__ = ["CrowdedStore"]
 
-_NEVER: Final = "\N{LATIN SMALL LETTER Z}zz-nobody-has-this-key"
+_UNUSED_KEY: Final = "\N{LATIN SMALL LETTER Z}zz-no-record-has-this-key"
 
 
 class CrowdedStore(WrapperStore):
-    """Commits and reads for its caller and for strangers at once.
+    """Wrapper that commits and reads for its caller and for others in one call.
 
-    The strangers' commits change nothing: one conflicts, one deletes what is not there.
-    So a store behaves like the one inside, and the contract can be run on it to see that
-    merged calls mean what single ones do.
+    The commits of the others change nothing: one conflicts, one deletes a missing key.
+    So the wrapper behaves like the inner store, and the contract shows that merged
+    calls mean the same as single ones.
     """
 
     @override
@@ -36,10 +36,10 @@ class CrowdedStore(WrapperStore):
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
         name = next(iter(self.schema)).name
-        conflicts = Batch((), {(name, _NEVER): 1})
-        deletes = Batch((Delete(name, _NEVER),))
-        crowd = [deletes, conflicts, *batches, conflicts, deletes]
-        return self.inner.commit_each(crowd, epoch=epoch)[2:-2]
+        conflicts = Batch((), {(name, _UNUSED_KEY): 1})
+        deletes = Batch((Delete(name, _UNUSED_KEY),))
+        merged = [deletes, conflicts, *batches, conflicts, deletes]
+        return self.inner.commit_each(merged, epoch=epoch)[2:-2]
 
     @override
     def read(
@@ -51,5 +51,5 @@ class CrowdedStore(WrapperStore):
         epoch: int | None = None,
     ) -> dict[str, Row]:
         wanted = list(keys)
-        crowd = [_NEVER, *wanted] if wanted else wanted
-        return self.inner.read(collection, crowd, deleted=deleted, epoch=epoch)
+        merged = [_UNUSED_KEY, *wanted] if wanted else wanted
+        return self.inner.read(collection, merged, deleted=deleted, epoch=epoch)

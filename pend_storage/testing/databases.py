@@ -1,4 +1,4 @@
-"""Databases for tests: empty ones, migrated ones, and used ones made empty again."""
+"""Test databases in PostgreSQL: new, migrated, or reused after they were emptied."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Databases"]
 _numbers: Final = itertools.count(1)
 
 _SESSIONS_END_WITHIN: Final = 20.0
-"""Seconds. PostgreSQL itself waits for 5, which a busy machine has exceeded."""
+"""Seconds. PostgreSQL itself waits for 5 s, which is too short on a busy machine."""
 _POLL_INTERVAL: Final = 0.005
 """Seconds."""
 _SESSIONS: Final = """
@@ -28,14 +28,14 @@ _SESSIONS: Final = """
 """
 
 Contents = Mapping[str, bytes]
-"""Rows of tables, as COPY gives them."""
+"""Rows by table, in COPY format."""
 
 
 class Databases:
-    """Makes databases on a server, and drops them at the end.
+    """Factory of databases on one server; it drops them at the end.
 
     Args:
-        server: URL of any database there; its user must be allowed to make others.
+        server: URL of any database there; its user must be allowed to create others.
     """
 
     def __init__(self, server: str) -> None:
@@ -46,11 +46,16 @@ class Databases:
         self._lent: dict[str, str] = {}
 
     def make(self, template: str = "template0") -> str:
-        """URL of a new database, a copy of another one.
+        """Create a database; return its URL.
+
+        Args:
+            template: name of the database to copy.
 
         Raises:
-            RuntimeError: sessions use the other one, which PostgreSQL does not copy.
+            RuntimeError: sessions use the template; PostgreSQL copies it only without
+                any.
         """
+        # PostgreSQL refuses to copy a database that has sessions.
         if template != "template0":
             with psycopg.connect(self._server, autocommit=True) as connection:
                 _await_end_of_sessions(connection, template)
@@ -60,20 +65,21 @@ class Databases:
         return _with_database(self._server, name)
 
     def lend(self, schema: Schema) -> str:
-        """URL of a database that has been migrated to a schema and is empty."""
+        """Return the URL of a migrated, empty database, new or reused."""
         mark = schema.fingerprint()
         if mark not in self._fresh:
             self._fresh[mark] = self._migrate(schema)
         free = self._free.setdefault(mark, [])
+        # A copy of a migrated database takes a fraction of a migration.
         url = free.pop() if free else self.make(self._fresh[mark][0])
         self._lent[url] = mark
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a database that was lent, after its stores have been closed.
+        """Empty a lent database, after its stores have been closed.
 
         Raises:
-            RuntimeError: a session still uses it, which the next test would suffer from.
+            RuntimeError: a session still uses it, which would disturb the next test.
         """
         mark = self._lent.pop(url)
         with psycopg.connect(url, autocommit=True) as connection:
@@ -82,7 +88,7 @@ class Databases:
         self._free[mark].append(url)
 
     def drop_all(self) -> None:
-        """Drop what was made, whoever is connected to it."""
+        """Drop the created databases, even if sessions use them."""
         while self._made:
             self._run("drop database if exists {} with (force)", self._made.pop())
 
@@ -118,8 +124,8 @@ def _await_end_of_sessions(connection: psycopg.Connection, database: str) -> Non
         time.sleep(_POLL_INTERVAL)
 
 
-def _filled(connection: psycopg.Connection) -> list[str]:
-    """The tables that have rows."""
+def _tables_with_rows(connection: psycopg.Connection) -> list[str]:
+    """List the tables that have rows."""
     rows = connection.execute(
         "select relname from pg_class where relkind = 'r' and "
         "relnamespace = current_schema()::regnamespace order by relname"
@@ -136,7 +142,7 @@ def _filled(connection: psycopg.Connection) -> list[str]:
 def _contents(url: str) -> Contents:
     with psycopg.connect(url) as connection:
         found = {}
-        for name in _filled(connection):
+        for name in _tables_with_rows(connection):
             statement = sql.SQL("copy {} to stdout").format(sql.Identifier(name))
             with connection.cursor().copy(statement) as rows:
                 found[name] = b"".join(rows)
@@ -145,9 +151,10 @@ def _contents(url: str) -> Contents:
 
 def _restore(connection: psycopg.Connection, contents: Contents) -> None:
     with connection.transaction():
-        # To truncate some tables takes longer than to delete a test's few rows.
+        # DELETE of a test's few rows is faster than TRUNCATE of the tables.
+        # Tables refer to each other, and are emptied one by one.
         connection.execute("set constraints all deferred")
-        for name in _filled(connection):
+        for name in _tables_with_rows(connection):
             connection.execute(sql.SQL("delete from {}").format(sql.Identifier(name)))
         for name, text in contents.items():
             statement = sql.SQL("copy {} from stdin").format(sql.Identifier(name))

@@ -1,6 +1,6 @@
-"""A fictional harbour: a schema with every kind of field and every kind of rule.
+"""Fictional harbour: a schema with every kind of field and every kind of constraint.
 
-The contract runs on it. Use it for tests of your own that need some schema.
+The contract runs on it. Use it for your own tests that need a schema.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Class(Enum):
-    """What a ship is built for."""
+    """Purpose of a ship, as an enum of texts."""
 
     FERRY = "ferry"
     TANKER = "tanker"
@@ -40,7 +40,7 @@ class Class(Enum):
 
 
 class Alarm(IntEnum):
-    """How bad it is; ordered by number, not by name."""
+    """Severity, as an enum of integers: ordered by number, not by name."""
 
     NONE = 0
     WATCH = 1
@@ -49,47 +49,47 @@ class Alarm(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Berth:
-    """Where a ship may lie. Unique together: pier and number."""
+    """Berth of a harbour; pier and number are unique together."""
 
     id: Annotated[str, Limit(max_length=200)]
     pier: str
     number: int | None = None
     neighbour_id: str | None = None
-    """Another berth, or the same one."""
+    """Reference to another berth, or to itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ship:
-    """A ship: one field of every kind, once plain and once optional."""
+    """Ship: one field of every kind, once required and once optional."""
 
     id: str
     name: Annotated[str, Limit(max_length=40)]
     call_sign: Annotated[str, Limit(pattern="^[A-Z0-9]{2,8}$")] | None = None
-    """Unique, unless null."""
+    """Unique, except null."""
     berth_id: str | None = None
     crew: Annotated[int, Limit(ge=0, lt=10_000)] = 0
     cargo_grams: int | None = None
-    """Of any size."""
+    """Integer of any size."""
     registered: bool = False
     insured: bool | None = None
     speed: float = 0.0
     heading: Annotated[float, Limit(ge=0, lt=360)] | None = None
     price: Annotated[Decimal, Limit(digits=20, places=4)] = Decimal(0)
     draught: Decimal | None = None
-    """With any number of digits."""
+    """Decimal with any number of digits."""
     seen_at: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     docked_at: datetime | None = None
     built: date = date(2000, 2, 29)
     scrapped: date | None = None
     seal: bytes = b""
     fingerprint: Annotated[bytes, Limit(min_length=2, max_length=32)] | None = None
-    """Unique, unless null."""
+    """Unique, except null."""
     built_for: Class = Class.FERRY
     alarm: Alarm | None = None
     flag: Literal["blue", "green", "red"] = "blue"
     draft_mark: Literal[1, 2, 3] | None = None
     remark: str | None = None
-    """Searched in."""
+    """Field with a search index."""
     extra: dict[str, JSON] = field(default_factory=dict)
     papers: dict[str, JSON] | None = None
     tags: list[JSON] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Ship:
 
 @dataclass(frozen=True, kw_only=True)
 class Cargo:
-    """A load; belongs to a ship, always."""
+    """Cargo; its reference to a ship is required."""
 
     id: str
     ship_id: str
@@ -109,7 +109,7 @@ class Cargo:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """A counter, with a key that is not called id."""
+    """Counter, with a key that is not called ``id``."""
 
     name: str
     value: int = 0
@@ -117,7 +117,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """A line of the harbour master's book, with no rules at all."""
+    """Log line, without any constraint."""
 
     id: str
     text: str = ""
@@ -152,25 +152,25 @@ SCHEMA: Final = Schema(
 
 
 def a_berth(id: str = "b1", **fields: Any) -> Berth:  # noqa: A002 - the field's name
-    """A berth; its pier is its id, unless given."""
+    """Build a berth; its pier defaults to its id."""
     return replace(Berth(id=id, pier=id), **fields)
 
 
 def a_ship(id: str = "s1", **fields: Any) -> Ship:  # noqa: A002
-    """A ship; its name is its id, unless given."""
+    """Build a ship; its name defaults to its id."""
     return replace(Ship(id=id, name=id), **fields)
 
 
 def a_cargo(id: str = "c1", *, ship_id: str = "s1", **fields: Any) -> Cargo:  # noqa: A002
-    """A load on the ship s1, unless another is given."""
+    """Build a cargo on the ship s1, or on another."""
     return replace(Cargo(id=id, ship_id=ship_id), **fields)
 
 
 def a_tally(name: str = "t1", value: int = 0) -> Tally:
-    """A counter."""
+    """Build a counter."""
     return Tally(name=name, value=value)
 
 
 def a_log(id: str = "l1", text: str = "") -> Log:  # noqa: A002
-    """A line of the book."""
+    """Build a log line."""
     return Log(id=id, text=text)

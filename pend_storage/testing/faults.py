@@ -1,4 +1,4 @@
-"""Stores that fail, or wait, when a test says so."""
+"""Fault injection: store wrappers that fail, or wait, on demand."""
 
 from __future__ import annotations
 
@@ -31,15 +31,20 @@ Verb: TypeAlias = Literal[
     "meta",
     "compare_and_set_meta",
 ]
-"""The verbs of the contract that can be made to fail."""
+"""Verbs of the contract that can be made to fail."""
 _WRITES: Final = frozenset({"commit", "apply", "compare_and_set_meta"})
 
 
 class InterceptingStore(WrapperStore):
-    """Passes every call through :meth:`around`; override that."""
+    """Wrapper that passes every call through :meth:`around`; override that."""
 
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
-        """Do the call, or something else. ``scan`` and ``changes`` arrive as lists."""
+        """Make the call, or replace it. ``scan`` and ``changes`` arrive as lists.
+
+        Args:
+            verb: name of the called method.
+            call: makes the call on the inner store.
+        """
         raise NotImplementedError
 
     @override
@@ -138,7 +143,7 @@ class _Fault:
 
 
 class FaultyStore(InterceptingStore):
-    """Fails where it is told to, before or after the inner call.
+    """Wrapper that fails scheduled calls, before or after the inner call.
 
     .. code-block:: python
 
@@ -151,7 +156,7 @@ class FaultyStore(InterceptingStore):
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = threading.Lock()
         self.calls: dict[str, int] = {}
-        """How often each verb was called."""
+        """Number of calls by verb."""
 
     def fail(
         self,
@@ -161,14 +166,14 @@ class FaultyStore(InterceptingStore):
         times: int | None = 1,
         error: BaseException | None = None,
     ) -> None:
-        """Let calls fail.
+        """Schedule faults.
 
         Args:
-            verbs: which.
-            after: do the inner call first: the write happens, and its answer is lost.
-            skip: so many calls go well before.
-            times: so many calls fail; None for all, until :meth:`heal`.
-            error: what is raised; ``StoreUnavailable`` if not given.
+            verbs: methods that fail.
+            after: make the inner call first: the write happens, and its answer is lost.
+            skip: number of calls that succeed before.
+            times: number of calls that fail; None for all, until :meth:`heal`.
+            error: exception to raise; ``StoreUnavailable`` by default.
         """
         with self._lock:
             for verb in verbs:
@@ -176,7 +181,7 @@ class FaultyStore(InterceptingStore):
                 self._faults.setdefault(verb, []).append(fault)
 
     def heal(self) -> None:
-        """Let all calls go well again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
@@ -184,6 +189,7 @@ class FaultyStore(InterceptingStore):
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
         with self._lock:
             self.calls[verb] = self.calls.get(verb, 0) + 1
+            # Counted under the lock, so that concurrent calls skip the right number.
             fault = self._due(verb)
         if fault is None:
             return call()
@@ -191,9 +197,10 @@ class FaultyStore(InterceptingStore):
             call()
         if fault.error is not None:
             raise fault.error
+        # Only a lost answer to a write leaves its outcome unknown.
         lost = fault.after and verb in _WRITES
         raise StoreUnavailable(
-            f"told to fail at {verb}", store="faulty", outcome_known=not lost
+            f"scheduled fault at {verb}", store="faulty", outcome_known=not lost
         )
 
     def _due(self, verb: str) -> _Fault | None:
@@ -209,40 +216,40 @@ class FaultyStore(InterceptingStore):
 
 
 class Gate:
-    """Holds calls back until it is opened."""
+    """Gate that blocks calls until it is opened."""
 
     def __init__(self) -> None:
         self._reached = threading.Event()
         self._open = threading.Event()
 
     def wait_until_reached(self, timeout: float = 30.0) -> None:
-        """Wait until a call stands before the gate.
+        """Wait until a call is blocked by the gate.
 
         Raises:
-            AssertionError: none came in so many seconds.
+            AssertionError: no call arrived within the timeout, in seconds.
         """
-        assert self._reached.wait(timeout), f"no call came in {timeout:g} s"
+        assert self._reached.wait(timeout), f"no call reached the gate in {timeout:g} s"
 
     def open(self) -> None:
         """Let all calls pass, now and later."""
         self._open.set()
 
     def pass_through(self, timeout: float = 300.0) -> None:
-        """Stand before the gate until it is open.
+        """Block until the gate is open.
 
         Raises:
-            AssertionError: nobody has opened it in so many seconds.
+            AssertionError: the gate was not opened within the timeout, in seconds.
         """
         self._reached.set()
-        assert self._open.wait(timeout), f"nobody opened the gate in {timeout:g} s"
+        assert self._open.wait(timeout), f"the gate was not opened in {timeout:g} s"
 
 
 class SlowStore(InterceptingStore):
-    """Waits before its calls: a fixed time, or until the test lets it go on.
+    """Wrapper that delays calls: by a fixed time, or until a test opens a gate.
 
     Args:
-        inner: the store that does the work.
-        delays: seconds to sleep before each call of a verb.
+        inner: store that does the work.
+        delays: seconds to sleep before each call, by verb.
     """
 
     def __init__(
@@ -254,13 +261,14 @@ class SlowStore(InterceptingStore):
 
     @contextmanager
     def holding(self, *verbs: Verb) -> Iterator[Gate]:
-        """Hold back every call of these verbs until the gate opens, or the block ends."""
+        """Block calls of these verbs until the gate opens, or the block ends."""
         gate = Gate()
         self._gates.update(dict.fromkeys(verbs, gate))
         try:
             yield gate
         finally:
             for verb in verbs:
+                # Removed first: later calls find no gate.
                 self._gates.pop(verb, None)
             gate.open()
 

@@ -1,8 +1,8 @@
 """pytest fixtures: one PostgreSQL and one Redis for a whole run, and fresh databases.
 
-Import what you need into a ``conftest.py``. ``PEND_TEST_DSN`` and
-``PEND_TEST_REDIS_URL`` name servers to use; without them the embedded ones are started.
-Nothing is skipped for want of a server: a run that cannot have it ends at once.
+Import the fixtures into a ``conftest.py``. ``PEND_TEST_DSN`` and
+``PEND_TEST_REDIS_URL`` name servers to use; without them embedded ones are started. No
+test is skipped for lack of a server: the run ends at once if a server is unavailable.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ __all__ = [
     "warm_up",
 ]
 
-# What a crash of the machine would cost is not tested, and it doubles the speed.
+# The data need not survive a crash of the machine, and this doubles the speed.
 _POSTGRES_SETTINGS: Final = {"fsync": "off", "full_page_writes": "off"}
 _REDIS_DATABASES: Final = 15
 _numbers = itertools.count(1)
 
 
 class Servers:
-    """The servers of a run, started when they are first needed."""
+    """Servers of a test run, started on first use."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._urls: dict[str, str] = {}
         self.versions: dict[str, str] = {}
-        """What the servers in use say of themselves."""
+        """Version by server, of those in use."""
 
     def postgres(self) -> str:
-        """URL of a database from which others can be made."""
-        return self._have("PostgreSQL", self._start_postgres)
+        """Return the URL of a database from which others can be created."""
+        return self._started("PostgreSQL", self._start_postgres)
 
     def redis(self) -> str:
-        """URL of a server whose databases may be emptied."""
-        return self._have("Redis", self._start_redis)
+        """Return the URL of a server whose databases may be emptied."""
+        return self._started("Redis", self._start_redis)
 
     def close(self) -> None:
-        """Stop what was started."""
+        """Stop the servers that were started here."""
         self._stack.close()
 
-    def _have(self, name: str, start: Callable[[], str]) -> str:
+    def _started(self, name: str, start: Callable[[], str]) -> str:
         if name not in self._urls:
             try:
                 self._urls[name] = start()
             except (PendStorageError, psycopg.Error, OSError) as error:
-                pytest.exit(f"tests need {name}, and it cannot be had: {error}", 3)
+                pytest.exit(f"{name} is required by tests, and unavailable: {error}", 3)
         return self._urls[name]
 
     def _start_postgres(self) -> str:
@@ -81,7 +81,7 @@ class Servers:
         return url
 
     def _start_redis(self) -> str:
-        import redis  # noqa: PLC0415 - only those who test with it have it
+        import redis  # noqa: PLC0415 - needed only by tests of Redis
 
         url = os.environ.get("PEND_TEST_REDIS_URL")
         if not url:
@@ -99,7 +99,7 @@ _SERVERS = pytest.StashKey[Servers]()
 
 
 def servers_of(config: pytest.Config) -> Servers:
-    """The servers of this run; they are stopped at its end."""
+    """Return the servers of this run; they are stopped at its end."""
     if _SERVERS not in config.stash:
         servers = config.stash[_SERVERS] = Servers()
         config.add_cleanup(servers.close)
@@ -107,9 +107,9 @@ def servers_of(config: pytest.Config) -> Servers:
 
 
 def warm_up(session: pytest.Session) -> dict[str, str]:
-    """Start the servers that the collected tests need; gives their versions.
+    """Start the servers that the collected tests need; return their versions.
 
-    To be called from ``pytest_collection_finish``. The run ends if one cannot be had.
+    Call it from ``pytest_collection_finish``. The run ends if a server is unavailable.
     """
     needed = {
         name for item in session.items for name in getattr(item, "fixturenames", ())
@@ -124,7 +124,7 @@ def warm_up(session: pytest.Session) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def postgres_server(pytestconfig: pytest.Config) -> str:
-    """URL of the run's PostgreSQL: make databases there, and use those."""
+    """URL of the run's PostgreSQL; create databases there, and use those."""
     return servers_of(pytestconfig).postgres()
 
 
@@ -136,7 +136,7 @@ def redis_server(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def databases(postgres_server: str) -> Iterator[Databases]:
-    """Makes databases, empty or migrated; they are dropped at the end of the run."""
+    """Factory of databases, empty or migrated; dropped at the end of the run."""
     made = Databases(postgres_server)
     yield made
     made.drop_all()
@@ -144,16 +144,16 @@ def databases(postgres_server: str) -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def new_database(databases: Databases) -> Callable[[], str]:
-    """Gives the URL of a fresh, empty database each time."""
+    """Function that creates an empty database and returns its URL."""
     return databases.make
 
 
 @pytest.fixture
 def new_migrated_database(databases: Databases) -> Iterator[Callable[[Schema], str]]:
-    """Gives the URL of an empty database, migrated to a schema, each time.
+    """Function that returns the URL of an empty database, migrated to a schema.
 
-    After the test they are emptied and used again, which is much quicker than to make
-    new ones: close your stores before.
+    After the test the databases are emptied and reused, which is much faster than
+    creating new ones. Close your stores before.
     """
     lent: list[str] = []
 
@@ -168,13 +168,13 @@ def new_migrated_database(databases: Databases) -> Iterator[Callable[[Schema], s
 
 @pytest.fixture(scope="class")
 def postgres_url(databases: Databases) -> str:
-    """URL of a fresh, empty database, one for each test class or lone function."""
+    """URL of a new, empty database, one for each test class or single function."""
     return databases.make()
 
 
 @pytest.fixture
 def redis_url(redis_server: str) -> Iterator[str]:
-    """URL of an empty Redis database, one of fifteen; it is emptied afterwards too."""
+    """URL of an empty Redis database, one of fifteen; it is emptied afterwards, too."""
     import redis  # noqa: PLC0415
 
     address, _, options = redis_server.partition("?")

@@ -1,8 +1,8 @@
-"""Start Python processes in milliseconds: forked from one that has only imported.
+"""Fork server: Python processes in milliseconds, forked from one with imports done.
 
-A fresh interpreter needs half a second of a processor to import what a store needs. The
-fork server does that once, and nothing else: it has no threads, opens no store, and keeps
-no descriptor of the processes that it starts. They share no state with the tests.
+A new interpreter needs half a second of a processor to import what a store needs. The
+fork server does that once, and nothing else: it has no threads, opens no store, and
+keeps no descriptor of the processes that it starts. They share no state with the tests.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _PRELOADED: Final = (
     *("sqlalchemy.dialects.postgresql.psycopg", "alembic.command", "tomlkit"),
     *("rich.progress", "rich.table", "click", "redis"),
 )
-_NUMBER: Final = 8
-"""Bytes of a number on the line between the two."""
+_NUMBER_BYTES: Final = 8
+"""Bytes of a number on the socket between client and server."""
 _MOST_DESCRIPTORS: Final = 16
 
 
@@ -50,14 +50,14 @@ class _Request:
 
 
 class ForkedProcess:
-    """A running process; as much of ``subprocess.Popen`` as tests need."""
+    """Running process; a subset of ``subprocess.Popen``."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._lock = threading.Lock()
         self.pid: Final = self._receive()
         self.returncode: int | None = None
-        """Exit code; minus the number of the signal that killed it; None: it runs."""
+        """Exit code; negative: number of the signal that killed it; None: running."""
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
@@ -96,14 +96,14 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def _receive(self) -> int:
-        found = self._line.recv(_NUMBER, socket.MSG_WAITALL)
-        if len(found) < _NUMBER:
+        found = self._line.recv(_NUMBER_BYTES, socket.MSG_WAITALL)
+        if len(found) < _NUMBER_BYTES:
             raise RuntimeError("the fork server has ended")
         return int.from_bytes(found, signed=True)
 
 
 class ForkServer:
-    """A process that starts others. It ends with this one."""
+    """Client of the fork server, which ends with this process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -129,16 +129,16 @@ class ForkServer:
         directory: str | None = None,
         path: Iterable[str] = (),
     ) -> ForkedProcess:
-        """Start a process that calls a function, and ends as a program does.
+        """Start a process that calls a function, and exits as a program does.
 
         Args:
-            function: ``module:name``; it is called without arguments.
-            arguments: for ``sys.argv``. In those that are ``fd:N``, N is the place of a
-                descriptor in ``descriptors``; its number there is put in.
-            descriptors: the first three are its standard input, output and errors.
-            environment: all of it.
-            directory: to work in; None: that of this process.
-            path: for ``sys.path``, before what a fresh interpreter has.
+            function: ``module:name``; called without arguments.
+            arguments: for ``sys.argv``. An argument ``fd:N`` is replaced by the number
+                that ``descriptors[N]`` has in the process.
+            descriptors: the first three become its standard input, output and errors.
+            environment: the complete environment.
+            directory: working directory; None: that of this process.
+            path: entries for ``sys.path``, before those of a new interpreter.
         """
         request = _Request(
             function,
@@ -149,13 +149,14 @@ class ForkServer:
         )
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
+            # Under the lock: descriptors and marker of two requests must not mix.
             socket.send_fds(self._control, [b"+"], [theirs.fileno(), *descriptors])
         body = pickle.dumps(request)
-        ours.sendall(len(body).to_bytes(_NUMBER) + body)
+        ours.sendall(len(body).to_bytes(_NUMBER_BYTES) + body)
         return ForkedProcess(ours)
 
     def close(self) -> None:
-        """End the server; the processes that it started go on."""
+        """Stop the server; the processes that it started go on."""
         self._control.close()
         self._process.wait()
 
@@ -174,6 +175,7 @@ def fork_server() -> ForkServer:
     return server
 
 
+# A forked child must not share the connection of its parent.
 os.register_at_fork(after_in_child=fork_server.cache_clear)
 
 
@@ -185,7 +187,7 @@ def _preload() -> None:
         with contextlib.suppress(ModuleNotFoundError):  # an extra is not installed
             importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # so that no collection of a child writes to the pages that all share
+    gc.freeze()  # a child's collection must not write to the pages that all share
 
 
 class _Server:
@@ -193,13 +195,19 @@ class _Server:
         self._control = control
         self._running: dict[int, socket.socket] = {}
         self._ended, self._wakeup = os.pipe()
+        # Signals only wake select(): children are reaped outside of the handler.
         os.set_blocking(self._wakeup, False)
         signal.set_wakeup_fd(self._wakeup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def serve(self) -> tuple[_Request, list[int]] | None:
-        """Start processes. Return in each of them, and None when there is no more work."""
+        """Fork a process for each request.
+
+        Returns:
+            In each forked process its request and descriptors; None in the server, when
+            the client has closed the connection.
+        """
         while True:
             control = self._control.fileno()
             ready, _, _ = select.select([control, self._ended], [], [])
@@ -212,19 +220,20 @@ class _Server:
                 )
                 if not word:
                     return None
+                # Its own connection, for the request, the pid and the exit code.
                 line = socket.socket(fileno=descriptors.pop(0))
                 pid = os.fork()
                 if not pid:
-                    self._leave()
+                    self._detach_from_server()
                     with line:
-                        return _requested(line), descriptors
+                        return _read_request(line), descriptors
                 for descriptor in descriptors:
                     os.close(descriptor)
-                line.sendall(pid.to_bytes(_NUMBER, signed=True))
+                line.sendall(pid.to_bytes(_NUMBER_BYTES, signed=True))
                 self._running[pid] = line
 
-    def _leave(self) -> None:
-        """Undo in a child what belongs to the server."""
+    def _detach_from_server(self) -> None:
+        """Release in a forked child what belongs to the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -240,19 +249,20 @@ class _Server:
                 return
             code = os.waitstatus_to_exitcode(status)
             with self._running.pop(pid) as line, contextlib.suppress(OSError):
-                # An error: whoever started it has gone.
-                line.sendall(code.to_bytes(_NUMBER, signed=True))
+                # OSError: the process that requested it has ended.
+                line.sendall(code.to_bytes(_NUMBER_BYTES, signed=True))
 
 
-def _requested(line: socket.socket) -> _Request:
-    size = int.from_bytes(line.recv(_NUMBER, socket.MSG_WAITALL))
+def _read_request(line: socket.socket) -> _Request:
+    size = int.from_bytes(line.recv(_NUMBER_BYTES, socket.MSG_WAITALL))
     found: _Request = pickle.loads(line.recv(size, socket.MSG_WAITALL))  # noqa: S301
     return found
 
 
-def _become(request: _Request, descriptors: list[int]) -> Any:
+def _set_up(request: _Request, descriptors: list[int]) -> Any:
     """Set up the process as a program would find it; return the function to call."""
     for target, descriptor in enumerate(descriptors[:3]):
+        # dup2 also makes the copy inheritable, as standard streams have to be.
         os.dup2(descriptor, target)
         os.close(descriptor)
     sys.argv = [request.function]
@@ -263,6 +273,7 @@ def _become(request: _Request, descriptors: list[int]) -> Any:
     os.environ.update(request.environment)
     os.chdir(request.directory)
     sys.path[:0] = request.path
+    # Finders of the server have cached directories without the new paths.
     importlib.invalidate_caches()
     module, _, name = request.function.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -273,7 +284,7 @@ def _main() -> None:
     _preload()
     started = _Server(control).serve()
     if started is not None:
-        _become(*started)()
+        _set_up(*started)()
 
 
 if __name__ == "__main__":

@@ -54,19 +54,19 @@ def own(name: str) -> st.SearchStrategy[Any]:
     return st.runner().flatmap(lambda machine: machine.inputs[name])
 
 
-def _used(machine: MachineState) -> list[Place]:
-    """List the keys that were written before: most is to be learnt from those."""
+def _written_keys(machine: MachineState) -> list[Place]:
+    """List the keys that were written before: they reveal more than unused ones."""
     return sorted(place for place, h in machine.pair.model.history.items() if h)
 
 
 def _place(machine: MachineState) -> st.SearchStrategy[Place]:
     anywhere: st.SearchStrategy[Place] = machine.inputs["place"]
-    used = _used(machine)
+    used = _written_keys(machine)
     return st.sampled_from(used) | anywhere if used else anywhere
 
 
 def _query(machine: MachineState) -> st.SearchStrategy[Any]:
-    used = sorted({name for name, _ in _used(machine)})
+    used = sorted({name for name, _ in _written_keys(machine)})
     names = used or [spec.name for spec in machine.schema.declared]
     return st.sampled_from(names).flatmap(
         lambda name: st.tuples(st.just(name), *machine.inputs[f"query {name}"])
@@ -80,8 +80,8 @@ AGES: Final = st.sampled_from([Age.ANY, *Age])
 CHECK: Final = st.tuples(PLACE, AGES)
 LIMITS: Final = st.sampled_from([None, None, 1, 2, 5, 0])
 WHICH: Final = st.integers(0, 2)
-"""Which of three transactions."""
-# Some of these are equal by value, and some only to the careless.
+"""Number of one of three transactions."""
+# Some of these are equal by value, others only under a loose comparison.
 ALIKE: Final = st.sampled_from([1, 1.0, True, None, {"": 1}, {"": True}, "1"])
 META: Final = st.tuples(
     st.sampled_from(["m", "n"]), ALIKE | given.json_values(3), st.just(RIGHT) | ALIKE

@@ -1,8 +1,8 @@
-"""Exceptions out of signal handlers, raised where a test wants them.
+"""Signal injection: exceptions from signal handlers, raised at a chosen instant.
 
-The default handler of ``SIGINT`` raises :class:`KeyboardInterrupt` in the main thread. Use
-these functions in a process of its own (:class:`~pend_storage.testing.crash.Child`), in
-which no other signal has a handler: what a backend does about them may differ.
+The default handler of ``SIGINT`` raises :class:`KeyboardInterrupt` in the main thread.
+Use these functions in a process of its own (:class:`~pend_storage.testing.crash.Child`)
+in which no other signal has a handler: backends may treat other handlers differently.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any, Final
 
 __all__ = ["Interrupter", "interrupted_at", "outcome_in_time"]
 
-_LOOK_AGAIN: Final = 0.0001
-"""Seconds between two looks at what the other thread has done."""
+_POLL_INTERVAL: Final = 0.0001
+"""Seconds between two polls of the other thread's progress."""
 
 
 class Interrupter:
-    """Sends one ``SIGINT`` to the main thread for each attempt, at a random instant.
+    """Sender of one ``SIGINT`` to the main thread per attempt, at a random instant.
 
-    Use it in the main thread. The sender is a thread, so that no other signal is involved.
+    Use it in the main thread. The sender is a thread, so that no other signal is
+    involved.
     """
 
     def __init__(self, longest: float) -> None:
@@ -39,26 +40,27 @@ class Interrupter:
         """Attempts that were interrupted."""
         self._longest = longest
         self._main = threading.get_ident()
-        self._wanted = self._sent = 0
-        """Signals; each of the two threads changes one of them, in one step."""
+        self._requested = self._sent = 0
+        """Numbers of signals; each thread changes only one of them, in one step."""
         self._ended = False
         self._sender = threading.Thread(target=self._send, daemon=True)
         self._sender.start()
 
     def _send(self) -> None:
         while not self._ended:
-            if self._wanted == self._sent:
-                time.sleep(_LOOK_AGAIN)
+            if self._requested == self._sent:
+                time.sleep(_POLL_INTERVAL)
                 continue
+            # Squared, so that most signals come early, where most of the work is.
             time.sleep(random.random() ** 2 * self._longest)  # noqa: S311 - no secret
             signal.pthread_kill(self._main, signal.SIGINT)
             self._sent += 1
 
     def attempt(self, work: Callable[[], object]) -> None:
-        """Do something once; the signal comes while it runs, or just after it."""
+        """Call a function once; the signal comes while it runs, or just after."""
         done = False
         try:
-            self._wanted += 1
+            self._requested += 1
             work()
             done = True
             self._wait()
@@ -71,11 +73,11 @@ class Interrupter:
             raise
 
     def _wait(self) -> None:
-        while self._sent < self._wanted:
-            time.sleep(_LOOK_AGAIN)
+        while self._sent < self._requested:
+            time.sleep(_POLL_INTERVAL)
 
     def end(self) -> None:
-        """End the sender."""
+        """Stop the sender."""
         self._ended = True
         self._sender.join()
 
@@ -91,25 +93,28 @@ def interrupted_at(
     """Call a function, with a signal before one of the library's lines that it runs.
 
     Args:
-        line: the number of the line, from 1, in the order in which they are run.
-        work: runs in the main thread.
-        modules: how the paths of the modules end whose lines count; all of the library's.
-        signal_number: the signal.
-        raised: what its handler raises.
+        line: number of the line, from 1, in the order of execution.
+        work: function to call, in the main thread.
+        modules: suffixes of the paths of modules whose lines count; all of the
+            library's by default.
+        signal_number: signal to send.
+        raised: exception that its handler raises.
 
     Returns:
-        False where it runs fewer lines.
+        False if the function runs fewer lines.
     """
     count = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
         name = frame.f_code.co_filename
+        # Other modules are not traced at all, which keeps the run fast.
         if "pend_storage/" not in name or not name.endswith(modules):
             return None
         if event == "line":
             count += 1
             if count == line:
+                # Before the signal: its handler must not be traced.
                 sys.settrace(None)
                 signal.raise_signal(signal_number)
         return trace
@@ -126,13 +131,18 @@ def interrupted_at(
 
 
 def outcome_in_time(work: Callable[[], object], seconds: float = 10.0) -> str:
-    """What a call in another thread comes to: ``done``, ``hangs``, or its error."""
+    """Call a function in another thread; return ``done``, ``hangs``, or its error.
+
+    Args:
+        work: function to call.
+        seconds: time after which it counts as hung.
+    """
     outcome: list[str] = []
 
     def call() -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - told to the test
+        except Exception as error:  # noqa: BLE001 - returned to the test
             outcome.append(repr(error))
         else:
             outcome.append("done")

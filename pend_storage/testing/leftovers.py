@@ -1,4 +1,4 @@
-"""What may be left of a directory when the power fails: the model behind the recorder."""
+"""Power failure model: the states of a directory that may be left on the disk."""
 
 from __future__ import annotations
 
@@ -24,60 +24,61 @@ __all__ = [
 ]
 
 _BLOCK: Final = 512
-_LATEST: Final = 5
-"""Pending operations that are left out one by one; of the others some, at random."""
+"""Bytes that a disk writes in one piece."""
+_LEFT_OUT_SINGLY: Final = 5
+"""Pending operations that are left out one by one; of older ones a random part."""
 
 Name: TypeAlias = tuple[int, str]
-"""A directory, by number, and a name in it."""
+"""Number of a directory, and a name in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names that come to stand for something else, all in one step."""
+    """Atomic change of directory entries: created, renamed or removed names."""
 
     becomes: tuple[tuple[Name, int | None], ...]
 
     def objects(self) -> set[int]:
-        """The files and directories whose sync keeps it."""
+        """Return the files and directories whose sync makes it durable."""
         return {directory for (directory, _), _ in self.becomes}
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Bytes of a file."""
+    """Bytes written to a file."""
 
     file: int
     offset: int
     data: bytes
     time: int
-    """When the file was changed, in nanoseconds."""
+    """Modification time in nanoseconds."""
 
     def objects(self) -> set[int]:
-        """The files and directories whose sync keeps it."""
+        """Return the files and directories whose sync makes it durable."""
         return {self.file}
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """The length of a file."""
+    """Truncation of a file to a length."""
 
     file: int
     length: int
 
     def objects(self) -> set[int]:
-        """The files and directories whose sync keeps it."""
+        """Return the files and directories whose sync makes it durable."""
         return {self.file}
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A file is that long at least; what was never written there reads as NUL bytes."""
+    """Minimum length of a file; bytes that were never written read as NUL."""
 
     file: int
     length: int
 
     def objects(self) -> set[int]:
-        """The files and directories whose sync keeps it."""
+        """Return the files and directories whose sync makes it durable."""
         return {self.file}
 
 
@@ -86,26 +87,26 @@ Operation: TypeAlias = Names | Data | Length | Extent
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """What was done to a file or a directory is kept."""
+    """Sync of a file or a directory: its pending operations become durable."""
 
     object: int
 
 
 @dataclass(slots=True)
 class Tree:
-    """Directories and files, by number."""
+    """State of the disk: directory entries, contents and times, by number."""
 
     names: dict[int, dict[str, int]] = field(default_factory=dict)
     files: dict[int, bytes] = field(default_factory=dict)
     times: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Tree:
-        """One that is changed by itself."""
+        """Return a copy that can be changed on its own."""
         names = {number: {**names} for number, names in self.names.items()}
         return Tree(names, {**self.files}, {**self.times})
 
     def apply(self, operation: Operation) -> None:
-        """Change it as an operation does."""
+        """Apply an operation."""
         match operation:
             case Names(becomes):
                 for (directory, name), what in becomes:
@@ -124,7 +125,7 @@ class Tree:
                 self.files[file] = self.files.get(file, b"").ljust(length, b"\0")
 
     def build(self, place: Path, directory: int, inodes: Path) -> None:
-        """Make a directory of it, of files that keep their inodes."""
+        """Write it to disk as a directory; its files keep their inodes."""
         place.mkdir(mode=0o700)
         for name, what in self.names.get(directory, {}).items():
             inode = inodes / str(what)
@@ -139,26 +140,27 @@ class Tree:
 
 @dataclass(frozen=True)
 class Cut:
-    """One directory that may be found after the power failed."""
+    """Possible state of a directory after a power failure."""
 
     where: str
-    """Which operation was the last, and what is missing; for messages."""
+    """Last operation and missing ones, for messages."""
     acknowledged: tuple[Any, ...]
+    """Values that were acknowledged before the failure, and must be durable."""
     _tree: Tree
     _root: int
     _inodes: Path
 
     def build(self, place: Path) -> None:
-        """Make the directory, at a place where nothing is.
+        """Write the directory to a path that does not exist.
 
-        Its files are the recorded ones, with their inodes and times. So what was built
-        before has to be thrown away: it changes too.
+        Its files are the recorded ones, with their inodes and times. So remove the
+        directory that another cut has built before: it changes too.
         """
         self._tree.build(place, self._root, self._inodes)
 
     @property
     def digest(self) -> str:
-        """By which cuts that leave the same are recognised."""
+        """Hash of the content, by which equal states are recognised."""
         digest = hashlib.blake2b(repr(sorted(self._tree.names.items())).encode())
         for number, content in sorted(self._tree.files.items()):
             digest.update(b"%d:%d:" % (number, len(content)) + content)
@@ -167,59 +169,78 @@ class Cut:
 
 @dataclass(frozen=True)
 class Record:
-    """What was done to a directory, and when who was told what."""
+    """Recorded operations on a directory, with the acknowledgements between them."""
 
     base: Tree
     operations: Sequence[Operation | Sync]
     acknowledged: Sequence[tuple[int, Any]]
+    """Number of operations before an acknowledgement, and its value."""
     root: int
     inodes: Path
 
 
 def cuts_of(record: Record, samples: int, seed: int) -> Iterator[Cut]:
-    """The directories that may be found, each only once."""
+    """Yield the possible states after a power failure at any point, each only once.
+
+    Args:
+        record: recorded operations.
+        samples: number of random states at each point, beside the systematic ones.
+        seed: of the random states.
+    """
     chance = random.Random(seed)  # noqa: S311 - no secret
-    kept, pending, seen = record.base.copy(), list[Operation](), set[str]()
+    durable, pending, seen = record.base.copy(), list[Operation](), set[str]()
     count = len(record.operations)
     for place in range(count + 1):
-        told = tuple(what for when, what in record.acknowledged if when <= place)
-        for what, parts in _left(pending, samples, chance):
-            tree = kept.copy()
+        acknowledged = tuple(
+            what for when, what in record.acknowledged if when <= place
+        )
+        for what, parts in _possible_subsets(pending, samples, chance):
+            tree = durable.copy()
             for part in parts:
                 tree.apply(part)
             where = f"after operation {place} of {count}: {what}"
-            cut = Cut(where, told, tree, record.root, record.inodes)
-            key = f"{cut.digest} {len(told)}"
+            cut = Cut(where, acknowledged, tree, record.root, record.inodes)
+            # Equal states with more acknowledgements demand more.
+            key = f"{cut.digest} {len(acknowledged)}"
             if key not in seen:
                 seen.add(key)
                 yield cut
         if place < count:
-            pending = _passed(record.operations[place], kept, pending)
+            pending = _pending_after(record.operations[place], durable, pending)
 
 
-def _passed(
-    operation: Operation | Sync, kept: Tree, pending: list[Operation]
+def _pending_after(
+    operation: Operation | Sync, durable: Tree, pending: list[Operation]
 ) -> list[Operation]:
-    """What is pending after an operation; what it has kept is in the tree."""
+    """Apply an operation; a sync moves pending operations to the durable tree.
+
+    Returns:
+        The operations that are still pending.
+    """
     if not isinstance(operation, Sync):
         return [*pending, operation]
     left: list[Operation] = []
     for one in pending:
         if operation.object in one.objects():
-            kept.apply(one)
+            durable.apply(one)
         else:
             left.append(one)
     return left
 
 
-def _left(
+def _possible_subsets(
     pending: Sequence[Operation], samples: int, chance: random.Random
 ) -> Iterator[tuple[str, list[Operation]]]:
-    """What may be there of the pending operations."""
+    """Yield subsets of the pending operations that may be on the disk.
+
+    A disk may write pending operations in any order, and only in part.
+    """
     everything = list(pending)
     yield "nothing unsynced is there", []
     yield "all is there", everything
-    for place in range(max(0, len(everything) - _LATEST), len(everything)):
+    # The latest operations are the likeliest to be missing, and all subsets of
+    # the rest would be too many.
+    for place in range(max(0, len(everything) - _LEFT_OUT_SINGLY), len(everything)):
         one, before = everything[place], everything[:place]
         yield f"{one} is missing", [*before, *everything[place + 1 :]]
         yield f"only {one} is there", [one]
@@ -232,7 +253,7 @@ def _left(
 
 
 def _torn(operation: Operation) -> Iterator[list[Operation]]:
-    """Blocks of a write that never came to the disk: cut off, or read as NUL bytes."""
+    """Yield partial writes: blocks that never came to the disk, cut off or NUL."""
     if not isinstance(operation, Data):
         return
     file, offset = operation.file, operation.offset

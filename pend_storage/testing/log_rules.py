@@ -1,4 +1,4 @@
-"""What the state machine does with change logs: follow them, ask them, repeat commits."""
+"""State machine rules for change logs: apply, replay, repeat commits, pending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["LogRules"]
 
 
 class LogRules(RuleBasedStateMachine):
-    """A part of the machine; see there."""
+    """Rules of the state machine about change logs and tokens."""
 
     pair: Pair
     followers: Pair
@@ -26,8 +26,8 @@ class LogRules(RuleBasedStateMachine):
 
     @rule(epoch=st.sampled_from([None, None, 1, 2]), marked=st.booleans())
     def follow(self, epoch: int | None, *, marked: bool) -> None:
-        """Bring the followers up to date from the change logs."""
-        batches = [side.news() for side in self.pair]
+        """Apply the rest of the change logs to the followers."""
+        batches = [side.unapplied() for side in self.pair]
         for side, (records, _) in zip(self.followers, batches, strict=True):
             side.incoming = records
         count = len(self.pair.model.log())
@@ -44,9 +44,9 @@ class LogRules(RuleBasedStateMachine):
 
     @rule(expected=draw.ALIKE, removes=st.booleans())
     def follow_from_elsewhere(self, expected: Any, *, removes: bool) -> None:
-        """A position that is not what was read stays, and nothing is applied."""
+        """Apply with a wrong expected mark: the mark stays, nothing is applied."""
         for side, follower in zip(self.pair, self.followers, strict=True):
-            follower.incoming = side.news()[0]
+            follower.incoming = side.unapplied()[0]
         value = None if removes else "moved"
         before = self.followers.agree(lambda side: side.store.meta("mark"))
         # What is equal by value is what was read, however it looks.
@@ -56,22 +56,23 @@ class LogRules(RuleBasedStateMachine):
             mark = Advance("mark", wrong, value)
             return side.store.apply(side.incoming, mark=mark)
 
-        assert self.followers.agree(apply) is None, "it was applied all the same"
+        assert self.followers.agree(apply) is None, "applied despite a wrong mark"
         assert self.followers.agree(lambda side: side.store.meta("mark")) == before
 
     @rule(count=st.integers(1, 12), skip=st.integers(0, 3), back=st.booleans())
     def replay(self, count: int, skip: int, *, back: bool) -> None:
-        """Apply a part of the change log (again, too early, backwards).
+        """Apply a part of the change log again, too early, or backwards.
 
-        Not where a rule would be broken at the end of the call: a secondary does not
-        judge, but a database may refuse it, and get it from a later look at the log.
+        Not where the end state would break a constraint: a secondary does not check,
+        but a database may refuse the call, and get the records from a later read of the
+        log.
         """
         for side, follower in zip(self.pair, self.followers, strict=True):
             log = side.log()
             end = max(len(log) - skip, 0)
             part = log[max(end - count, 0) : end]
             follower.incoming = part[::-1] if back else part
-        if self.followers.model.would_keep_rules():
+        if self.followers.model.would_satisfy_constraints():
             self.followers.agree(lambda side: side.store.apply(side.incoming))
 
     # -- tokens -----------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class LogRules(RuleBasedStateMachine):
     @rule(which=st.integers(0, 50), epoch=draw.EPOCHS, grouped=st.booleans())
     @precondition(lambda self: self.pair.model.committed)
     def repeat_commit(self, which: int, epoch: int | None, *, grouped: bool) -> None:
-        """The same batch again, in whatever role: the same versions, and no entry."""
+        """Commit a batch again, in any role: the same versions, and no new entry."""
 
         def repeat(side: Side) -> int:
             batch, versions = side.committed[which % len(side.committed)]
@@ -90,7 +91,7 @@ class LogRules(RuleBasedStateMachine):
             else:
                 assert side.store.commit(batch, epoch=epoch) == versions
             after = [change.sequence for change in side.store.changes()]
-            assert before == after, "a commit was entered twice"
+            assert before == after, "a repeated commit has a second entry in the log"
             return len(after)
 
         self.pair.agree(repeat)
@@ -98,7 +99,7 @@ class LogRules(RuleBasedStateMachine):
     @rule(which=st.integers(0, 50))
     @precondition(lambda self: self.pair.model.committed)
     def find_commit(self, which: int) -> None:
-        """The entry of a commit by its token, and none by another one."""
+        """Find the entry of a commit by its token, and none by an unused one."""
 
         def find(side: Side) -> Any:
             batch, versions = side.committed[which % len(side.committed)]
@@ -112,7 +113,7 @@ class LogRules(RuleBasedStateMachine):
 
     @rule(skip=st.integers(0, 30))
     def pending(self, skip: int) -> None:
-        """How much of the log follows a position is what a walk along it counts."""
+        """Compare the pending count and age with a walk along the log."""
 
         def count(side: Side) -> int:
             log = list(side.store.changes())

@@ -1,7 +1,7 @@
-"""A state machine that drives a store and a ``MemoryStore``, and compares every answer.
+"""State machine that drives a store and a ``MemoryStore``, and compares every answer.
 
-What differs is a fault of one of them. Answers, errors and their attributes must agree;
-versions may be other numbers, but must grow per key and mean the same.
+Any difference is a fault of one of them. Answers, errors and their attributes must
+agree; versions may be different numbers, but must grow per key and mean the same.
 
 .. code-block:: python
 
@@ -39,17 +39,17 @@ __all__ = ["StoreMachine", "machine_for", "run_machine"]
 
 
 class StoreMachine(LogRules):
-    """See the module. Made for one schema and one backend by :func:`machine_for`."""
+    """State machine of one schema and one backend, made by :func:`machine_for`."""
 
     schema: ClassVar[Schema] = domain.SCHEMA
     inputs: ClassVar[dict[str, Any]]
 
     def make_store(self) -> Store:
-        """A fresh, empty store of the schema."""
+        """Return a new, empty store of the schema."""
         raise NotImplementedError
 
     def reopen(self, store: Store) -> Store:
-        """Close a store and open its data again; a store that cannot stays as it is."""
+        """Close a store and open its data again; the default keeps it open."""
         return store
 
     @override
@@ -78,7 +78,7 @@ class StoreMachine(LogRules):
 
     @rule(put=draw.own("record"), age=draw.AGES)
     def put(self, put: tuple[str, Any], age: Age) -> None:
-        """One record, whatever is there, or at a version."""
+        """Put a record, unconditionally or at a version."""
         name, record = put
         place = (name, self.schema[name].key_of(record))
 
@@ -90,13 +90,13 @@ class StoreMachine(LogRules):
 
     @rule(spoiled=draw.own("spoiled"))
     def put_what_breaks_the_schema(self, spoiled: tuple[str, Any]) -> None:
-        """Refused, with the same place."""
+        """Put an invalid record: it is refused, and the error names the same field."""
         name, record = spoiled
         self.pair.agree(lambda side: side.store.collection(name).put(record))
 
     @rule(place=draw.PLACE, age=draw.AGES)
     def delete(self, place: Place, age: Age) -> None:
-        """One key, whatever is there, or at a version."""
+        """Delete a key, unconditionally or at a version."""
         name, key = place
         self.pair.write(
             [place],
@@ -107,7 +107,7 @@ class StoreMachine(LogRules):
 
     @rule(puts=draw.own("records"))
     def put_many(self, puts: tuple[str, list[Any]]) -> None:
-        """Several records of one collection in one commit."""
+        """Put several records of one collection in one commit."""
         name, records = puts
         places = [(name, self.schema[name].key_of(record)) for record in records]
         self.pair.write(
@@ -127,7 +127,7 @@ class StoreMachine(LogRules):
         checks: list[tuple[Place, Age]],
         epoch: int | None,
     ) -> None:
-        """Puts, deletes and checks of any collections in one commit."""
+        """Commit puts, deletes and checks of any collections in one batch."""
         operations: list[Put | Delete] = [self.schema.delete(*d) for d in deletes]
         operations += [self.schema.put(*put) for put in puts]
         self.pair.write(
@@ -157,9 +157,9 @@ class StoreMachine(LogRules):
         *,
         again: bool,
     ) -> None:
-        """Several commits in one call; what is checked was there before the first.
+        """Make several commits in one call; checks use versions from before the first.
 
-        The first one may occur once more at the end, and is done once.
+        The first batch may occur once more at the end, and is executed once.
         """
         operations: list[list[Put | Delete]] = [
             [*(self.schema.delete(*d) for d in ds), *(self.schema.put(*p) for p in ps)]
@@ -171,7 +171,7 @@ class StoreMachine(LogRules):
                 self.schema.batch(ops, side.checks(checks))
                 for ops, (_, _, checks) in zip(operations, parts, strict=True)
             ]
-            return side.answers([*batches, *batches[: int(again)]], epoch)
+            return side.commit_each([*batches, *batches[: int(again)]], epoch)
 
         self.pair.write(
             [(o.collection, o.key) for ops in operations for o in ops], commit
@@ -185,7 +185,7 @@ class StoreMachine(LogRules):
         deleted=st.booleans(),
     )
     def get(self, places: list[Place], epoch: int | None, *, deleted: bool) -> None:
-        """Records by key: as they are, with versions, as rows, with tombstones."""
+        """Get records by key: plain, with versions, as rows, with tombstones."""
         name = places[0][0]
         keys = [key for _, key in places]
 
@@ -196,11 +196,11 @@ class StoreMachine(LogRules):
         self.pair.agree(read)
         self.pair.agree(lambda side: side.store.collection(name).get_many(keys))
         self.pair.agree(lambda side: side.store.collection(name).get(keys[0]))
-        self.pair.agree(partial(Side.seen, place=places[0]))
+        self.pair.agree(partial(Side.read_versioned, place=places[0]))
 
     @rule(lookup=draw.own("lookup"))
     def get_by(self, lookup: tuple[str, str, Any]) -> None:
-        """One record by a unique field."""
+        """Get a record by a unique field."""
         name, field, value = lookup
         self.pair.agree(lambda side: side.store.collection(name).get_by(field, value))
 
@@ -208,7 +208,7 @@ class StoreMachine(LogRules):
     def find(
         self, query: tuple[str, list[Condition], list[str]], limit: int | None
     ) -> None:
-        """All pages to the end, and how many records there are."""
+        """Find all pages to the end, and count the records."""
         name, where, order_by = query
 
         def pages(side: Side) -> list[Any]:
@@ -227,7 +227,7 @@ class StoreMachine(LogRules):
 
     @rule(place=draw.PLACE, epoch=draw.EPOCHS, deleted=st.booleans())
     def scan(self, place: Place, epoch: int | None, *, deleted: bool) -> None:
-        """What follows a key."""
+        """Scan the records after a key."""
         name, after = place
         self.pair.agree(
             lambda side: side.rows(
@@ -241,7 +241,7 @@ class StoreMachine(LogRules):
     def read_inside(self, which: int, places: list[Place]) -> None:
         """Get records in a transaction."""
         for place in places:
-            self.pair.agree(partial(Side.seen_inside, which=which, place=place))
+            self.pair.agree(partial(Side.read_inside, which=which, place=place))
 
     @rule(which=draw.WHICH, query=draw.QUERY, limit=draw.LIMITS)
     def find_inside(
@@ -299,25 +299,25 @@ class StoreMachine(LogRules):
     @rule(which=draw.WHICH)
     @precondition(lambda self: self.pair.model.open)
     def abandon(self, which: int) -> None:
-        """Forget a transaction."""
+        """Leave a transaction without a commit."""
         self.pair.agree(lambda side: side.abandon(which))
 
     # -- meta, roles, closing ---------------------------------------------------------
 
     @rule(steps=st.lists(draw.META, min_size=1, max_size=4))
     def set_meta(self, steps: list[tuple[str, Any, Any]]) -> None:
-        """Compare and set named values; without an expected one, the right one."""
+        """Compare and set meta entries, with the current or another expected value."""
         for name, value, expected in steps:
             self.pair.agree(partial(Side.set_meta, name=name, to=value, was=expected))
 
     @rule(role=draw.ROLES, epoch=st.integers(0, 2))
     def change_role(self, role: Role, epoch: int) -> None:
-        """Set a role, which is mostly primary so that commits go through."""
+        """Set a role: mostly primary, or nearly every commit would be refused."""
         self.pair.set_role(RoleState(role, epoch))
 
     @rule()
     def close_and_open(self) -> None:
-        """Close and open again; transactions that were open are gone."""
+        """Close and reopen the stores; open transactions are lost."""
         for side in self.pair:
             side.open.clear()
         self.pair.real.store = self.reopen(self.pair.real.store)
@@ -325,12 +325,12 @@ class StoreMachine(LogRules):
 
     @rule()
     def everything_is_equal(self) -> None:
-        """Compare all rows, tombstones and changes; followers with what they follow."""
+        """Compare all rows, tombstones and changes, of both pairs."""
         for pair in (self.pair, self.followers):
             for spec in self.schema:
                 pair.agree(partial(Side.everything, name=spec.name))
                 pair.agree(partial(Side.all_found, name=spec.name))
-        self.pair.agree(lambda side: side.shown_log())
+        self.pair.agree(lambda side: side.comparable_log())
         assert self.followers.real.log() == []
 
 
@@ -356,13 +356,13 @@ def machine_for(
     reopen: Callable[[Store], Store] | None = None,
     settings: hypothesis_settings | None = None,
 ) -> type[TestCase]:
-    """A test case that runs the machine on a store; assign it to a name of a module.
+    """Build a test case that runs the machine; assign it to a name of a module.
 
     Args:
-        make_store: gives a fresh, empty store each time.
-        schema: of the records; your own, for instance.
-        reopen: closes a store and opens its data again, where that makes sense.
-        settings: how many examples, and so on; else those of the profile.
+        make_store: returns a new, empty store each time.
+        schema: schema of the records, for instance your own.
+        reopen: closes a store and opens its data again, if the backend is durable.
+        settings: Hypothesis settings; those of the profile by default.
     """
     case: type[TestCase] = _machine(make_store, schema, reopen).TestCase
     if settings is not None:
@@ -377,5 +377,5 @@ def run_machine(
     reopen: Callable[[Store], Store] | None = None,
     settings: hypothesis_settings | None = None,
 ) -> None:
-    """Run the machine on a store, now; for use in a test. As :func:`machine_for`."""
+    """Run the machine on a store now, inside a test. Arguments: :func:`machine_for`."""
     run_state_machine_as_test(_machine(make_store, schema, reopen), settings=settings)

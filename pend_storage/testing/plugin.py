@@ -1,7 +1,7 @@
-"""pytest plugin: assertions of the shipped tests show their values when they fail.
+"""pytest plugin: failed assertions of this package's tests show their values.
 
 The entry point ``pytest11`` loads it before any ``conftest.py``. Registered later, a
-module may have been imported already, and is not rewritten any more.
+module may have been imported already, and would not be rewritten any more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ REWRITTEN: Final = tuple(
         *("log_rules", "machine", "proxy"),
     )
 )
-"""Modules and packages that assert."""
+"""Modules and packages with assertions."""
 
 pytest.register_assert_rewrite(*REWRITTEN)

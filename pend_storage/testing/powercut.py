@@ -1,10 +1,10 @@
-"""What a power failure may leave of a directory, built from what was done to it.
+"""Power failure recorder: from a process's operations to the states it may leave.
 
-A killed process leaves all that it has written, because the system keeps it. A machine whose
-power fails keeps what was synced, and of the rest anything: operations are missing, torn at
-the blocks of the disk, or there although earlier ones are not. A :class:`Recorder` notes what
-a process does to a directory. Each :class:`Cut` builds one of the directories that may be
-found afterwards, and tells what had been acknowledged by then::
+A killed process leaves all that it has written, because the system keeps it. A machine
+whose power fails keeps what was synced, and of the rest anything: operations are
+missing, torn at the blocks of the disk, or present although earlier ones are not. A
+:class:`Recorder` records the operations of a process on a directory. Each :class:`Cut`
+builds one of the possible states, and lists what had been acknowledged by then::
 
     with Recorder(directory) as recorder:
         store.put(...)
@@ -13,8 +13,8 @@ found afterwards, and tells what had been acknowledged by then::
         cut.build(place)
         ... open a store there, and look for what cut.acknowledged holds
 
-What is demanded is what POSIX promises, and no more: a sync of a file keeps its content, a
-sync of a directory keeps the names in it, and nothing else keeps anything.
+The model demands what POSIX promises, and no more: a sync of a file keeps its content,
+a sync of a directory keeps the names in it, and nothing else keeps anything.
 """
 
 from __future__ import annotations
@@ -44,21 +44,22 @@ __all__ = ["Cut", "Recorder"]
 
 
 class Recorder:
-    """Notes what this process does to a directory, below the functions of ``os``.
+    """Recorder of this process's operations on a directory, by patching ``os``.
 
-    Beside the directory it keeps the inodes of all files, in one of the same name with
-    ``.inodes`` behind it. Files that are written in another way (``open``) are taken notice of when they are
-    renamed, as never synced. Use it in a ``with`` statement, around threads that live
+    The inodes of all files are kept in a directory beside it, with ``.inodes`` after
+    the name. Files written in another way (``open``) are noticed when they are renamed,
+    and count as never synced. Use it in a ``with`` statement, around threads that end
     within it.
     """
 
     def __init__(self, directory: Path, *modules: tuple[ModuleType, str]) -> None:
-        """Make one.
+        """Prepare the recorder; recording begins with the ``with`` statement.
 
         Args:
-            directory: where to look; what is there already is taken to be synced.
-            modules: functions with the parameters of ``renameat2`` (source, target, flag:
-                1 for a new name, 2 for an exchange) that return whether it was done.
+            directory: directory to record; its present content counts as synced.
+            modules: functions with the parameters of ``renameat2`` (source, target,
+                flag: 1 for a new name, 2 for an exchange) that return True if it was
+                done.
         """
         self.operations: list[Operation | Sync] = []
         self._acknowledged: list[tuple[int, Any]] = []
@@ -71,28 +72,29 @@ class Recorder:
         self._inodes = directory.with_name(f".{directory.name}.inodes")
         self._inodes.mkdir()
         self._link_really = os.link
-        self._root = self._take(directory)
+        self._root = self._scan_directory(directory)
 
-    def _take(self, directory: Path) -> int:
+    def _scan_directory(self, directory: Path) -> int:
         number = self._numbered(directory.stat())
         self._directories.add(number)
         names = self._base.names[number] = {}
         for path in directory.iterdir():
             if path.is_dir():
-                names[path.name] = self._take(path)
+                names[path.name] = self._scan_directory(path)
             else:
-                names[path.name] = file = self._keep(path, None, path.stat())
+                names[path.name] = file = self._retain_inode(path, None, path.stat())
                 self._base.files[file] = path.read_bytes()
                 self._base.times[file] = path.stat().st_mtime_ns
         return number
 
     def _numbered(self, status: os.stat_result, *, new: bool = False) -> int:
         key = _key(status)
-        if new or key not in self._numbers:  # numbers of the system are used again
+        # A new file may get the inode number of a deleted one, and is another file.
+        if new or key not in self._numbers:
             self._numbers[key] = self._last = getattr(self, "_last", 0) + 1
         return self._numbers[key]
 
-    def _keep(
+    def _retain_inode(
         self,
         path: Any,
         dir_fd: int | None,
@@ -100,7 +102,7 @@ class Recorder:
         *,
         new: bool = False,
     ) -> int:
-        """The number of a file, which keeps its inode from now on."""
+        """Return the number of a file, and keep its inode by a hard link."""
         number = self._numbered(status, new=new)
         inode = self._inodes / str(number)
         if not inode.exists():
@@ -108,11 +110,11 @@ class Recorder:
         return number
 
     def acknowledge(self, what: Any) -> None:
-        """Note that somebody was told that this is kept, or has seen it."""
+        """Record an acknowledgement: the value must be durable from now on."""
         with self._lock:
             self._acknowledged.append((len(self.operations), what))
 
-    # -- noting -----------------------------------------------------------------------
+    # -- recording --------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         wrappers: dict[str, Callable[..., Any]] = {
@@ -151,7 +153,7 @@ class Recorder:
         self._undo.append(lambda: setattr(module, name, real))
 
     def _name(self, path: Any, dir_fd: int | None) -> Name | None:
-        """What a path names; None outside of the directory."""
+        """Return directory and name of a path; None outside of the directory."""
         if isinstance(path, int):
             return None
         parent, name = os.path.split(os.fsdecode(path))
@@ -163,12 +165,12 @@ class Recorder:
         return None if number not in self._directories else (number, name)
 
     def _file(self, path: Any, dir_fd: int | None, name: Name) -> int:
-        """The file at a path; one that is not known yet was written in another way."""
+        """Return the number of a file; record an unknown one as written, not synced."""
         status = os.lstat(path, dir_fd=dir_fd)
         known = _key(status) in self._numbers
         if known or not stat.S_ISREG(status.st_mode):
             return self._numbered(status)
-        number = self._keep(path, dir_fd, status)
+        number = self._retain_inode(path, dir_fd, status)
         content = (self._inodes / str(number)).read_bytes()
         self.operations.append(Names(((name, number),)))
         self.operations.append(Data(number, 0, content, status.st_mtime_ns))
@@ -195,8 +197,9 @@ class Recorder:
             return fd
         number = self._numbers.get(_key(os.fstat(fd)), 0)
         if before is None:
-            number = self._keep(path, dir_fd, os.fstat(fd), new=True)
+            number = self._retain_inode(path, dir_fd, os.fstat(fd), new=True)
             self.operations.append(Names(((name, number),)))
+        # Truncation is an operation of its own, which may be missing after the cut.
         elif number and flags & os.O_TRUNC and before.st_size:
             self.operations.append(Length(number, 0))
         return fd
@@ -207,6 +210,7 @@ class Recorder:
 
     def _write(self, real: Callable[..., int], fd: int, data: bytes) -> int:
         number = self._opened(fd)
+        # write() moves the position, so it has to be read before.
         offset = os.lseek(fd, 0, os.SEEK_CUR) if number is not None else 0
         done = real(fd, data)
         if number is not None:
@@ -231,7 +235,8 @@ class Recorder:
             self.operations.append(Length(number, length))
 
     def _fsync(self, real: Callable[..., None], fd: int) -> None:
-        # Nothing is kept longer than this test runs, so the disk need not be waited for.
+        # No machine fails while this test runs, so waiting for the disk would be a
+        # waste.
         if (number := self._opened(fd)) is not None:
             self.operations.append(Sync(number))
         else:
@@ -291,16 +296,18 @@ class Recorder:
         real(path, mode, dir_fd=dir_fd)
         if name is not None:
             status = os.stat(path, dir_fd=dir_fd)
+            # Known as a directory from now on, so names in it are recorded too.
             number = self._numbered(status, new=True)
             self._directories.add(number)
             self.operations.append(Names(((name, number),)))
 
     def cuts(self, *, samples: int = 3, seed: int = 0) -> Iterator[Cut]:
-        """The directories that may be found, each only once.
+        """Yield the possible states of the directory, each only once.
 
         Args:
-            samples: beside the systematic ones, so many at random after each operation.
-            seed: of these.
+            samples: number of random states after each operation, beside the systematic
+                ones.
+            seed: of the random states.
         """
         record = Record(
             self._base, self.operations, self._acknowledged, self._root, self._inodes

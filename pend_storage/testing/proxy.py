@@ -1,4 +1,4 @@
-"""A line to a server that can be cut, slowed down or held up: a TCP proxy on loopback.
+"""TCP proxy on loopback: a line to a server that can be cut, delayed or stalled.
 
 .. code-block:: python
 
@@ -6,12 +6,12 @@
         with Proxy(*server.tcp_address) as line:
             store = PostgresStore(schema, line.through(server.tcp_url))
             line.delay(0.2)            # each piece, in both directions
-            line.stall("answers")      # what is asked is done, and nobody hears of it
+            line.stall("answers")      # requests arrive, answers do not
             line.cut()                 # all connections end; new ones end at once
             line.restore()
 
-All connections of one proxy share its fate: give each process a proxy of its own to part
-them from each other. It runs in a thread, and must be in the process that controls it.
+All connections of one proxy share its faults: give each process its own proxy to
+separate them. The proxy runs in a thread, and must be in the process that controls it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from pend_storage.errors import ConfigError
 __all__ = ["Direction", "Proxy"]
 
 Direction: TypeAlias = Literal["both", "requests", "answers"]
-"""Requests go to the server, answers come back."""
+"""Requests go to the server, answers come back to the client."""
 
-_WAYS: Final[tuple[Direction, Direction]] = ("requests", "answers")
+_DIRECTIONS: Final[tuple[Direction, Direction]] = ("requests", "answers")
 _PIECE: Final = 65_536
 _GRACE: Final = 0.02
-_PATIENCE: Final = 10.0
-"""Seconds in which the thread must start, end, or do as it is told."""
+"""Seconds for connections that were just accepted to begin and end."""
+_THREAD_TIMEOUT: Final = 10.0
+"""Seconds for the thread to start, to end, or to execute a command."""
 
 
 class Proxy:
-    """Passes on what is sent to it, unless it is told not to. Use ``with``."""
+    """Proxy that forwards all data until a fault is set. Use ``with``."""
 
     def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1") -> None:
-        """Make it; nothing listens before :meth:`start`.
+        """Prepare the proxy; it listens after :meth:`start`.
 
         Args:
-            host: where the server listens; it need not do so yet.
-            port: likewise.
+            host: host of the server, which need not listen yet.
+            port: port of the server.
             listen: loopback address to listen on; the port is a free one.
         """
         self._target = (host, port)
@@ -56,10 +57,10 @@ class Proxy:
         self._address: tuple[str, int] | None = None
         self._lines: set[Line] = set()
         self._is_cut = False
-        self._delays: dict[Direction, float] = dict.fromkeys(_WAYS, 0.0)
+        self._delays: dict[Direction, float] = dict.fromkeys(_DIRECTIONS, 0.0)
         self._open: dict[Direction, asyncio.Event] = {}
         self.accepted: int = 0
-        """Connections so far that were passed on."""
+        """Number of connections that were forwarded."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,14 +79,14 @@ class Proxy:
         """Host and port to connect to.
 
         Raises:
-            ConfigError: it has not been started.
+            ConfigError: the proxy has not been started.
         """
         if self._address is None:
             raise ConfigError("the proxy has not been started. Call start() first.")
         return self._address
 
     def through(self, url: str) -> str:
-        """The URL with the proxy's address in place of the server's."""
+        """Return a URL with the proxy's address in place of the server's."""
         parts = urlsplit(url)
         host, port = self.address
         login, at, _ = parts.netloc.rpartition("@")
@@ -95,7 +96,7 @@ class Proxy:
     # -- life ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen; harmless to repeat."""
+        """Start to listen; harmless to repeat."""
         if self._thread is not None:
             return
         ready = threading.Event()
@@ -103,14 +104,14 @@ class Proxy:
             target=lambda: asyncio.run(self._serve(ready)), name="proxy", daemon=True
         )
         self._thread.start()
-        assert ready.wait(_PATIENCE), "the proxy does not start"
+        assert ready.wait(_THREAD_TIMEOUT), "the proxy does not start"
 
     def stop(self) -> None:
-        """End all connections, and listen no more; harmless to repeat."""
+        """End all connections, and stop listening; harmless to repeat."""
         if self._thread is None:
             return
-        self._tell(self._ended.set)
-        self._thread.join(_PATIENCE)
+        self._run_in_loop(self._ended.set)
+        self._thread.join(_THREAD_TIMEOUT)
         assert not self._thread.is_alive(), "the proxy does not end"
         self._thread = self._address = self._loop = None
 
@@ -118,8 +119,8 @@ class Proxy:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._is_cut = False
-        self._delays = dict.fromkeys(_WAYS, 0.0)
-        self._open = {way: asyncio.Event() for way in _WAYS}
+        self._delays = dict.fromkeys(_DIRECTIONS, 0.0)
+        self._open = {way: asyncio.Event() for way in _DIRECTIONS}
         for event in self._open.values():
             event.set()
         server = await self._bind()
@@ -131,14 +132,14 @@ class Proxy:
                 self._loop.remove_reader(listener.fileno())
             self._is_cut = True
             self._abort()
-            # What was just accepted has no task yet, or one that has not begun and would
-            # not notice that it is cancelled. It ends itself if it is let begin, and that
-            # it can only while the server is not closed.
+            # A connection that was just accepted has no task yet, or one that has not
+            # begun and would not notice its cancellation. It ends itself once it
+            # begins, which it can only while the server is not closed.
             await asyncio.sleep(_GRACE)
             server.close()
 
     async def _bind(self) -> asyncio.Server:
-        """Listen, and know the address."""
+        """Listen on a free port, and record the address."""
         server = await asyncio.start_server(self._accept, self._listen, 0)
         self._address = server.sockets[0].getsockname()[:2]
         return server
@@ -146,46 +147,46 @@ class Proxy:
     # -- control, from any thread ---------------------------------------------------------
 
     def cut(self) -> None:
-        """End all connections, and end new ones as soon as they are made."""
+        """End all connections, and end new ones as soon as they are accepted."""
 
         def cut() -> None:
             self._is_cut = True
             self._abort()
 
-        self._tell(cut)
+        self._run_in_loop(cut)
 
     def reset(self) -> None:
         """End all connections; new ones work."""
-        self._tell(self._abort)
+        self._run_in_loop(self._abort)
 
     def delay(self, seconds: float, direction: Direction = "both") -> None:
-        """Keep every piece back for so long."""
-        self._tell(
-            lambda: self._delays.update(dict.fromkeys(_ways(direction), seconds))
+        """Delay every piece of data by a time in seconds."""
+        self._run_in_loop(
+            lambda: self._delays.update(dict.fromkeys(_directions(direction), seconds))
         )
 
     def stall(self, direction: Direction = "both") -> None:
-        """Let nothing pass any more, without a word; connections stay open."""
+        """Stop forwarding without an error; connections stay open."""
 
         def stall() -> None:
-            for way in _ways(direction):
+            for way in _directions(direction):
                 self._open[way].clear()
 
-        self._tell(stall)
+        self._run_in_loop(stall)
 
     def restore(self) -> None:
-        """Be a good line again; what was held up arrives."""
+        """Remove all faults; stalled data arrives."""
 
         def restore() -> None:
             self._is_cut = False
-            self._delays.update(dict.fromkeys(_WAYS, 0.0))
+            self._delays.update(dict.fromkeys(_DIRECTIONS, 0.0))
             for event in self._open.values():
                 event.set()
 
-        self._tell(restore)
+        self._run_in_loop(restore)
 
-    def _tell(self, do: Callable[[], object]) -> None:
-        """Have the thread do it, and wait until it is done."""
+    def _run_in_loop(self, do: Callable[[], object]) -> None:
+        """Run a function in the proxy's thread, and wait until it is done."""
         loop = self._loop
         if loop is None:
             raise ConfigError("the proxy has not been started. Call start() first.")
@@ -195,8 +196,9 @@ class Proxy:
             do()
             done.set()
 
+        # State of the proxy is changed only in its own thread, so it needs no lock.
         loop.call_soon_threadsafe(work)
-        assert done.wait(_PATIENCE), "the proxy does not do as it is told"
+        assert done.wait(_THREAD_TIMEOUT), "the proxy's thread does not respond"
 
     # -- the lines, in the thread ---------------------------------------------------------
 
@@ -221,7 +223,7 @@ class Proxy:
                 self._pump(there, writer, "answers"),
             )
         except (OSError, asyncio.CancelledError):
-            pass  # an end of it is gone, or the line was cut
+            pass  # one end has closed the connection, or the line was cut
         finally:
             self._lines.discard(line)
             line.abort()
@@ -244,7 +246,7 @@ class Proxy:
 
 
 class Line:
-    """One connection through the proxy: both of its halves, and who works for it."""
+    """One connection through the proxy: both of its sockets, and its task."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writers = [writer]
@@ -254,12 +256,13 @@ class Line:
         self._writers.append(writer)
 
     def abort(self) -> None:
-        """End both halves at once: neither side gets to say goodbye."""
+        """Abort both sockets at once, without an orderly shutdown."""
         for writer in self._writers:
             writer.transport.abort()
+        # A task that aborts itself ends on its own; to cancel it would hide why.
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
 
-def _ways(direction: Direction) -> tuple[Direction, ...]:
-    return _WAYS if direction == "both" else (direction,)
+def _directions(direction: Direction) -> tuple[Direction, ...]:
+    return _DIRECTIONS if direction == "both" else (direction,)

@@ -1,8 +1,9 @@
 """Hypothesis strategies for records, conditions and queries of any schema.
 
 Values collide on purpose: keys come from a small pool, and so do half of all other
-values, because a store shows its faults where the same key and the same value meet
-again. Everything generated is accepted by the schema; see :func:`spoiled` for the rest.
+values, because faults of a store show where the same key or the same value occurs
+again. Every generated record is valid by the schema; see :func:`spoiled` for invalid
+ones.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ __all__ = [
 ]
 
 Keys = Mapping[str, Sequence[str]]
-"""The keys in use, by collection."""
+"""Pool of keys, by collection."""
 
 MEMBERS: Final = ("a", "b", "")
-"""Names of members in generated JSON objects."""
+"""Member names in generated JSON objects."""
 _COMMON: Final[Mapping[Kind, tuple[Any, ...]]] = {
     Kind.STR: ("a", "B", "", "ab", "A", "é", "\U0001f6a2", "\uffff", "%", "1", "AB2"),
     Kind.INT: (0, 1, -1, 2, 10, 2**31, 2**63, -(10**30)),
@@ -66,13 +67,13 @@ _KEYS: Final = ("a", "B", "b", "é", "\U0001f6a2", "10", "9", "a b")
 
 
 def texts(**limits: Any) -> st.SearchStrategy[str]:
-    """Text that every store can hold."""
+    """Generate text that every store can hold."""
     characters = st.characters(exclude_characters="\x00", exclude_categories=["Cs"])
     return st.text(characters, **limits)
 
 
 def json_values(max_leaves: int = 8) -> st.SearchStrategy[JSON]:
-    """JSON values that every store can hold; members have few names."""
+    """Generate JSON values that every store can hold; member names repeat."""
     names = st.sampled_from(MEMBERS) | texts(max_size=3)
     return st.recursive(
         st.none()
@@ -91,7 +92,7 @@ def json_values(max_leaves: int = 8) -> st.SearchStrategy[JSON]:
 
 
 def values(spec: FieldSpec) -> st.SearchStrategy[Any]:
-    """Values of a field, within its limits: common ones, and any."""
+    """Generate values of a field within its limits: common ones, and any."""
     strategy = _broad(spec).filter(_accepts(spec))
     common = [value for value in _common(spec) if _accepts(spec)(value)]
     if common:
@@ -167,7 +168,7 @@ def _floats(limit: Limit) -> st.SearchStrategy[float]:
 
 def _datetimes(_: Limit) -> st.SearchStrategy[datetime]:
     zones = st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])
-    years = [datetime(year, 1, 1) for year in (2, 9998)]  # noqa: DTZ001 - st wants it so
+    years = [datetime(year, 1, 1) for year in (2, 9998)]  # noqa: DTZ001 - naive for st
     return st.datetimes(*years, timezones=zones)
 
 
@@ -192,14 +193,14 @@ _BROAD: Final[Mapping[Kind, Callable[[Limit], st.SearchStrategy[Any]]]] = {
 
 
 def keys_for(schema: Schema, size: int = 3) -> Keys:
-    """A small pool of keys for each declared collection."""
+    """Return a small pool of keys for each declared collection."""
     return {
         spec.name: _pool(spec.fields[spec.key], _KEYS, size) for spec in schema.declared
     }
 
 
 def _pool(spec: FieldSpec, likely: Iterable[Any], size: int) -> list[Any]:
-    """A few values of a field; never "" and never null."""
+    """Return a few values of a field; never "" and never null."""
     accepts = _accepts(replace(spec, optional=False))
     found = [value for value in likely if value != "" and accepts(value)][:size]
     if len(found) >= size:
@@ -225,13 +226,13 @@ def _pool(spec: FieldSpec, likely: Iterable[Any], size: int) -> list[Any]:
 def records(
     schema: Schema, name: str, keys: Keys, *, key: str | None = None
 ) -> st.SearchStrategy[Any]:
-    """Records of a collection, with keys and references from the pool.
+    """Generate records of a collection, with keys and references from the pool.
 
     Args:
-        schema: what they belong to.
-        name: the collection.
-        keys: the pool.
-        key: the key to use; None for any of the pool.
+        schema: schema of the collection.
+        name: name of the collection.
+        keys: pool of keys.
+        key: the only key to use; None for any of the pool.
     """
     spec = schema[name]
     alone = {field for group in spec.unique for field in group}
@@ -241,11 +242,12 @@ def records(
         if each.name == spec.key:
             fields[each.name] = st.sampled_from(keys[name] if key is None else [key])
         elif target is not None and keys.get(target):
-            # A key of the pool may well be missing, so null must be the usual case.
+            # A key of the pool may be missing in the store, so null must be the usual
+            # case.
             choice = st.sampled_from(keys[target]).filter(_accepts(each))
             nulls = [st.none()] * 3 if each.optional else []
             fields[each.name] = st.one_of(*nulls, choice)
-        elif each.name in alone:  # so few values that they often meet
+        elif each.name in alone:  # few values, so that unique ones collide often
             pool = st.sampled_from(_pool(each, _common(each), 3))
             fields[each.name] = pool | st.none() if each.optional else pool
         else:
@@ -254,7 +256,7 @@ def records(
 
 
 def _or_default(spec: FieldSpec) -> st.SearchStrategy[Any]:
-    """Mostly the default, so that what differs in a failing example can be seen."""
+    """Generate mostly the default, so that a failing example shows what matters."""
     if spec.default is ... or not _accepts(replace(spec, optional=False))(spec.default):
         return st.none() | values(spec) if spec.optional else values(spec)
     return st.just(spec.default) | values(spec)
@@ -279,7 +281,7 @@ _BAD: Final[Mapping[Kind, tuple[Any, ...]]] = {
 def spoiled(
     schema: Schema, name: str, keys: Keys
 ) -> st.SearchStrategy[tuple[Any, str]]:
-    """Records with one value that the schema refuses, and the name of that field."""
+    """Generate records with one invalid value, and the name of that field."""
     spec = schema[name]
 
     good = records(schema, name, keys)
@@ -302,7 +304,7 @@ def _is_refused(spec: CollectionSpec, record: Any) -> bool:
 
 
 def conditions(spec: CollectionSpec, keys: Keys) -> st.SearchStrategy[Condition]:
-    """Conditions on a collection that make sense, with operands that may match."""
+    """Generate meaningful conditions on a collection, with operands that may match."""
     leaves = st.one_of(
         [_comparisons(spec, each, keys) for each in spec.fields.values()]
     )
@@ -386,7 +388,7 @@ def _textual(path: FieldPath) -> list[st.SearchStrategy[Condition]]:
 
 
 def orders(spec: CollectionSpec) -> st.SearchStrategy[list[str]]:
-    """Orders of a collection: up to three fields, each in either direction."""
+    """Generate orders of a collection: up to three fields, each in either direction."""
     names = [each.name for each in spec.fields.values() if not each.kind.is_json]
     terms = st.sampled_from(names + [f"-{name}" for name in names])
     return st.lists(terms, max_size=3, unique_by=lambda term: term.removeprefix("-"))

@@ -53,7 +53,7 @@ def explore(
         ):
             verdict = run(servers, Path(directory), plan)
         counts.update(verdict.counts)
-        assert not verdict.wrong, f"{verdict.wrong}\ntold: {verdict.told}\n{plan}"
+        assert not verdict.wrong, f"{verdict.wrong}\ntold: {verdict.reported}\n{plan}"
 
     try:
         one()

@@ -102,7 +102,7 @@ def test_it_dies_at_the_point_after_so_many_passes() -> None:
 
 
 def test_never_to_reach_the_point_is_a_failure_of_the_test() -> None:
-    with pytest.raises(AssertionError, match="never got there"):
+    with pytest.raises(AssertionError, match="point was not reached"):
         run_until_crash(count_to, 3, point="kit.point", skip=3)
 
 
@@ -168,7 +168,7 @@ def test_waiting_for_reports_ends_when_the_child_does() -> None:
 
 
 def test_a_child_that_hangs_is_killed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pend_storage.testing.crash._PATIENCE", 1.0)
+    monkeypatch.setattr("pend_storage.testing.crash._HANG_TIMEOUT", 1.0)
 
     with Child(count_up) as child:
         with pytest.raises(AssertionError, match="the child hung"):

@@ -161,7 +161,7 @@ def test_a_gate_at_which_nobody_stands_is_told() -> None:
 
     with (
         slow.holding("commit") as gate,
-        pytest.raises(AssertionError, match="no call came"),
+        pytest.raises(AssertionError, match="no call reached"),
     ):
         gate.wait_until_reached(0.01)
 

@@ -33,8 +33,8 @@ from pend_storage.sample_data.damage import Damage
 from pend_storage.sample_data.entries import LegacyFile
 from pend_storage.sample_data.irregular import (
     IRREGULARITIES,
+    ChangeContext,
     Expected,
-    Hand,
     Irregularity,
 )
 from pend_storage.sample_data.world import World
@@ -89,7 +89,9 @@ def test_an_irregular_record_ends_where_it_should_and_the_file_comes_back(
     entries = list(file.entries(WORLD, Random("regular")))
     place = min(3, len(entries) - 1)
     later: list[Any] = []
-    entries[place] = irregularity.change(entries[place], Hand(WORLD, later.append, 7))
+    entries[place] = irregularity.change(
+        entries[place], ChangeContext(WORLD, later.append, 7)
+    )
     raw = text_of(file, entries + later)
 
     found = entries_of(layout, raw)

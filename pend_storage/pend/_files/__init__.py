@@ -1,1 +1,1 @@
-"""One module for each legacy file of the Pend server: what its records become."""
+"""Mappings of the Pend server's legacy files to records, one module for each file."""

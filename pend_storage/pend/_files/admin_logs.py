@@ -1,4 +1,4 @@
-"""``admin-logs.json``: what administrators did."""
+"""``admin-logs.json``: audit log of the administrators' actions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _RESOURCES: Final = (
     ("ASSET", "opportunity"),
     ("POOL", "opportunity"),
 )
-"""A word in an action, and the kind of thing that it is done to."""
+"""Word in an action, and the resource type that the action concerns."""
 _LONGEST_ID: Final = 255
 
 
 class AdminLogMapping(ObjectMapping):
-    """An entry from each record; equal entries are told apart by their number."""
+    """Mapping of audit log entries; equal entries differ by their occurrence number."""
 
     collection = "admin_logs"
     record_type: ClassVar[type[Any]] = AdminLog
@@ -52,6 +52,7 @@ class AdminLogMapping(ObjectMapping):
 
     @override
     def complete(self, columns: dict[str, Any], source: Source) -> None:
+        # A copy of an entry is an entry of its own: content and number make the key.
         columns["id"] = _key_of(source.digest, source.occurrence)
         columns["occurrence"] = source.occurrence
         kept = columns["extra"].get("timestamp")
@@ -96,11 +97,12 @@ def _resource_id(data: Mapping[str, Any]) -> str | None:
 
 
 def _address(value: Any) -> tuple[str | None, str | None]:
-    """The address that a text is, else the text."""
+    """Split a text into IP address, or raw text if it is none."""
     if not isinstance(value, str):
         return None, None
     try:
         ipaddress.ip_address(value)
     except ValueError:
         return None, value
+    # A zone (fe80::1%eth0) is valid in Python, and refused by PostgreSQL's inet.
     return (None, value) if "%" in value else (value.lower(), None)

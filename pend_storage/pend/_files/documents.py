@@ -1,4 +1,4 @@
-"""Legacy files that have no table of their own: each record is kept as it is."""
+"""Legacy files without a table of their own: each record is stored as a document."""
 
 from pend_storage.legacy._document_files import DocumentMapping
 

@@ -1,4 +1,4 @@
-"""``transactions-log.json`` and ``persistent-transactions.json``: events."""
+"""``transactions-log.json`` and ``persistent-transactions.json``: blockchain events."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STATUS_NUMBERS: Final = {word: number for number, word in _STATUS_WORDS.items()
 
 
 class _EventMapping(ObjectMapping):
-    """Events of one source; equal ones are told apart by their number."""
+    """Base of the event mappings; equal events differ by their occurrence number."""
 
     collection = "blockchain_events"
     record_type: ClassVar[type[Any]] = BlockchainEvent
@@ -61,6 +61,7 @@ class _EventMapping(ObjectMapping):
         columns["source"] = self.file
         columns["occurrence"] = source.occurrence
         columns["id"] = self._key_of(source.digest, source.occurrence)
+        # The column holds a number; only the spelling renders the same file again.
         spelled = source.value.get(self.amount_member)
         if spelled is not None:
             columns["amount_raw"] = (
@@ -70,7 +71,7 @@ class _EventMapping(ObjectMapping):
 
     @abstractmethod
     def finish(self, columns: dict[str, Any]) -> None:
-        """What only one of the files needs."""
+        """Set the columns that only one of the files has."""
 
     def _key_of(self, content_hash: str, occurrence: int) -> str:
         return record_id("blockchain_events", self.file, content_hash, str(occurrence))
@@ -94,7 +95,7 @@ class _EventMapping(ObjectMapping):
 
 
 class EventMapping(_EventMapping):
-    """The log that the server shows its users, newest first."""
+    """Mapping of the transaction log that users see, newest event first."""
 
     file = TRANSACTIONS_LOG
     amount_member = "amount"
@@ -137,11 +138,12 @@ class EventMapping(_EventMapping):
 
 
 def _wei(value: Any) -> Decimal:
-    """Wei as ether: integers are wei, numbers with a point are ether already."""
+    """Parse an amount as ether: integers are wei, numbers with a point are ether."""
     if isinstance(value, str) and "." in value:
         return amount(value)
     if isinstance(value, float):
         return as_decimal(value)
+    # Not a division by 10**18: that would round to the precision of the context.
     sign, digits, _ = Decimal(integer(value)).as_tuple()
     return Decimal((sign, digits, -_WEI_PLACES))
 
@@ -153,7 +155,10 @@ def _wei_text(value: Decimal) -> str:
 
 
 def _seconds(value: datetime) -> int | str:
-    """Whole seconds since 1970, as text where a number would not be read as that time."""
+    """Format whole seconds since 1970, or text where a number would be misread.
+
+    A number from ``MILLISECONDS_FROM`` on would be read again as milliseconds.
+    """
     seconds, rest = divmod(value - _EPOCH, _SECOND)
     return seconds if not rest and 0 < seconds < MILLISECONDS_FROM else time_text(value)
 
@@ -167,7 +172,7 @@ def _status_number(value: str) -> int | str:
 
 
 class CollectedMapping(_EventMapping):
-    """What the data collector saw on the chain; amounts are wei there, ether here."""
+    """Mapping of the data collector's events; amounts are wei there, and ether here."""
 
     file = PERSISTENT
     amount_member = "value"

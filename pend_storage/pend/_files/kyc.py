@@ -1,4 +1,4 @@
-"""``uploads/kyc/metadata.json``: phone hash to KYC application."""
+"""``uploads/kyc/metadata.json``: KYC applications by phone hash."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STATUS: Final = words(
 
 
 class KycMapping(ObjectMapping):
-    """An application from each member; the profile learns its status."""
+    """Mapping of KYC applications; the profile's status is derived from them."""
 
     collection = "kyc_applications"
     record_type: ClassVar[type[Any]] = KycApplication

@@ -1,4 +1,4 @@
-"""``admin-opportunities.json``: what can be invested in, the assets."""
+"""``admin-opportunities.json``: assets, which are the investment opportunities."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _STATUS: Final = words(
         "completed": "closed",
         "draft": "draft",
     },
-    # Not on offer, as far as anybody knows.
+    # An unknown status must not put an asset on offer.
     otherwise="draft",
 )
 
 
 class OpportunityMapping(ObjectMapping):
-    """An asset from each record, known by its ``id``, else by its contract."""
+    """Mapping of assets, identified by ``id``, else contract address, else content."""
 
     collection = "assets"
     record_type: ClassVar[type[Any]] = Asset

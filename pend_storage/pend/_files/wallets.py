@@ -1,4 +1,4 @@
-"""``wallet-db.json``: phone hash to wallet address, the users."""
+"""``wallet-db.json``: users, as phone hash to wallet address."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILE: Final = "wallet-db.json"
 
 _ADDRESS: Final = hex_text(40)
 _ADDRESS_NAMES: Final = ("address", "walletAddress", "wallet")
-"""Where an object in the place of an address may tell it; the first one counts."""
+"""Members that may hold the address of a wallet object; the first present counts."""
 
 
 def hash_of_name(name: str | None) -> str:
-    """The phone hash that a member name spells.
+    """Parse the member name of a user as a phone hash.
 
     Raises:
-        UnreadableError: it spells none.
+        UnreadableError: the name is not a hash of 64 hexadecimal digits.
     """
     try:
         found: str = canonical_hash(name)
@@ -40,7 +40,7 @@ def hash_of_name(name: str | None) -> str:
 
 
 def spelled_name(legacy_key: str | None, phone_hash: str) -> str:
-    """The member name of a record: as it was spelled, if that is still its hash."""
+    """Return the member name of a record: its original spelling, if that still fits."""
     try:
         return (
             str(legacy_key) if canonical_hash(legacy_key) == phone_hash else phone_hash
@@ -50,7 +50,7 @@ def spelled_name(legacy_key: str | None, phone_hash: str) -> str:
 
 
 class WalletMapping(RecordMapping):
-    """A user from each member; a profile is derived for each."""
+    """Mapping of users; an empty profile is derived for each."""
 
     collection = "users"
     guarded: ClassVar[Groups] = (("blockchain_address",),)
@@ -133,7 +133,7 @@ def _address_name(value: Mapping[str, Any]) -> str:
     found = (name for name in _ADDRESS_NAMES if name in value)
     name = next(found, None)
     if name is None:
-        raise UnreadableError("missing-member", "the object does not tell the address")
+        raise UnreadableError("missing-member", "the object has no address member")
     return name
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of everything that is irregular in the files of Pend servers."""
+"""Catalogue of the irregular records in the files of Pend servers."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -6,9 +6,13 @@ from types import MappingProxyType
 from typing import Final
 
 from pend_storage.sample_data.irregular import admin, explorer, server
-from pend_storage.sample_data.irregular.changes import Expected, Hand, Irregularity
+from pend_storage.sample_data.irregular.changes import (
+    ChangeContext,
+    Expected,
+    Irregularity,
+)
 
-__all__ = ["IRREGULARITIES", "Expected", "Hand", "Irregularity"]
+__all__ = ["IRREGULARITIES", "ChangeContext", "Expected", "Irregularity"]
 
 IRREGULARITIES: Final[Mapping[str, Irregularity]] = MappingProxyType(
     {

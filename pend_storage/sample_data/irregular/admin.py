@@ -1,4 +1,4 @@
-"""Irregularities of the files that the admin panel writes."""
+"""Irregular records of the files that the admin panel writes."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ from pend_storage.sample_data.world import checksum_case
 
 
 def opportunities() -> Iterator[Irregularity]:
-    """Give those of ``admin-opportunities.json``."""
+    """Yield the irregularities of ``admin-opportunities.json``."""
     short = "admin-opportunities"
     yield from _identities(short)
     yield from _texts(short)
@@ -165,7 +165,7 @@ def _figures(short: str) -> Iterator[Irregularity]:
 
 
 def admin_logs() -> Iterator[Irregularity]:
-    """Give those of ``admin-logs.json``."""
+    """Yield the irregularities of ``admin-logs.json``."""
     short = "admin-logs"
     yield from _addresses(short)
     yield from rows(
@@ -179,7 +179,7 @@ def admin_logs() -> Iterator[Irregularity]:
         ("resource-number", M, "data.id is a number", put("data.id", 7)),
         ("resource-null", M, "data.id is null", put("data.id", None)),
         ("action-empty", M, "the action is an empty text", put("action", "")),
-        ("action-unknown", M, "an action nobody listed", put("action", "MIGRATE_ALL")),
+        ("action-unknown", M, "an action of no document", put("action", "MIGRATE_ALL")),
         ("action-missing", Q, "there is no action", drop("action")),
         ("action-null", Q, "the action is null", put("action", None)),
         ("action-with-nul", Q, "the action has an escaped NUL", put("action", "A\x00")),

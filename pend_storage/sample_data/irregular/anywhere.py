@@ -1,4 +1,4 @@
-"""Irregularities that any record of any file may carry."""
+"""Irregular values that a record of any file may have."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -25,14 +25,14 @@ _DEPTH: Final = 40
 def anywhere(
     short: str, file: str, *, free: str = "", typed: bool = False
 ) -> Iterator[Irregularity]:
-    """Give the irregularities that do not depend on what the file is about.
+    """Yield the irregularities that do not depend on the file's contents.
 
     Args:
-        short: The file's name in the names of irregularities.
-        file: The file.
-        free: Dotted path of the nested object that takes unknown members, if any.
-        typed: The file's records go to a table of their own, so that something else
-            in the place of a record cannot be held.
+        short: the file's name in the names of irregularities.
+        file: the legacy file.
+        free: dotted path of the nested object that takes unknown members, if any.
+        typed: the file's records have a table of their own, so that a value of another
+            type in the place of a record cannot be stored.
     """
     inside = f"{free}." if free else ""
     yield from _members(short, file, inside)
@@ -53,7 +53,7 @@ def _members(short: str, file: str, inside: str) -> Iterator[Irregularity]:
         (
             "unknown-member",
             M,
-            "a member nobody has described",
+            "a member of no document",
             put("legacyNote", unknown),
         ),
         (

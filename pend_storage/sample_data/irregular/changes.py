@@ -1,4 +1,4 @@
-"""Irregularities, and the small changes to a regular entry that make them."""
+"""Catalogue entries, and the changes to a regular record that make it irregular."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -12,22 +12,22 @@ from pend_storage.sample_data.world import World
 
 
 class Expected(Enum):
-    """What a migration should do with an irregular record."""
+    """Expected outcome of the migration of an irregular record."""
 
     MIGRATES = "migrates"
-    """Every value can be held, if need be in its own spelling beside the columns."""
+    """Every value is stored, if necessary in its own spelling beside the columns."""
     QUARANTINE = "quarantine"
-    """It cannot be placed, so it waits whole; its neighbours are not touched."""
+    """The record cannot be placed and is quarantined whole; others are not affected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
-    """What a change may use besides its entry.
+class ChangeContext:
+    """Context of a change: the world, later entries, a serial number.
 
     Attributes:
-        world: The server that the files belong to.
-        later: Puts one more entry into the file, somewhere further down.
-        serial: Differs for each change, so that what is made up is never made twice.
+        world: server that the files belong to.
+        later: inserts one more entry into the file, further down.
+        serial: different for each change, so that invented values are never repeated.
     """
 
     world: World
@@ -35,20 +35,20 @@ class Hand:
     serial: int
 
 
-Change: TypeAlias = Callable[[Entry, Hand], Entry]
+Change: TypeAlias = Callable[[Entry, ChangeContext], Entry]
 
 
 @dataclass(frozen=True, slots=True)
 class Irregularity:
-    """One way in which a record of a legacy file may differ from the usual.
+    """One way in which a record of a legacy file may differ from a regular one.
 
     Attributes:
-        name: Unique; begins with the file's short name and a slash.
-        file: The legacy file in which it occurs.
-        sentence: What is unusual about the record.
-        expected: Our reading of what should become of the record. Where a change adds
-            a second record, it is that one: the first is regular.
-        change: Turns a regular entry into the irregular one.
+        name: unique; begins with the file's short name and a slash.
+        file: legacy file in which it occurs.
+        sentence: description of the irregular record.
+        expected: expected outcome, by our reading of the documents. Where a change adds
+            a second record, it is that one's: the first is regular.
+        change: turns a regular entry into the irregular one.
     """
 
     name: str
@@ -62,13 +62,13 @@ Row: TypeAlias = tuple[str, Expected, str, Change]
 
 
 def rows(short: str, file: str, *table: Row) -> Iterator[Irregularity]:
-    """Name the rows of one file's table."""
+    """Build irregularities from the rows of one file's table."""
     for slug, expected, sentence, change in table:
         yield Irregularity(f"{short}/{slug}", file, sentence, expected, change)
 
 
 def opened(entry: Entry) -> Record:
-    """Give the record of an entry; a bare address or figure becomes one."""
+    """Return the record of an entry; a bare address or figure is wrapped in one."""
     value = entry.value
     if isinstance(value, dict):
         return value
@@ -77,7 +77,7 @@ def opened(entry: Entry) -> Record:
 
 
 def _reach(record: Record, path: str) -> tuple[Record, str]:
-    """Find the object that holds the last name of a dotted path, made if absent."""
+    """Resolve a dotted path to its innermost object, made if absent, and last name."""
     *way, name = path.split(".")
     for step in way:
         inner = record.get(step)
@@ -91,7 +91,7 @@ def _reach(record: Record, path: str) -> tuple[Record, str]:
 def put(path: str, value: Json) -> Change:
     """Set a member, given by a dotted path."""
 
-    def change(entry: Entry, _: Hand) -> Entry:
+    def change(entry: Entry, _: ChangeContext) -> Entry:
         record = opened(entry)
         holder, name = _reach(record, path)
         holder[name] = value
@@ -108,7 +108,7 @@ def raw(path: str, text: str) -> Change:
 def merge(**members: Json) -> Change:
     """Set several members."""
 
-    def change(entry: Entry, _: Hand) -> Entry:
+    def change(entry: Entry, _: ChangeContext) -> Entry:
         return replace(entry, value=opened(entry) | members)
 
     return change
@@ -117,7 +117,7 @@ def merge(**members: Json) -> Change:
 def drop(path: str) -> Change:
     """Remove a member."""
 
-    def change(entry: Entry, _: Hand) -> Entry:
+    def change(entry: Entry, _: ChangeContext) -> Entry:
         record = opened(entry)
         holder, name = _reach(record, path)
         holder.pop(name, None)
@@ -129,12 +129,12 @@ def drop(path: str) -> Change:
 def edit(path: str, how: Callable[[str], Json]) -> Change:
     """Respell a member that is text; what is absent is made up first."""
 
-    def change(entry: Entry, hand: Hand) -> Entry:
+    def change(entry: Entry, context: ChangeContext) -> Entry:
         record = opened(entry)
         holder, name = _reach(record, path)
         old = holder.get(name)
-        make = hand.world.hash if "Hash" in name else hand.world.address
-        text = old if isinstance(old, str) else make("absent", hand.serial)
+        make = context.world.hash if "Hash" in name else context.world.address
+        text = old if isinstance(old, str) else make("absent", context.serial)
         holder[name] = how(text)
         return replace(entry, value=record)
 
@@ -142,9 +142,9 @@ def edit(path: str, how: Callable[[str], Json]) -> Change:
 
 
 def rename(**names: str) -> Change:
-    """Give members other names, as another part of the server spells them."""
+    """Rename members to the spellings of another part of the server."""
 
-    def change(entry: Entry, _: Hand) -> Entry:
+    def change(entry: Entry, _: ChangeContext) -> Entry:
         record = opened(entry)
         return replace(entry, value={names.get(n, n): v for n, v in record.items()})
 
@@ -152,36 +152,36 @@ def rename(**names: str) -> Change:
 
 
 def become(value: Json) -> Change:
-    """Put something else where the record should be."""
+    """Replace the whole record by another value."""
     return lambda entry, _: replace(entry, value=value)
 
 
 def respell(how: Callable[[str], Json]) -> Change:
-    """Change a whole value that is text, such as an address in ``wallet-db.json``."""
+    """Change a whole value that is a text, such as an address in ``wallet-db.json``."""
     return lambda entry, _: replace(entry, value=how(str(entry.value)))
 
 
 def rekey(how: Callable[[str], str]) -> Change:
-    """Change the name under which the record stands."""
+    """Change the member name of the record."""
     return lambda entry, _: replace(entry, key=how(entry.key or ""))
 
 
 def twin(how: Change) -> Change:
-    """Leave the entry alone, and add a changed copy of it further down."""
+    """Keep the entry, and add a changed copy of it further down."""
 
-    def change(entry: Entry, hand: Hand) -> Entry:
-        hand.later(how(deepcopy(entry), hand))
+    def change(entry: Entry, context: ChangeContext) -> Entry:
+        context.later(how(deepcopy(entry), context))
         return entry
 
     return change
 
 
 def both(*changes: Change) -> Change:
-    """Make several changes, one after the other."""
+    """Apply several changes, one after the other."""
 
-    def change(entry: Entry, hand: Hand) -> Entry:
+    def change(entry: Entry, context: ChangeContext) -> Entry:
         for each in changes:
-            entry = each(entry, hand)
+            entry = each(entry, context)
         return entry
 
     return change
@@ -190,30 +190,30 @@ def both(*changes: Change) -> Change:
 def fresh(path: str, *, what: str = "hash") -> Change:
     """Set a member to a hash or address that occurs nowhere else."""
 
-    def change(entry: Entry, hand: Hand) -> Entry:
-        make = hand.world.hash if what == "hash" else hand.world.address
-        return put(path, make("fresh " + path, hand.serial))(entry, hand)
+    def change(entry: Entry, context: ChangeContext) -> Entry:
+        make = context.world.hash if what == "hash" else context.world.address
+        return put(path, make("fresh " + path, context.serial))(entry, context)
 
     return change
 
 
 def fresh_number(path: str) -> Change:
     """Set a member to a number that occurs nowhere else."""
-    return lambda entry, hand: put(path, 1_000 + hand.serial)(entry, hand)
+    return lambda entry, context: put(path, 1_000 + context.serial)(entry, context)
 
 
-def fresh_key(entry: Entry, hand: Hand) -> Entry:
-    """Put the record under the hash of a user who is not there."""
-    return replace(entry, key=hand.world.hash("stranger", hand.serial))
+def fresh_key(entry: Entry, context: ChangeContext) -> Entry:
+    """Move the record to the hash of a user who does not exist."""
+    return replace(entry, key=context.world.hash("stranger", context.serial))
 
 
-def fresh_address(entry: Entry, hand: Hand) -> Entry:
-    """Give an entry whose value is an address another one."""
-    return replace(entry, value=hand.world.address("stranger", hand.serial))
+def fresh_address(entry: Entry, context: ChangeContext) -> Entry:
+    """Replace an entry's address by a fresh one."""
+    return replace(entry, value=context.world.address("stranger", context.serial))
 
 
-def repeat_member(entry: Entry, _: Hand) -> Entry:
-    """Give the first member of the record a second time, with another value."""
+def repeat_member(entry: Entry, _: ChangeContext) -> Entry:
+    """Repeat the first member of the record, with another value."""
     members = list(opened(entry).items())
     return replace(entry, value=Pairs([*members, (members[0][0], "again")]))
 
@@ -222,35 +222,35 @@ def repeat_member(entry: Entry, _: Hand) -> Entry:
 
 
 def bare(text: str) -> str:
-    """Hex without its ``0x``."""
+    """Return hex without its ``0x``."""
     return text.removeprefix("0x")
 
 
 def upper(text: str) -> str:
-    """Hex with capital letters behind a small ``0x``."""
+    """Return hex with capital letters behind a small ``0x``."""
     return "0x" + bare(text).upper()
 
 
 def upper_all(text: str) -> str:
-    """Hex with capital letters and a capital prefix."""
+    """Return hex with capital letters and a capital prefix."""
     return text.upper()
 
 
 def lower(text: str) -> str:
-    """Hex with small letters."""
+    """Return hex with small letters."""
     return text.lower()
 
 
 def padded(text: str) -> str:
-    """Text with spaces around it."""
+    """Return text with spaces around it."""
     return f" {text} "
 
 
 def clipped(text: str) -> str:
-    """A hash shortened for show."""
+    """Return a hash shortened for display."""
     return f"{text[:6]}...{text[-4:]}"
 
 
 def starred(text: str) -> str:
-    """A hash hidden for a log."""
+    """Return a hash redacted for a log."""
     return text[:10] + "****"

@@ -1,4 +1,4 @@
-"""Irregularities of the explorer's files."""
+"""Irregular records of the explorer's files."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -43,7 +43,7 @@ _GHOST: Final = "0x" + "0" * 40
 
 
 def transactions() -> Iterator[Irregularity]:
-    """Give those of ``explorer-data/transactions-log.json``."""
+    """Yield the irregularities of ``explorer-data/transactions-log.json``."""
     short = "transactions-log"
     yield from _identities(short)
     yield from _kinds(short)
@@ -102,7 +102,7 @@ def _kinds(short: str) -> Iterator[Irregularity]:
     return rows(
         short,
         TRANSACTIONS,
-        ("type-unknown", M, "a type nobody listed", put("type", "staking_reward")),
+        ("type-unknown", M, "a type of no document", put("type", "staking_reward")),
         ("type-empty", M, "the type is an empty text", put("type", "")),
         ("type-null", Q, "the type is null", put("type", None)),
         ("type-missing", Q, "there is no type", drop("type")),
@@ -178,7 +178,7 @@ def _blocks_and_consents(short: str) -> Iterator[Irregularity]:
 
 
 def persistent() -> Iterator[Irregularity]:
-    """Give those of ``explorer-data/persistent-transactions.json``."""
+    """Yield the irregularities of ``explorer-data/persistent-transactions.json``."""
     short = "persistent-transactions"
     yield from rows(
         short,
@@ -203,7 +203,7 @@ def persistent() -> Iterator[Irregularity]:
 
 
 def directory() -> Iterator[Irregularity]:
-    """Give those of ``explorer-data/wallets-directory.json``."""
+    """Yield the irregularities of ``explorer-data/wallets-directory.json``."""
     short = "wallets-directory"
     for path in ("identityHash", "address", "creationTxHash"):
         yield from hashes(short, DIRECTORY, path)
@@ -240,7 +240,7 @@ def directory() -> Iterator[Irregularity]:
 
 
 def others() -> Iterator[Irregularity]:
-    """Give those of the files that have no table of their own."""
+    """Yield the irregularities of the files without a table of their own."""
     yield from rows(
         "live-stats",
         LIVE_STATS,

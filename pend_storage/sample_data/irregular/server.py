@@ -1,4 +1,4 @@
-"""Irregularities of the files that the server itself writes."""
+"""Irregular records of the files that the server itself writes."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -64,7 +64,7 @@ _BAD_KEYS: Final = (
 
 
 def wallets() -> Iterator[Irregularity]:
-    """Give those of ``wallet-db.json``."""
+    """Yield the irregularities of ``wallet-db.json``."""
     short = "wallet-db"
     yield from rows(short, WALLETS, *_SPELLED_KEYS, *_BAD_KEYS)
     yield from _wallet_values(short)
@@ -96,7 +96,7 @@ def _wallet_values(short: str) -> Iterator[Irregularity]:
         (
             "object-without-address",
             Q,
-            "an object that does not tell the address",
+            "an object without the address",
             become({"createdAt": created}),
         ),
         ("address-empty", Q, "the address is an empty text", become("")),
@@ -143,13 +143,13 @@ def _wallet_collisions(short: str) -> Iterator[Irregularity]:
 
 
 def kyc() -> Iterator[Irregularity]:
-    """Give those of ``uploads/kyc/metadata.json``."""
+    """Yield the irregularities of ``uploads/kyc/metadata.json``."""
     short = "kyc"
     yield from rows(short, KYC, *_SPELLED_KEYS, *_BAD_KEYS)
     yield from rows(
         short,
         KYC,
-        ("key-of-unknown-user", M, "nobody has this hash", fresh_key),
+        ("key-of-unknown-user", M, "no user has this hash", fresh_key),
         (
             "key-equal-other-case",
             Q,
@@ -207,7 +207,7 @@ def _kyc_documents(short: str) -> Iterator[Irregularity]:
 
 
 def consents() -> Iterator[Irregularity]:
-    """Give those of ``consents-db.json``."""
+    """Yield the irregularities of ``consents-db.json``."""
     short = "consents-db"
     yield from rows(short, CONSENTS, *_SPELLED_KEYS)
     yield from rows(
@@ -240,7 +240,7 @@ def consents() -> Iterator[Irregularity]:
 
 
 def credentials() -> Iterator[Irregularity]:
-    """Give those of ``credentials-db.json``."""
+    """Yield the irregularities of ``credentials-db.json``."""
     short = "credentials-db"
     yield from rows(short, CREDENTIALS, *_SPELLED_KEYS)
     yield from rows(
@@ -270,7 +270,7 @@ def credentials() -> Iterator[Irregularity]:
 
 
 def server_logs() -> Iterator[Irregularity]:
-    """Give those of ``server-logs.json``."""
+    """Yield the irregularities of ``server-logs.json``."""
     short = "server-logs"
     yield from rows(
         short,
@@ -292,7 +292,7 @@ def server_logs() -> Iterator[Irregularity]:
 
 
 def pool_tiers() -> Iterator[Irregularity]:
-    """Give those of ``admin-pool-tiers.json``."""
+    """Yield the irregularities of ``admin-pool-tiers.json``."""
     short = "admin-pool-tiers"
     yield from rows(
         short,

@@ -1,4 +1,4 @@
-"""Spellings of times, amounts, hashes, addresses and phone numbers."""
+"""Irregular spellings of times, amounts, hashes, addresses and phone numbers."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -33,7 +33,7 @@ PHONES: Final = {
     "no-plus": "201000000042",
     "empty": "",
 }
-"""The forms of phone numbers in the documents, on numbers that nobody has."""
+"""Documented forms of phone numbers, with numbers that are not assigned."""
 
 
 def _seconds(text: str) -> int:
@@ -47,14 +47,14 @@ def _milliseconds(text: str) -> int:
 def times(
     short: str, file: str, path: str, *, required: bool = False
 ) -> Iterator[Irregularity]:
-    """Give the spellings of a time that is always there in regular records.
+    """Yield the spellings of a time that regular records always have.
 
     Args:
-        short: The file's name in the names of irregularities.
-        file: The file.
-        path: Where the time is.
-        required: The time has a column that must be filled, so that a record without
-            a readable one cannot be placed.
+        short: the file's name in the names of irregularities.
+        file: the legacy file.
+        path: dotted path of the time.
+        required: the time's column must be filled, so that a record without a readable
+            one cannot be placed.
     """
     name = path.rsplit(".", 1)[-1]
     unreadable = Q if required else M
@@ -83,7 +83,7 @@ def times(
 
 
 def amounts(short: str, file: str, path: str) -> Iterator[Irregularity]:
-    """Give the spellings of an amount of money."""
+    """Yield the spellings of an amount of money."""
     name = path.rsplit(".", 1)[-1]
     texts = {
         "seven-decimals": "12.3456789",
@@ -127,7 +127,7 @@ def amounts(short: str, file: str, path: str) -> Iterator[Irregularity]:
 
 
 def hashes(short: str, file: str, path: str) -> Iterator[Irregularity]:
-    """Give the spellings of a hash or address that a record refers to."""
+    """Yield the spellings of a hash or address that a record refers to."""
     name = path.rsplit(".", 1)[-1]
     for slug, words, how in (
         ("without-0x", "has no 0x", bare),
@@ -150,7 +150,7 @@ def hashes(short: str, file: str, path: str) -> Iterator[Irregularity]:
 
 
 def phones(short: str, file: str, path: str) -> Iterator[Irregularity]:
-    """Give the forms in which a phone number is stored."""
+    """Yield the forms in which a phone number is stored."""
     name = path.rsplit(".", 1)[-1]
     for slug, text in PHONES.items():
         row = (f"{name}-{slug}", M, f'{path} is "{text}"', put(path, text))
@@ -161,7 +161,7 @@ def phones(short: str, file: str, path: str) -> Iterator[Irregularity]:
 
 
 def words(short: str, file: str, path: str, *options: str) -> Iterator[Irregularity]:
-    """Give words that a closed vocabulary does not have, with null and absence."""
+    """Yield words outside of a closed vocabulary, with null and absence."""
     name = path.rsplit(".", 1)[-1]
     for option in options:
         slug = option.lower().replace(" ", "-") or "empty"

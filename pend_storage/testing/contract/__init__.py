@@ -1,6 +1,6 @@
-"""The contract that every store keeps, as tests.
+"""Store contract: the promises of every store, as tests.
 
-Subclass :class:`StoreContract` in a test module, and say how to make a store::
+Subclass :class:`StoreContract` in a test module, and define how a store is created::
 
     class TestMyStore(StoreContract):
         durable = True
@@ -9,8 +9,8 @@ Subclass :class:`StoreContract` in a test module, and say how to make a store::
             return MyStore(schema, ...)
 
 pytest then runs every test of the contract on it. The tests are grouped by verb, in one
-module each; :class:`~pend_storage.testing.contract._harness.Harness` is all that a
-backend overrides.
+module each; :class:`~pend_storage.testing.contract._harness.Harness` has everything
+that a backend overrides.
 """
 
 from __future__ import annotations
@@ -95,4 +95,4 @@ class StoreContract(
     ProcessContract,
     LockContract,
 ):
-    """Everything that a store must do; see the module."""
+    """Complete contract of a store; subclass it and override the harness."""

@@ -1,4 +1,4 @@
-"""changes, head, prune: the change log."""
+"""Contract of the change log: ``changes``, ``head``, ``prune``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from pend_storage.testing.domain import Log, a_log, a_ship, a_tally
 __all__ = ["ChangesContract"]
 
 
-def looked_up(store: Store, after: int) -> tuple[list[Change], int]:
-    """The log after a number; or nothing, and where the store says that it begins."""
+def read_log(store: Store, after: int) -> tuple[list[Change], int]:
+    """Read the log after a sequence; if it was pruned, return its oldest sequence."""
     try:
         return list(store.changes(after=after)), 0
     except ChangesExpired as error:
@@ -32,7 +32,7 @@ def looked_up(store: Store, after: int) -> tuple[list[Change], int]:
 
 
 class ChangesContract(Harness):
-    """``Store.changes``."""
+    """Contract of ``Store.changes``, ``head`` and ``prune``."""
 
     def test_a_new_store_has_no_changes(self, store: Store) -> None:
         assert list(store.changes()) == []
@@ -109,7 +109,7 @@ class ChangesContract(Harness):
         assert (one.epoch, two.epoch) == (0, 7)
         for change in (one, two):
             assert change.at.tzinfo is UTC
-            # The clocks of a server and of this machine may differ, but not by a day.
+            # Clocks of a server and of this machine may differ, but not by a day.
             assert abs(datetime.now(UTC) - change.at) < timedelta(days=1)
 
     def test_thousands_of_commits_come_in_order(self, store: Store) -> None:
@@ -137,14 +137,14 @@ class ChangesContract(Harness):
         ]
         seen: list[Change] = []
 
-        def look() -> None:
+        def read_new() -> None:
             seen.extend(store.changes(after=seen[-1].sequence if seen else 0))
 
         for worker in workers:
             worker.start()
         while any(worker.is_alive() for worker in workers):
-            look()
-        look()
+            read_new()
+        read_new()
 
         keys = [record.key for change in seen for record in change.records]
         assert len(keys) == threads * times
@@ -164,7 +164,10 @@ class ChangesContract(Harness):
             self._wait_for_head(store, change.sequence)
 
     def _wait_for_head(self, store: Store, sequence: int) -> None:
-        """A server may be busy for a moment with what is no business of this store."""
+        """Wait until the head has passed a sequence.
+
+        Transactions of other clients of a server may hold its head back for a moment.
+        """
         deadline = time.monotonic() + 20
         while store.head() < sequence:
             assert time.monotonic() < deadline, "the head stays behind the log"
@@ -180,7 +183,7 @@ class ChangesContract(Harness):
         assert list(store.changes(after=feed[2].sequence)) == feed[3:]
         for kept in range(3):
             after = feed[kept - 1].sequence if kept else 0
-            found, oldest = looked_up(store, after)
+            found, oldest = read_log(store, after)
             assert found == feed[kept:] or after < oldest <= feed[2].sequence
         assert store.collection(Log).get("a") == a_log("a", "5")
 

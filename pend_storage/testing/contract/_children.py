@@ -1,4 +1,4 @@
-"""What the threads and processes do that the contract starts."""
+"""Worker functions of the contract's threads and child processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Opener = Callable[..., Store]
 
 
 def add(tx: Transaction, name: str, amount: int = 1) -> int:
-    """Add to a counter, which begins at 0; gives what it was before."""
+    """Add to a counter, which begins at 0; return its former value."""
     tallies = tx.collection(Tally)
     before = tallies.get(name) or a_tally(name)
     tallies.put(replace(before, value=before.value + amount))
@@ -37,7 +37,7 @@ def get(report: Report, opener: Opener, args: tuple[Any, ...], name: str) -> Non
 def increment(
     report: Report, opener: Opener, args: tuple[Any, ...], name: str, times: int
 ) -> None:
-    """Add to a counter so many times."""
+    """Increment a counter a number of times; report each commit."""
     with opener(*args) as store:
         for n in range(times):
             store.run(lambda tx: add(tx, name), attempts=1000)
@@ -45,7 +45,7 @@ def increment(
 
 
 def write_pairs(report: Report, opener: Opener, args: tuple[Any, ...]) -> None:
-    """Write two counters in one commit, for ever; report each that is done."""
+    """Write two counters in one commit, forever; report each acknowledged commit."""
     with opener(*args) as store:
         for n in count(1):
             commit(store, a_tally("x", n), a_tally("y", n))
@@ -55,7 +55,7 @@ def write_pairs(report: Report, opener: Opener, args: tuple[Any, ...]) -> None:
 def write_until_stale(
     report: Report, opener: Opener, args: tuple[Any, ...], epoch: int
 ) -> None:
-    """Write records at an epoch until that is over; report each that is done."""
+    """Write records at an epoch until it is over; report each acknowledged commit."""
     with opener(*args) as store:
         try:
             for n in count():

@@ -1,4 +1,4 @@
-"""Many threads at once."""
+"""Contract of concurrency: many threads on one store, or on two of the same data."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _Pair = tuple[Store, Store]
 
 
 class ConcurrencyContract(Harness):
-    """Many threads at once."""
+    """Contract of concurrency, with threads."""
 
     @pytest.fixture(params=["one store", "two stores"])
     def pair(self, request: pytest.FixtureRequest, store: Store) -> Iterator[_Pair]:
-        """The store twice, or with another one on the same data.
+        """One store twice, or two stores on the same data.
 
-        Commits of one store may be merged before they meet the data; those of two stores
-        meet there only, as those of two processes do.
+        Commits of one store may be merged before they reach the data; those of two
+        stores meet only there, as commits of two processes do.
         """
         if request.param == "one store":
             yield store, store
@@ -135,7 +135,7 @@ class ConcurrencyContract(Harness):
     ) -> None:
         rounds, barrier = 30, Barrier(2)
 
-        def leave(me: int) -> None:
+        def go_off_duty(me: int) -> None:
             mine, other = f"watch-{me}", f"watch-{1 - me}"
             for n in range(rounds):
                 barrier.wait()
@@ -150,7 +150,7 @@ class ConcurrencyContract(Harness):
         commit(
             pair[0], *(a_tally(f"{n}-watch-{m}") for n in range(rounds) for m in (0, 1))
         )
-        in_threads(2, leave, barrier=barrier)
+        in_threads(2, go_off_duty, barrier=barrier)
 
         left = [tally.name.split("-")[0] for tally in pair[1].collection(Tally).scan()]
         assert sorted(map(int, left)) == list(range(rounds))
@@ -218,16 +218,16 @@ class ConcurrencyContract(Harness):
 def in_threads(
     count: int, work: Callable[[int], None], *, barrier: Barrier | None = None
 ) -> None:
-    """Call a function in so many threads with their numbers, and wait for all of them.
+    """Call a function in several threads, and wait for all of them.
 
     Args:
         count: number of threads.
-        work: is called with 0, 1, 2, ...
-        barrier: what the threads meet at; it is broken as soon as one of them fails, so
-            that the others do not wait for it for ever.
+        work: called with 0, 1, 2, ...
+        barrier: barrier that the threads use; it is broken when one of them fails, so
+            that the others do not wait for it forever.
 
     Raises:
-        ExceptionGroup: what the threads raised.
+        ExceptionGroup: errors of the threads.
     """
     concurrently([partial(work, n) for n in range(count)], barrier=barrier)
 
@@ -242,7 +242,7 @@ def concurrently(
         try:
             work()
         except BrokenBarrierError:
-            pass  # the error that broke it is raised below
+            pass  # a consequence of the error that is raised below
         except Exception as error:  # noqa: BLE001 - raised below
             errors.append(error)
             if barrier is not None:

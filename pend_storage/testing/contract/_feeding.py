@@ -1,4 +1,4 @@
-"""apply: following another store."""
+"""Contract of ``apply``: following the change log of another store."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["ApplyContract", "FollowContract"]
 
 
 def put(key: str, version: int, text: str = "") -> ChangedRecord:
-    """A log written elsewhere."""
+    """Build a change that puts a log."""
     return ChangedRecord("logs", key, version, a_log(key, text))
 
 
 def deleted(key: str, version: int) -> ChangedRecord:
-    """A log deleted elsewhere."""
+    """Build a change that deletes a log."""
     return ChangedRecord("logs", key, version, None)
 
 
 def all_rows(store: Store) -> dict[str, list[Row]]:
-    """Everything in a store, tombstones too."""
+    """Return all rows of a store by collection, tombstones included."""
     return {
         spec.name: list(store.scan(spec.name, deleted=True)) for spec in store.schema
     }
 
 
 class ApplyContract(Harness):
-    """``Store.apply``."""
+    """Contract of ``Store.apply``."""
 
     def test_rows_keep_the_versions_that_they_come_with(self, secondary: Store) -> None:
         count = secondary.apply([put("a", 41), deleted("b", 42)])
@@ -266,7 +266,7 @@ class ApplyContract(Harness):
 
 
 class FollowContract(Harness):
-    """A second store that follows the first."""
+    """Contract of a secondary that follows the primary's change log."""
 
     def test_a_follower_becomes_equal(self, store: Store, other: Store) -> None:
         become(other, Role.SECONDARY, 1)

@@ -1,4 +1,4 @@
-"""commit_each: many callers' commits in one call, each with an answer of its own."""
+"""Contract of ``commit_each``: commits of many callers in one call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def batch(
     delete: Iterable[tuple[str, str]] = (),
     checks: dict[tuple[str, str], int] | None = None,
 ) -> Batch:
-    """A batch of records of any collections, and deletes."""
+    """Build a batch of records of any collections, and deletes."""
     schema = store.schema
     operations: list[Put | Delete] = [schema.put(type(r), r) for r in records]
     operations += [schema.delete(*place) for place in delete]
@@ -47,17 +47,17 @@ def batch(
 
 
 def is_done(outcome: Outcome) -> bool:
-    """Whether an answer is that of a commit that went through."""
+    """Return True for the outcome of an acknowledged commit."""
     return isinstance(outcome, tuple)
 
 
 def kinds(outcomes: Iterable[Outcome]) -> list[type | None]:
-    """The class of each error; None for a success."""
+    """Return the class of each error; None for a success."""
     return [None if is_done(outcome) else type(outcome) for outcome in outcomes]
 
 
 class CommitEachContract(Harness):
-    """``Store.commit_each``."""
+    """Contract of ``Store.commit_each``."""
 
     def test_no_batches_have_no_answers(self, store: Store) -> None:
         assert store.commit_each([]) == []
@@ -67,7 +67,7 @@ class CommitEachContract(Harness):
             [
                 batch(store, a_log("a"), a_log("b")),
                 batch(store, a_ship("s1")),
-                batch(store, delete=[("logs", "nobody")]),
+                batch(store, delete=[("logs", "missing")]),
                 batch(store),
             ]
         )
@@ -195,7 +195,7 @@ class CommitEachContract(Harness):
             [
                 batch(store, a_ship("s1", call_sign="DEF")),
                 batch(store, a_ship("s2", call_sign="ABC"), a_log("no")),
-                batch(store, a_cargo("c1", ship_id="nobody"), a_log("no")),
+                batch(store, a_cargo("c1", ship_id="missing"), a_log("no")),
                 batch(store, a_ship("s4", call_sign="GHI")),
                 batch(store, a_ship("s5", call_sign="GHI")),
                 batch(store, a_log("yes")),
@@ -212,7 +212,7 @@ class CommitEachContract(Harness):
             *("ships", ("call_sign",), "s2"),
         )
         assert isinstance(reference, ReferenceViolation)
-        assert (reference.field, reference.value) == ("ship_id", "nobody")
+        assert (reference.field, reference.value) == ("ship_id", "missing")
         assert set(store.collection(Ship).get_many(f"s{n}" for n in range(6))) == {
             *("s0", "s1", "s4")
         }

@@ -1,4 +1,4 @@
-"""What a backend gives to its contract, and what the tests of the contract share."""
+"""Harness of the contract: methods that a backend overrides, fixtures, helpers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
 
 def requires(*capabilities: str) -> Callable[[TestFunction], TestFunction]:
-    """Mark a test that means nothing to a store without these capabilities."""
+    """Mark a test that applies only to stores with these capabilities."""
 
     def mark(function: TestFunction) -> TestFunction:
         function.capabilities = capabilities  # type: ignore[attr-defined]
@@ -39,14 +39,14 @@ def each_case(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run a test once for each case, as subtests on one store.
 
-    As ``parametrize``, for cases that do not need a store each: to make one costs many
-    times what such a case does. A case that fails is reported by itself, and the others
+    Like ``parametrize``, for cases that can share a store: creating one takes many
+    times as long as such a case. A failed case is reported on its own, and the others
     still run.
 
     Args:
-        names: of the arguments; a tuple for several of them.
+        names: name of the argument, or a tuple of several names.
         cases: one value, or a tuple of as many values, for each run.
-        collection: whose records are deleted after each case.
+        collection: record type of the collection that is emptied after each case.
     """
     arguments = (names,) if isinstance(names, str) else names
 
@@ -62,7 +62,7 @@ def each_case(
                 for record in list(records.scan()):
                     records.delete(key(record))
 
-        # pytest takes the names of fixtures from the signature of what is wrapped.
+        # pytest takes fixture names from the signature of the wrapped function.
         del test.__wrapped__
         return test
 
@@ -70,48 +70,49 @@ def each_case(
 
 
 def label(value: object) -> str:
-    """A value as part of a test's name: the same in every process, and short."""
+    """Format a value as part of a test's name: short, and the same in every process."""
     return re.sub(r" at 0x[0-9a-f]+", "", ascii(value))[:200]
 
 
 class Harness:
-    """Override what stands here, and nothing else; a test that does not fit is a bug.
+    """Methods and capabilities that a backend overrides; override nothing else.
 
-    An instance serves one test. Fixtures that your methods need are best taken by an
-    autouse fixture of your class.
+    A contract test that a backend cannot pass is a bug of one of them. An instance
+    serves one test. Fixtures that your methods need are best requested by an autouse
+    fixture of your class.
     """
 
     durable: ClassVar[bool] = False
-    """What was committed is there after closing and :meth:`reopen`, and after a crash."""
+    """Commits survive closing and :meth:`reopen`, and a crash."""
     multi_process: ClassVar[bool] = False
     """Several processes may use the same data at once; needs :meth:`opener`."""
     has_role: ClassVar[bool] = True
-    """It can be made primary, secondary and so on; a pair of stores cannot."""
+    """The store can be made primary, secondary and so on; a pair of stores cannot."""
 
     has_locks: ClassVar[bool] = False
-    """It has :meth:`Store.lock <pend_storage.store.Store.lock>`."""
+    """The store has :meth:`Store.lock <pend_storage.store.Store.lock>`."""
 
     def make_store(self, schema: Schema) -> Store:
-        """A fresh, empty store of a schema. May be called several times in a test."""
+        """Return a new, empty store of a schema. A test may call it several times."""
         raise NotImplementedError
 
     def reopen(self, store: Store) -> Store:
-        """Close a store and open its data again; needed where ``durable`` is set."""
+        """Close a store and open its data again; required if ``durable`` is set."""
         raise NotImplementedError(f"{type(self).__name__} is durable: write reopen()")
 
     def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
-        """The fields of a stored record, read without the store; None if there is none.
+        """Return the fields of a stored record, read without the store, or None.
 
-        The last thing that a test does, so it may close the store. Asked only for
-        ``tallies``, whose fields are ``name`` and ``value``.
+        Called last in a test, so it may close the store. Called only for ``tallies``,
+        whose fields are ``name`` and ``value``.
         """
         raise NotImplementedError(f"{type(self).__name__} must write peek()")
 
     def opener(self, store: Store) -> tuple[Callable[..., Store], tuple[Any, ...]]:
-        """A function and arguments with which another process opens the same data.
+        """Return a function and arguments that open the same data in another process.
 
-        The function must stand in a module, by name, and the arguments must pickle.
-        Its schema is :data:`pend_storage.testing.domain.SCHEMA`. Needed where
+        The function must be importable by name from a module, and the arguments must
+        pickle. Its schema is :data:`pend_storage.testing.domain.SCHEMA`. Required if
         ``multi_process`` is set.
         """
         raise NotImplementedError(f"{type(self).__name__} must write opener()")
@@ -124,20 +125,20 @@ class Harness:
 
     @pytest.fixture
     def store(self) -> Iterator[Store]:
-        """A fresh, empty store of the harbour."""
+        """New, empty store of the harbour schema."""
         store = self.make_store(domain.SCHEMA)
         yield store
         store.close()
 
     @pytest.fixture
     def secondary(self, store: Store) -> Store:
-        """The store of the test, as a secondary at epoch 1."""
+        """The test's store, as a secondary at epoch 1."""
         become(store, Role.SECONDARY, 1)
         return store
 
     @pytest.fixture
     def other(self) -> Iterator[Store]:
-        """A second store of the harbour, fresh and independent of the first."""
+        """Second store of the harbour schema, independent of the first."""
         store = self.make_store(domain.SCHEMA)
         yield store
         store.close()
@@ -159,6 +160,6 @@ def commit(
 
 
 def become(store: Store, role: Role, epoch: int) -> None:
-    """Give a store a role."""
+    """Set the role of a store."""
     state = RoleState(role, epoch).to_meta()
     assert store.compare_and_set_meta(ROLE_META, store.meta(ROLE_META), state)

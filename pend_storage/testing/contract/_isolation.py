@@ -1,4 +1,4 @@
-"""Two transactions, step by step."""
+"""Contract of isolation: two transactions, step by step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["IsolationContract"]
 
 
 class IsolationContract(Harness):
-    """Two transactions, step by step."""
+    """Contract of isolation between two transactions."""
 
     def conflicts(self, *transactions: Transaction) -> int:
-        """How many of these end in a conflict; the others are committed."""
+        """Commit transactions; return the number of conflicts."""
         count = 0
         for tx in transactions:
             try:

@@ -1,4 +1,4 @@
-"""Named locks: one holder at a time."""
+"""Contract of named locks: one holder at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LockContract"]
 
 
 class LockContract(Harness):
-    """What :meth:`Store.lock <pend_storage.store.Store.lock>` must do."""
+    """Contract of :meth:`Store.lock <pend_storage.store.Store.lock>`."""
 
     @requires("has_locks")
     def test_a_lock_has_one_holder(self, store: Store) -> None:
@@ -79,7 +79,7 @@ class LockContract(Harness):
 
 
 def _is_free(store: Store, name: str) -> bool:
-    """Whether another thread can have the lock at once."""
+    """Return True if another thread can take the lock at once."""
     found: list[bool] = []
 
     def attempt() -> None:

@@ -1,4 +1,4 @@
-"""find: order, limits, cursors."""
+"""Contract of ``find``: order, limits, cursors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OrderContract", "PageContract"]
 def pages(
     store: Store, *where: Condition, order_by: Sequence[str] = (), limit: int
 ) -> list[str]:
-    """The letters of each page, to the end."""
+    """Return the letters of each page, to the end."""
     ships, cursor, letters = store.collection(Ship), None, []
     while True:
         page = ships.find(*where, order_by=order_by, limit=limit, after=cursor)
@@ -34,7 +34,7 @@ def pages(
 
 
 def ordered(store: Store, *order_by: str) -> str:
-    """The letters in this order; paging through them gives the same."""
+    """Return the letters in an order; paging must give the same order."""
     letters = "".join(
         ship.id for ship in store.collection(Ship).find(order_by=order_by).items
     )
@@ -44,7 +44,7 @@ def ordered(store: Store, *order_by: str) -> str:
 
 
 class OrderContract(Harness):
-    """``order_by``."""
+    """Contract of ``order_by``."""
 
     def test_without_an_order_records_come_by_key(self, store: Store) -> None:
         keys = ["b", "A", "\U0001f6a2", "a", "\uffff", "10", "9"]
@@ -142,7 +142,7 @@ class OrderContract(Harness):
 
 
 class PageContract(Harness):
-    """``limit`` and ``after``."""
+    """Contract of ``limit`` and ``after``."""
 
     def test_limit_zero_gives_nothing(self, store: Store) -> None:
         fill(store, "crew", [1, 2])

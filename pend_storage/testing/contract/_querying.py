@@ -1,4 +1,4 @@
-"""find and count: conditions."""
+"""Contract of ``find`` and ``count``: conditions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ConditionContract", "JsonConditionContract"]
 
 
 def found(store: Store, *where: Condition) -> str:
-    """The letters of the ships that are found, and counted."""
+    """Return the letters of the ships that are found; ``count`` must agree."""
     ships = store.collection(Ship)
     letters = "".join(ship.id for ship in ships.find(*where).items)
     assert ships.count(*where) == len(letters)
@@ -27,7 +27,7 @@ def found(store: Store, *where: Condition) -> str:
 
 
 def fill(store: Store, name: str, values: list[Any]) -> None:
-    """Ships a, b, c, ... with these values in a field."""
+    """Put ships a, b, c, ... with values in a field."""
     letters = "abcdefghijklmnopqrstuvwxyz"[: len(values)]
     store.collection(Ship).put_many(
         a_ship(letter, **{name: value})
@@ -36,7 +36,7 @@ def fill(store: Store, name: str, values: list[Any]) -> None:
 
 
 class ConditionContract(Harness):
-    """Conditions on typed fields."""
+    """Contract of conditions on typed fields."""
 
     def test_no_condition_finds_all(self, store: Store) -> None:
         fill(store, "crew", [1, 2, 3])
@@ -265,7 +265,7 @@ class ConditionContract(Harness):
 
 
 class JsonConditionContract(Harness):
-    """Conditions on JSON values, and inside of them."""
+    """Contract of conditions on JSON values, and inside of them."""
 
     def test_numbers_are_equal_by_value_and_booleans_are_no_numbers(
         self, store: Store

@@ -1,4 +1,4 @@
-"""get, get_many, get_by, versioned, read."""
+"""Contract of ``get``, ``get_many``, ``get_by``, ``versioned`` and ``read``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KEYS = [
 
 
 class GetContract(Harness):
-    """``Collection.get`` and ``versioned``."""
+    """Contract of ``Collection.get`` and ``versioned``."""
 
     def test_get_gives_the_record_that_was_put(self, store: Store) -> None:
         ships = store.collection(Ship)
@@ -151,7 +151,7 @@ class GetContract(Harness):
 
 
 class GetManyContract(Harness):
-    """``Collection.get_many``."""
+    """Contract of ``Collection.get_many``."""
 
     def test_no_keys_mean_none_and_not_all(self, store: Store) -> None:
         store.collection(Log).put(a_log("a"))
@@ -184,7 +184,7 @@ class GetManyContract(Harness):
 
 
 class GetByContract(Harness):
-    """``Collection.get_by``."""
+    """Contract of ``Collection.get_by``."""
 
     def test_it_finds_by_a_unique_field(self, store: Store) -> None:
         ships = store.collection(Ship)
@@ -242,7 +242,7 @@ class GetByContract(Harness):
 
 
 class ReadContract(Harness):
-    """``Store.read``."""
+    """Contract of ``Store.read``."""
 
     def test_a_row_has_key_version_and_record(self, store: Store) -> None:
         version = store.collection(Log).put(a_log("a"))

@@ -1,4 +1,4 @@
-"""Uniqueness and references."""
+"""Contract of constraints: uniqueness and references."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["ReferenceContract", "UniqueContract"]
 
 
 class UniqueContract(Harness):
-    """No two records share a value, or a group of values, declared unique."""
+    """Contract of unique fields: two records never share a unique value or group."""
 
     def test_a_taken_value_is_refused(self, store: Store) -> None:
         ships = store.collection(Ship)
@@ -164,7 +164,7 @@ class UniqueContract(Harness):
 
 
 class ReferenceContract(Harness):
-    """A reference leads somewhere, or is null."""
+    """Contract of references: a reference is null, or its target exists."""
 
     def test_a_reference_to_nothing_is_refused(self, store: Store) -> None:
         with pytest.raises(ReferenceViolation) as caught:

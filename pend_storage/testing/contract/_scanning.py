@@ -1,4 +1,4 @@
-"""scan."""
+"""Contract of ``scan``: keys in order, resumable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pend_storage.testing.domain import Log, a_log
 
 __all__ = ["ScanContract"]
 
-# UTF-16 would put the last but one behind the last, locales would mix the cases.
+# UTF-16 would sort the last but one after the last; locales would mix the cases.
 IN_ORDER = ["", "\t", " ", "0", "10", "9", "A", "B", "Z", "_", "a", "b", "z", "é", "ü"]
 IN_ORDER += [
     "\u0416",
@@ -27,12 +27,12 @@ IN_ORDER += [
 
 
 def numbered(count: int) -> list[Log]:
-    """Logs whose keys sort by number."""
+    """Build logs whose keys sort by number."""
     return [a_log(f"{n:05}") for n in range(count)]
 
 
 class ScanContract(Harness):
-    """``Collection.scan`` and ``Store.scan``."""
+    """Contract of ``Collection.scan`` and ``Store.scan``."""
 
     def test_an_empty_collection_gives_nothing(self, store: Store) -> None:
         assert list(store.collection(Log).scan()) == []

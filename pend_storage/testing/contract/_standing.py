@@ -1,4 +1,4 @@
-"""meta, roles and epochs."""
+"""Contract of ``meta``, roles and epochs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READS: dict[str, Callable[[Store, int | None], object]] = {
 
 
 class MetaContract(Harness):
-    """``Store.meta`` and ``compare_and_set_meta``."""
+    """Contract of ``Store.meta`` and ``compare_and_set_meta``."""
 
     def test_what_was_never_set_is_none(self, store: Store) -> None:
         assert store.meta("nothing") is None
@@ -184,7 +184,7 @@ class MetaContract(Harness):
 
 
 class EpochContract(Harness):
-    """Roles, and ``StaleEpoch``."""
+    """Contract of roles, epochs and ``StaleEpoch``."""
 
     def test_a_new_store_stands_alone(self, store: Store) -> None:
         assert store.meta(ROLE_META) is None

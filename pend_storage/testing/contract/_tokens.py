@@ -1,4 +1,4 @@
-"""Tokens of commits, who wrote and why, and what is pending in the change log."""
+"""Contract of commit tokens, attribution (by, reason) and pending changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["AttributionContract", "PendingContract", "TokenContract"]
 
 
 def batch_of(store: Store, *records: object, checks: bool = False) -> Batch:
-    """A batch that puts records, and demands that they are new if ``checks``."""
+    """Build a batch of puts; with ``checks``, the records must be new."""
     puts = [store.schema.put(type(record), record) for record in records]
     wanted = {(put.collection, put.key): 0 for put in puts} if checks else {}
     return store.schema.batch(puts, wanted)
 
 
 class TokenContract(Harness):
-    """``Batch.token``, ``Store.find_commit``."""
+    """Contract of ``Batch.token`` and ``Store.find_commit``."""
 
     def test_every_batch_has_a_token_of_its_own(self, store: Store) -> None:
         one, two = batch_of(store, a_log("a")), batch_of(store, a_log("a"))
@@ -185,7 +185,7 @@ class TokenContract(Harness):
 
 
 class AttributionContract(Harness):
-    """``Store.acting``."""
+    """Contract of ``Store.acting``: attribution of commits."""
 
     def test_who_wrote_and_why_is_in_the_log(self, store: Store) -> None:
         with store.acting(by="ann", reason="a request"):
@@ -194,9 +194,9 @@ class AttributionContract(Harness):
             store.collection(Log).delete("a")
         store.collection(Log).put(a_log("c"))
 
-        told = [(change.by, change.reason) for change in store.changes()]
+        attributed = [(change.by, change.reason) for change in store.changes()]
 
-        assert told == [("ann", "a request")] * 3 + [(None, None)]
+        assert attributed == [("ann", "a request")] * 3 + [(None, None)]
 
     def test_an_inner_block_says_more_and_ends(self, store: Store) -> None:
         with store.acting(by="ann"):
@@ -206,9 +206,9 @@ class AttributionContract(Harness):
                 store.collection(Log).put(a_log("b"))
             store.collection(Log).put(a_log("c"))
 
-        told = [(change.by, change.reason) for change in store.changes()]
+        attributed = [(change.by, change.reason) for change in store.changes()]
 
-        assert told == [("ann", 'näher: "so"'), ("bob", None), ("ann", None)]
+        assert attributed == [("ann", 'näher: "so"'), ("bob", None), ("ann", None)]
 
     def test_threads_do_not_share_it(self, store: Store) -> None:
         def write(name: str) -> None:
@@ -231,15 +231,15 @@ class AttributionContract(Harness):
         for name in ("ann", "bob"):
             with store.acting(by=name, reason=f"for {name}"):
                 batches.append(batch_of(store, a_log(name)))
-        batches.append(batch_of(store, a_log("nobody")))
+        batches.append(batch_of(store, a_log("anonymous")))
 
         store.commit_each(batches)
 
-        told = {c.records[0].key: (c.by, c.reason) for c in store.changes()}
-        assert told == {
+        attributed = {c.records[0].key: (c.by, c.reason) for c in store.changes()}
+        assert attributed == {
             "ann": ("ann", "for ann"),
             "bob": ("bob", "for bob"),
-            "nobody": (None, None),
+            "anonymous": (None, None),
         }
 
     @requires("durable")
@@ -255,7 +255,7 @@ class AttributionContract(Harness):
 
 
 class PendingContract(Harness):
-    """``Store.pending``."""
+    """Contract of ``Store.pending``: number and age of changes after a position."""
 
     def test_an_empty_log_has_nothing_pending(self, store: Store) -> None:
         assert store.pending(0) == (0, None)

@@ -1,4 +1,4 @@
-"""transaction and run, alone."""
+"""Contract of ``transaction`` and ``run``, without other writers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["TransactionContract"]
 
 
 class TransactionContract(Harness):
-    """A transaction alone."""
+    """Contract of one transaction, without other writers."""
 
     def test_all_its_writes_take_effect_at_the_end(self, store: Store) -> None:
         commit(store, a_log("old"))

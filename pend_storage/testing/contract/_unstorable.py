@@ -1,7 +1,7 @@
-"""Looking for texts that no store can hold: U+0000 and lone surrogates.
+"""Contract of reads for unstorable texts: U+0000 and lone surrogates.
 
-No record has them, so each look is answered as for any other text that is not there. To
-write them is refused; see :class:`~pend_storage.testing.contract._values.RefusedContract`.
+No record has them, so every read is answered as for any other missing text. Writing
+them is refused; see :class:`~pend_storage.testing.contract._values.RefusedContract`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["UnstorableTextContract"]
 
 TEXTS: Final = ("\x00", "b\x00", "\ud800", "b\udfff", "\ud83d", "b\x00\ud800")
 NAMES: Final = ("A", "b", "b\x01", "b\ud7ff", "b\ue000", "b\U0001f6a2", "c")
-"""Of ships, in order; some stand close to one of the texts."""
+"""Names of ships, in order; some sort next to one of the texts."""
 
 
 class UnstorableTextContract(Harness):
-    """Looks for such a text, by every verb that reads."""
+    """Contract of reads for unstorable texts, by every verb that reads."""
 
     def test_a_look_for_it_finds_nothing(self, store: Store) -> None:
         commit(store, a_ship("s1", name="b", call_sign="AB"), a_log("a"))

@@ -1,4 +1,4 @@
-"""Which values come back, and which are refused."""
+"""Contract of values: those that are stored exactly, and those that are refused."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from pend_storage.testing.domain import (
 __all__ = ["AcceptedContract", "RefusedContract"]
 
 
-class Word(str, Enum):  # noqa: UP042 - a StrEnum would be plain enough
-    """Text that is not quite plain."""
+class Word(str, Enum):  # noqa: UP042 - a StrEnum would be an ordinary text
+    """Text of a subclass of ``str``."""
 
     ONE = "one"
 
 
 class LoudInt(int):
-    """An integer that is not quite plain."""
+    """Integer of a subclass of ``int``, printed in another way."""
 
     @override
     def __str__(self) -> str:
@@ -45,11 +45,11 @@ class LoudInt(int):
 
 
 class Moment(datetime):
-    """A time that is not quite plain."""
+    """Time of a subclass of ``datetime``."""
 
 
 def nested(depth: int) -> Any:
-    """An object in a list in an object, so deep."""
+    """Build lists and objects, nested to a depth."""
     value: Any = "deep"
     for level in range(depth):
         value = [value] if level % 2 else {"in": value}
@@ -147,7 +147,7 @@ STORED: list[tuple[str, Any]] = [
 
 
 class AcceptedContract(Harness):
-    """What comes back equal, by value and by type."""
+    """Contract of accepted values: they come back equal, by value and by type."""
 
     @each_case(("name", "value"), STORED)
     def test_a_value_comes_back_equal(
@@ -243,7 +243,7 @@ class AcceptedContract(Harness):
 
 
 class RefusedContract(Harness):
-    """What is refused with ``InvalidRecord``, before anything is written."""
+    """Contract of refused values: ``InvalidRecord``, before anything is written."""
 
     @each_case(
         ("name", "value"),
@@ -385,7 +385,7 @@ class RefusedContract(Harness):
 
 
 def types(value: Any) -> Any:
-    """The types of a value and of all inside of it, for 1 is not quite 1.0."""
+    """Return the types of a value and of all values in it, because 1 == 1.0."""
     if isinstance(value, dict):
         return {name: types(item) for name, item in value.items()}
     if isinstance(value, list):

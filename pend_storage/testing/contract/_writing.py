@@ -1,4 +1,4 @@
-"""put, put_many, delete, and the versions that they give."""
+"""Contract of ``put``, ``put_many`` and ``delete``, and of the versions they return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CommitContract", "DeleteContract", "PutContract", "PutManyContract"]
 
 
 class PutContract(Harness):
-    """``Collection.put``."""
+    """Contract of ``Collection.put``."""
 
     def test_the_record_is_really_stored(self, store: Store) -> None:
         store.collection(Tally).put(a_tally("t1", 7))
@@ -145,7 +145,7 @@ class PutContract(Harness):
 
 
 class PutManyContract(Harness):
-    """``Collection.put_many``."""
+    """Contract of ``Collection.put_many``."""
 
     def test_all_are_written_and_each_version_is_given(self, store: Store) -> None:
         logs = store.collection(Log)
@@ -185,7 +185,7 @@ class PutManyContract(Harness):
 
 
 class DeleteContract(Harness):
-    """``Collection.delete``."""
+    """Contract of ``Collection.delete``."""
 
     def test_a_deleted_record_is_gone(self, store: Store) -> None:
         tallies = store.collection(Tally)
@@ -252,7 +252,7 @@ class DeleteContract(Harness):
 
 
 class CommitContract(Harness):
-    """``Store.commit``."""
+    """Contract of ``Store.commit``."""
 
     def test_several_collections_are_written_at_once(self, store: Store) -> None:
         versions = commit(store, a_log("a"), a_tally("a"), a_log("b"))

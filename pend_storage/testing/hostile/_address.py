@@ -1,8 +1,8 @@
-"""One address behind which the server is exchanged: a Unix socket that outlives servers.
+"""Address of exchangeable servers: a Unix socket that outlives the servers behind it.
 
-Clients keep the address; what answers there is another server afterwards. There are three
-manners of exchanging it, see :class:`Manner`. A request or an answer can be trapped on its
-way, so that the exchange happens between what the server has done and what its client knows.
+Clients keep the address, and another server answers afterwards. There are three manners
+of exchanging it, see :class:`Manner`. A request or an answer can be trapped on its way,
+so that the exchange happens between what the server has done and what its client knows.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pend_storage.testing.proxy import Line, Proxy
 __all__ = ["PLAIN", "POSTGRES", "Address", "Manner", "TrappedWay", "Wire"]
 
 TrappedWay: TypeAlias = Literal["asked", "answered"]
-"""Asked: a request is on its way to the server. Answered: the server has done it, and the
-answer is on its way back."""
+"""Asked: a request is on its way to the server. Answered: the server has executed it,
+and the answer is on its way back."""
 
 _PIECE: Final = 65_536
-_REST: Final = 1.0
-"""Seconds in which sessions are expected to come to rest before an exchange."""
+_REST_TIMEOUT: Final = 1.0
+"""Seconds that busy sessions get to finish before an exchange."""
 _OUTAGE: Final = 0.4
 """Seconds for which a visible exchange refuses connections."""
-_PAUSE: Final = 0.005
+_POLL_INTERVAL: Final = 0.005
 
 
 class Manner(Enum):
-    """How an exchange shows at the client's end."""
+    """Manner of an exchange, as clients observe it."""
 
     MOVED = (
         "connections survive, as behind a pooler: the next request meets the new one"
@@ -44,13 +44,13 @@ class Manner(Enum):
 
 
 class Wire:
-    """What an address must understand of a protocol; this one understands nothing."""
+    """Knowledge of a protocol; this one is for an unknown protocol."""
 
     can_move: bool = False
-    """Whether a session can be moved to another server by repeating its greeting."""
+    """A session can be moved to another server by repeating its greeting."""
 
     def is_at_rest(self, tail: bytes) -> bool:
-        """Whether an answer that ends so leaves nothing under way.
+        """Return True if no request is in progress after an answer.
 
         Args:
             tail: the last sixteen bytes of the answer at most.
@@ -59,7 +59,7 @@ class Wire:
 
 
 class _PostgresWire(Wire):
-    """A session whose last word is ``ReadyForQuery``, idle, outside of a transaction."""
+    """PostgreSQL: at rest after ``ReadyForQuery``, idle, outside of a transaction."""
 
     can_move = True
 
@@ -70,11 +70,11 @@ class _PostgresWire(Wire):
 
 PLAIN: Final = Wire()
 POSTGRES: Final = _PostgresWire()
-"""Of clients that need no password; a greeting with one cannot be repeated."""
+"""For clients without a password; a greeting with one cannot be repeated."""
 
 
 class _Session(Line):
-    """One client, and the connection to the server that it has at the moment."""
+    """One client, and its present connection to a server."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         super().__init__(client)
@@ -96,7 +96,7 @@ class _Session(Line):
 
 
 class _Trap:
-    """Waits for a piece on its way, once."""
+    """One-shot trap for a piece of data in one direction."""
 
     def __init__(self, way: TrappedWay, skip: int, spring: Callable[[], None]) -> None:
         self.way = way
@@ -105,15 +105,15 @@ class _Trap:
 
 
 class Address(Proxy):
-    """A Unix socket that passes on to whichever server is behind it. Use ``with``."""
+    """Unix socket that forwards to the server that is behind it. Use ``with``."""
 
     def __init__(self, path: Path, target: Path, *, wire: Wire = PLAIN) -> None:
-        """Make it; nothing listens before :meth:`start`.
+        """Prepare the address; it listens after :meth:`start`.
 
         Args:
-            path: of the socket, which is made.
-            target: the socket of the first server.
-            wire: what to understand of the protocol.
+            path: path of the socket, which is created.
+            target: socket of the first server.
+            wire: protocol of the clients.
         """
         super().__init__("", 0)
         self.path = path
@@ -130,53 +130,58 @@ class Address(Proxy):
         self._gate.set()
         return await asyncio.start_unix_server(self._accept, self.path)
 
-    # -- exchanging, from any thread ------------------------------------------------------
+    # -- exchanges, from any thread -------------------------------------------------------
 
     @contextmanager
     def exchanging(self, manner: Manner) -> Iterator[None]:
-        """Exchange the server within the block: nothing passes meanwhile.
+        """Exchange the server within the block, while no data passes.
 
-        Set :attr:`target` in it, or restart what is there. What is under way when it
-        begins is given a second to end; what has not ended then is cut off.
+        Set :attr:`target` in the block, or restart the server. Requests in progress get
+        a second to finish; sessions that are still busy then are aborted.
+
+        Args:
+            manner: how clients observe the exchange.
         """
+        # A protocol that cannot repeat its greeting has to reconnect.
         if manner is Manner.MOVED and not self._wire.can_move:
             manner = Manner.RECONNECTED
         if manner is Manner.CUT:
             self.cut()
         else:
-            self._tell(lambda: self._hold(manner))
-            self._wait_for_rest()
-            self._tell(self._end_restless)
+            # Hold new requests first: else busy sessions would never come to rest.
+            self._run_in_loop(lambda: self._pause(manner))
+            self._await_rest()
+            self._run_in_loop(self._abort_busy)
         try:
             yield
         finally:
             if manner is Manner.CUT:
                 time.sleep(_OUTAGE)
                 self.restore()
-            self._tell(self._let_go)
+            self._run_in_loop(self._resume)
 
     def trap(self, way: TrappedWay, skip: int, spring: Callable[[], None]) -> None:
-        """Call ``spring`` when the next piece is on its way, and lose that piece.
+        """Call ``spring`` when the next piece is on its way, and drop that piece.
 
         Args:
-            way: which direction.
+            way: direction of the piece.
             skip: pieces to let pass before.
             spring: called once, in a thread of its own; may exchange the server.
         """
-        self._tell(lambda: setattr(self, "_trap", _Trap(way, skip, spring)))
+        self._run_in_loop(lambda: setattr(self, "_trap", _Trap(way, skip, spring)))
 
     def disarm(self) -> None:
-        """Let everything pass again."""
-        self._tell(lambda: setattr(self, "_trap", None))
+        """Remove the trap."""
+        self._run_in_loop(lambda: setattr(self, "_trap", None))
 
-    def _wait_for_rest(self) -> None:
-        deadline = time.monotonic() + _REST
+    def _await_rest(self) -> None:
+        deadline = time.monotonic() + _REST_TIMEOUT
         while time.monotonic() < deadline:
             found: list[bool] = []
-            self._tell(lambda found=found: found.append(self._is_quiet()))  # type: ignore[misc]
+            self._run_in_loop(lambda found=found: found.append(self._is_quiet()))  # type: ignore[misc]
             if found[0]:
                 return
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_INTERVAL)
 
     # -- in the thread ----------------------------------------------------------------------
 
@@ -187,19 +192,20 @@ class Address(Proxy):
         sessions = self._sessions()
         return all(s.is_at_rest for s in sessions if s.server is not None)
 
-    def _hold(self, manner: Manner) -> None:
+    def _pause(self, manner: Manner) -> None:
         self._manner = manner
         self._gate.clear()
 
-    def _end_restless(self) -> None:
-        """What is still under way could end behind the back of the exchange."""
+    def _abort_busy(self) -> None:
+        """Abort busy sessions, whose request could finish after the exchange."""
         for session in self._sessions():
             if session.server is not None and not session.is_at_rest:
                 session.abort()
 
-    def _let_go(self) -> None:
+    def _resume(self) -> None:
         self._generation += 1
         for session in self._sessions():
+            # A session in the middle of a request cannot be moved: its answer is lost.
             survives = self._manner is Manner.MOVED and session.is_at_rest
             if session.server is not None and not survives:
                 session.abort()
@@ -222,6 +228,7 @@ class Address(Proxy):
             while piece := await reader.read(_PIECE):
                 if session.is_at_rest:
                     await self._gate.wait()
+                # The client kept its connection; its next request meets the new server.
                 if session.generation != self._generation:
                     await self._connect(session)
                 await self._request(session, piece)
@@ -235,14 +242,15 @@ class Address(Proxy):
         session.is_at_rest = False
         if not session.tail:
             session.greeting += piece
-        elif self._springs("asked"):
-            await self._spring(session)
+        # Not during the greeting: a client without a session has asked nothing yet.
+        elif self._is_trapped("asked"):
+            await self._trigger_trap(session)
         if session.server is not None:
             session.server.write(piece)
             await session.server.drain()
 
     async def _connect(self, session: _Session) -> None:
-        """Reach what is behind the address now; a session that moves greets it first."""
+        """Connect a session to the present server; a moved one repeats its greeting."""
         if session.listener is not None:
             session.listener.cancel()
         if session.server is not None:
@@ -265,43 +273,50 @@ class Address(Proxy):
     ) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE):
-                if self._outlives(session, generation):
-                    continue  # the last words of a server: nobody has asked
-                if session.tail and self._springs("answered"):
-                    await self._spring(session)
+                if self._survives_server(session, generation):
+                    continue  # last message of a former server, sent without a request
+                if session.tail and self._is_trapped("answered"):
+                    await self._trigger_trap(session)
+                # A message may be split over two pieces.
                 tail = (session.tail + piece)[-16:]
                 session.client.write(piece)
                 await session.client.drain()
                 session.is_at_rest = self._wire.is_at_rest(tail)
-                if session.tail or session.is_at_rest:  # else it is still being greeted
+                if session.tail or session.is_at_rest:  # else in the greeting
                     session.tail = tail
-        if session.generation == generation and not self._outlives(session, generation):
+        if session.generation == generation and not self._survives_server(
+            session, generation
+        ):
             session.listener = None
             session.abort()
 
-    def _outlives(self, session: _Session, generation: int) -> bool:
-        """Whether a session goes on without the server of a generation."""
+    def _survives_server(self, session: _Session, generation: int) -> bool:
+        """Return True if a session survives the server of a generation."""
         is_moving = self._generation != generation or self._manner is Manner.MOVED
         return is_moving and session.is_at_rest
 
-    def _springs(self, way: TrappedWay) -> bool:
+    def _is_trapped(self, way: TrappedWay) -> bool:
         trap = self._trap
         if trap is None or trap.way != way:
             return False
         trap.left -= 1
         return trap.left < 0
 
-    async def _spring(self, session: _Session) -> None:
-        """The trap is sprung once, and the session that was caught in it ends.
+    async def _trigger_trap(self, session: _Session) -> None:
+        """Trigger the trap once, and end the session that was caught in it.
 
         Raises:
-            ConnectionResetError: always, when it is done.
+            ConnectionResetError: always, after the trap's function has run.
         """
+        # Disarmed first, so that no other session triggers it too.
         trap, self._trap = self._trap, None
-        server, session.server = session.server, None  # nobody waits for it to rest
+        # Without a server the session counts as at rest, so the exchange does not wait
+        # for it.
+        server, session.server = session.server, None
         if server is not None:
             server.transport.abort()
         if trap is not None:
+            # In another thread: the exchange waits for this loop to pause and resume.
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, trap.spring)
         raise ConnectionResetError

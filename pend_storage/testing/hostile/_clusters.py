@@ -1,4 +1,4 @@
-"""PostgreSQL clusters for exchanges: made once, copied for each run, gone afterwards."""
+"""PostgreSQL clusters for exchanges: created once, copied for each run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ __all__ = ["PostgresServers", "Templates"]
 
 _SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # Killed servers keep what the operating system has; only its own crash would not.
+        # A killed server's writes stay with the operating system; only its crash loses
+        # them.
         "fsync": "off",
         "shared_buffers": "8MB",
         "max_connections": "40",
@@ -37,15 +38,15 @@ _SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         "wal_keep_size": "16MB",
     }
 )
-_SPENT: Final = 3_000
-"""Transaction ids that the first cluster has used up; the younger one has not."""
+_USED_TRANSACTION_IDS: Final = 3_000
+"""Transaction ids that the first cluster has used; a younger cluster has fewer."""
 _SOCKET: Final = ".s.PGSQL.5432"
-_SECONDS: Final = 60.0
-_PAUSE: Final = 0.01
+_TOOL_TIMEOUT: Final = 60.0
+_POLL_INTERVAL: Final = 0.01
 
 
 class _Cluster(EmbeddedPostgres):
-    """A private cluster whose files are quick to copy."""
+    """Private cluster whose files are small, so that copies are quick."""
 
     def __init__(self, *, temporary: bool = True) -> None:
         home = temporary_home(server_account())
@@ -57,12 +58,12 @@ class _Cluster(EmbeddedPostgres):
 
     @property
     def socket(self) -> Path:
-        """What it listens on."""
+        """Path of its Unix socket."""
         return self.sockets / f".s.PGSQL.{self._port}"
 
     @property
     def data(self) -> Path:
-        """Its files; to be filled, where it was never started."""
+        """Data directory; created if the cluster was never started."""
         path = self.home / "data"
         if not path.exists():
             path.mkdir(mode=0o700)
@@ -71,15 +72,15 @@ class _Cluster(EmbeddedPostgres):
         return path
 
     def fill(self, files: Path) -> None:
-        """Begin with a copy of the files of a cluster that does not run."""
+        """Copy the data directory of a stopped cluster."""
         subprocess.run(  # noqa: S603
             ["cp", "-a", f"{files}/.", str(self.data)],  # noqa: S607 - owners are kept
             check=True,
-            timeout=_SECONDS,
+            timeout=_TOOL_TIMEOUT,
         )
 
     def tool(self, name: str, *arguments: object, feed: bytes | None = None) -> bytes:
-        """Run one of the programs of PostgreSQL; gives what it printed."""
+        """Run a PostgreSQL program as the server's user; return its output."""
         user, group = (None, None) if self.account is None else self.account.ids
         done = subprocess.run(  # noqa: S603
             [str(self.bindir / name), *map(str, arguments)],
@@ -87,7 +88,7 @@ class _Cluster(EmbeddedPostgres):
             input=feed,
             capture_output=True,
             check=False,
-            timeout=_SECONDS,
+            timeout=_TOOL_TIMEOUT,
             user=user,
             group=group,
             extra_groups=None if self.account is None else [],
@@ -96,8 +97,8 @@ class _Cluster(EmbeddedPostgres):
         return done.stdout
 
     def sql(self, statement: str) -> object:
-        """The first value that a statement gives, in a connection of its own."""
-        import psycopg  # noqa: PLC0415 - only those who test with PostgreSQL have it
+        """Run a statement in a connection of its own; return its first value."""
+        import psycopg  # noqa: PLC0415 - needed only by tests of PostgreSQL
 
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
@@ -106,10 +107,14 @@ class _Cluster(EmbeddedPostgres):
 
 
 class Templates:
-    """Files of clusters that were made once and are copied for each run. Use ``with``."""
+    """Data directories of clusters, created once, copied for runs. Use ``with``."""
 
     def __init__(self, schema: Schema) -> None:
-        """Args: schema: to which the databases are migrated."""
+        """Prepare templates, created on first use.
+
+        Args:
+            schema: schema to which the databases are migrated.
+        """
         self.schema = schema
         self._homes: dict[str, Path] = {}
         self._stack = ExitStack()
@@ -121,29 +126,29 @@ class Templates:
         self._stack.close()
 
     def used(self) -> Path:
-        """A migrated database in a cluster that has used up many transaction ids."""
-        return self._have("used", _SPENT, migrated=True)
+        """Return a migrated database; its cluster has used many transaction ids."""
+        return self._created("used", _USED_TRANSACTION_IDS, migrated=True)
 
     def fresh(self) -> Path:
-        """A migrated database in a cluster that has used up few."""
-        return self._have("fresh", 0, migrated=True)
+        """Return a migrated database; its cluster has used few transaction ids."""
+        return self._created("fresh", 0, migrated=True)
 
     def bare(self) -> Path:
-        """An empty database in a cluster that has used up few, to restore into."""
-        return self._have("bare", 0, migrated=False)
+        """Return an empty database to restore into; few transaction ids are used."""
+        return self._created("bare", 0, migrated=False)
 
-    def _have(self, name: str, spent: int, *, migrated: bool) -> Path:
+    def _created(self, name: str, used_ids: int, *, migrated: bool) -> Path:
         if name not in self._homes:
-            self._homes[name] = self._make(spent, migrated=migrated)
+            self._homes[name] = self._make(used_ids, migrated=migrated)
         return self._homes[name]
 
-    def _make(self, spent: int, *, migrated: bool) -> Path:
+    def _make(self, used_ids: int, *, migrated: bool) -> Path:
         cluster = _Cluster(temporary=False)
         self._stack.callback(shutil.rmtree, cluster.home, ignore_errors=True)
         with cluster:
-            if spent:
+            if used_ids:
                 cluster.sql(
-                    f"do $$ begin for i in 1..{spent} loop perform pg_current_xact_id(); "
+                    f"do $$ begin for i in 1..{used_ids} loop perform pg_current_xact_id(); "
                     "commit; end loop; end $$"
                 )
             if migrated:
@@ -156,16 +161,20 @@ class PostgresServers(Servers):
     """Private PostgreSQL clusters; the first one is a copy of a template."""
 
     def __init__(self, templates: Templates) -> None:
-        """Start the first one. Args: templates: shared by all runs of a session."""
+        """Start the first cluster.
+
+        Args:
+            templates: shared by all runs of a session.
+        """
         self._templates = templates
         self._stack = ExitStack()
         self._home = temporary_home(None)
         self._stack.callback(shutil.rmtree, self._home, ignore_errors=True)
-        self._now = self._started(templates.used())
+        self._current = self._started(templates.used())
         self._former: _Cluster | None = None
         self._next: _Cluster | None = None
-        self.address: Address = self._listen("1", self._now)
-        self._second = self._listen("2", self._now)
+        self.address: Address = self._listen("1", self._current)
+        self._second = self._listen("2", self._current)
         self._second.cut()
 
     def _listen(self, name: str, cluster: _Cluster) -> Address:
@@ -180,7 +189,7 @@ class PostgresServers(Servers):
 
     @property
     def url(self) -> str:
-        """Of the database: two hosts, of which the one that can be written to counts."""
+        """URL of the database, with two hosts: libpq chooses the writable one."""
         hosts = f"{self._home}/1,{self._home}/2"
         return f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
 
@@ -196,10 +205,10 @@ class PostgresServers(Servers):
 
     @override
     def peek(self) -> tuple[Role, Contents]:
-        role = self._now.sql(
+        role = self._current.sql(
             "select value ->> 'role' from store_meta where name = 'role'"
         )
-        texts = self._now.sql("select json_object_agg(id, text) from notes")
+        texts = self._current.sql("select json_object_agg(id, text) from notes")
         contents = dict(texts) if isinstance(texts, dict) else {}
         return Role(role) if isinstance(role, str) else Role.DETACHED, contents
 
@@ -231,46 +240,50 @@ class PostgresServers(Servers):
 
     @override
     def exchange(self, exchange: Exchange) -> None:
-        former, following = self._now, self._next
+        former, following = self._current, self._next
         if following is None:
             former.restart()
             return
         if exchange is Exchange.YOUNGER_CLUSTER:
             self._restore(following)
         elif exchange is Exchange.READ_ONLY:
+            # Nothing is lost by this exchange, so the standby must have everything.
             self._await_replay(following)
             self._promote(following)
+            # The former primary stays up and refuses writes: a managed failover.
             former.sql("alter system set default_transaction_read_only = on")
             former.sql("select pg_reload_conf()")
             self._second.target = following.socket
             self._second.restore()
         if exchange is not Exchange.READ_ONLY:
             self.address.target = following.socket
-        self._now, self._former, self._next = following, former, None
+        self._current, self._former, self._next = following, former, None
 
     @override
     def retire(self, exchange: Exchange) -> None:
+        # Killed, not stopped: a lost primary does not shut down cleanly.
         if self._former is not None and exchange is not Exchange.READ_ONLY:
             self._former.kill()
         self._former = None
 
     @override
     def put_empty(self) -> None:
-        former, self._now = self._now, self._started(self._templates.fresh())
+        former, self._current = self._current, self._started(self._templates.fresh())
         with self.address.exchanging(Manner.CUT):
             self._second.cut()
-            self.address.target = self._now.socket
+            self.address.target = self._current.socket
         former.kill()
 
     def _standby(self) -> _Cluster:
-        """A standby of what runs now, started."""
+        """Start a standby of the present cluster."""
         standby = _Cluster()
         self._copy(standby, "-R")
         return self._stack.enter_context(standby)
 
     def _copy(self, to: _Cluster, *options: str) -> None:
-        host = self._now.sockets
+        host = self._current.sockets
         login = ("-h", host, "-U", "postgres")
+        # No sync and an immediate checkpoint: only the speed of the test matters.
         speed = ("-c", "fast", "-X", "fetch", "--no-sync")
         to.tool("pg_basebackup", *login, "-D", to.data, *speed, *options)
 
@@ -279,15 +292,15 @@ class PostgresServers(Servers):
         assert standby.sql("select pg_promote()"), "the standby was not promoted"
 
     def _await_replay(self, standby: _Cluster) -> None:
-        end = self._now.sql("select pg_current_wal_flush_lsn()::text")
-        deadline = time.monotonic() + _SECONDS
+        end = self._current.sql("select pg_current_wal_flush_lsn()::text")
+        deadline = time.monotonic() + _TOOL_TIMEOUT
         reached = f"select pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"
         while not standby.sql(reached):
             assert time.monotonic() < deadline, "the standby does not follow"
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_INTERVAL)
 
     def _restore(self, to: _Cluster) -> None:
-        """Dump what runs now, and restore it."""
+        """Dump the present cluster, and restore it into another."""
         login = ("-U", "postgres", "-h")
-        dump = to.tool("pg_dump", *login, self._now.sockets, "-Fc", "postgres")
+        dump = to.tool("pg_dump", *login, self._current.sockets, "-Fc", "postgres")
         to.tool("pg_restore", *login, to.sockets, "-d", "postgres", feed=dump)

@@ -1,4 +1,4 @@
-"""One process of a run: a pair of stores, its calls, and what they told."""
+"""Driver of a run: a process with a pair of stores, its calls and their outcomes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pend_storage._model.records import Change
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import (
@@ -30,23 +31,33 @@ from pend_storage.testing.hostile._plans import Call, Plan, Verb
 from pend_storage.testing.hostile._servers import Servers
 from pend_storage.validation import validate
 
-__all__ = ["PASSING", "SCHEMA", "SUM", "Driver", "Note", "spread"]
+__all__ = [
+    "PASSING",
+    "SCHEMA",
+    "SUM",
+    "Driver",
+    "Note",
+    "contents_of",
+    "rows_of",
+    "spread",
+    "written_in",
+]
 
 SUM: Final = "sum"
 """Key of the note whose text grows by one word with each addition."""
 PASSING: Final = (StoreUnavailable, LockTimeout, StaleEpoch, SwitchTimeout)
-"""What a call may say of an outage: repeated later, it succeeds."""
+"""Errors of an outage: the same call succeeds later."""
 _OUTAGES: Final = frozenset({"secondary-down", "secondary-up"})
 _PATIENCE: Final = 5.0
-_HUNG: Final = 45.0
-"""Seconds after which a call is taken to hang."""
+_HANG_TIMEOUT: Final = 45.0
+"""Seconds after which a call counts as hung."""
 _MANY: Final = 300
-"""Records of each commit that is made while the secondary is out of reach."""
+"""Records of each commit that is made while the secondary is unreachable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What runs write."""
+    """Record of a run: a key and a text."""
 
     id: str
     text: str = ""
@@ -56,14 +67,40 @@ SCHEMA: Final = Schema([collection("notes", Note)])
 
 
 def spread(contents: Contents) -> Contents:
-    """The contents with each word of the sum under a key of its own."""
+    """Split the sum, so that each of its words is a key of its own."""
     words = Counter((contents.get(SUM) or "").split())
     rest = {key: text for key, text in contents.items() if key != SUM}
     return rest | {f"{SUM} {word}": " ".join([word] * n) for word, n in words.items()}
 
 
+def written_in(change: Change) -> set[tuple[str, str | None]]:
+    """Return keys and texts of one commit."""
+    written: set[tuple[str, str | None]] = set()
+    for record in change.records:
+        if record.collection == "notes":
+            if record.record is None:
+                written.add((record.key, None))
+            else:
+                written |= set(spread({record.key: record.record.text}).items())
+    return written
+
+
+def rows_of(store: Store) -> dict[str, tuple[int, str]]:
+    """Return version and text of each note in a store, by key."""
+    return {
+        row.key: (row.version, row.record.text)
+        for row in store.scan("notes")
+        if row.record is not None
+    }
+
+
+def contents_of(store: Store) -> Contents:
+    """Return the contents of a store, with the words of the sum spread."""
+    return spread({key: text for key, (_, text) in rows_of(store).items()})
+
+
 class Driver:
-    """Makes calls, and notes what became of them."""
+    """Makes calls on a pair, and records their outcomes in the ledger."""
 
     def __init__(
         self, servers: Servers, directory: Path, plan: Plan, ledger: Ledger
@@ -74,20 +111,21 @@ class Driver:
         self.ledger = ledger
         self.events: list[Event] = []
         self.errors: list[PendStorageError] = []
-        """What calls said since the exchange, outages left out."""
+        """Errors of calls since the exchange, without outages."""
         self.hung: list[str] = []
         self.open()
 
     # -- the pair -----------------------------------------------------------------------
 
     def open(self) -> None:
-        """Be a new process.
+        """Open the stores and the pair, as a new process does.
 
         Raises:
             PendStorageError: the pair refuses to be opened.
         """
         self.json: Store = self.open_json()
         self.postgres: Store = self.open_postgres()
+        # Between pair and store: cuts the JSON store off, as an address does a server.
         self._line = FaultyStore(self.json)
         try:
             self.pair: DualWriteStore = DualWriteStore(
@@ -98,7 +136,7 @@ class Driver:
                 relay_interval=0.05 if self._plan.relays else None,
                 backfill=backfill,
                 validate=validate,
-                hook=self._hear,
+                hook=self._record_event,
             )
         except BaseException:
             self.json.close()
@@ -106,27 +144,27 @@ class Driver:
             raise
 
     def open_json(self) -> Store:
-        """The JSON store alone."""
+        """Open the JSON store on its own."""
         return JsonStore(
-            SCHEMA, self.directory, checkpoint_interval=None, hook=self._hear
+            SCHEMA, self.directory, checkpoint_interval=None, hook=self._record_event
         )
 
     def open_postgres(self) -> Store:
-        """The store behind the address alone."""
+        """Open the store behind the address on its own."""
         pooled = self._plan.manner.name == "MOVED"
-        return self._servers.open(SCHEMA, pooled=pooled, hook=self._hear)
+        return self._servers.open(SCHEMA, pooled=pooled, hook=self._record_event)
 
     def close(self) -> None:
-        """End the process; harmless to repeat."""
+        """Close the pair, as the process ends; harmless to repeat."""
         self.pair.close()
 
-    def _hear(self, event: Event) -> None:
+    def _record_event(self, event: Event) -> None:
         if self.ledger.is_exchanged:
             self.events.append(event)
 
     @property
-    def told(self) -> list[str]:
-        """Names of what was told since the exchange, apart from mere outages."""
+    def reported(self) -> list[str]:
+        """Names of events and errors since the exchange, without outages."""
         events = {
             event.name
             for event in self.events
@@ -138,7 +176,7 @@ class Driver:
     # -- calls ----------------------------------------------------------------------------
 
     def call(self, call: Call) -> None:
-        """Make one call; what it raises is noted."""
+        """Make one call, and record its outcome."""
         notes = self.pair.collection(Note)
         match call.verb:
             case Verb.PUT:
@@ -148,30 +186,33 @@ class Driver:
                 self._put(keys, notes.put_many)
             case Verb.DELETE:
                 write = self.ledger.begin(call.key, None)
-                self._try([write], lambda: notes.delete(call.key))
+                self._attempt([write], lambda: notes.delete(call.key))
             case Verb.ADD:
                 self._add()
             case Verb.AWAY:
-                self._try([], lambda: self._write_away(call.size))
+                self._attempt([], lambda: self._write_unreachable(call.size))
             case Verb.GET:
-                self._try([], lambda: notes.get(call.key))
+                self._attempt([], lambda: notes.get(call.key))
             case Verb.SWITCH:
                 assert call.phase is not None
-                self._try([], lambda: self.switch(call.phase))
+                self._attempt([], lambda: self.switch(call.phase))
             case Verb.VALIDATE | Verb.BACKFILL:
-                self._try([], lambda: self._has_follower() and self._do(call.verb))
+                self._attempt([], lambda: self._has_secondary() and self._do(call.verb))
             case _:
-                self._try([], lambda: self._do(call.verb))
+                self._attempt([], lambda: self._do(call.verb))
 
     def _do(self, verb: Verb) -> Any:
         return getattr(self.pair, verb.value)()
 
-    def _has_follower(self) -> bool:
-        """What needs a secondary is refused where there is none: that tells nothing."""
+    def _has_secondary(self) -> bool:
+        """Return True if there is a secondary.
+
+        Without one the call is refused, which says nothing about the exchange.
+        """
         return self.pair.phase in {Phase.PARALLEL, Phase.POSTGRES_PRIMARY}
 
     def switch(self, phase: Phase | None) -> None:
-        """Change the phase, whatever an operator would have to accept.
+        """Change the phase, and accept every blocker that can be accepted.
 
         Raises: as ``DualWriteStore.switch``.
         """
@@ -181,7 +222,7 @@ class Driver:
     def _put(self, keys: list[str], put: Callable[[list[Note]], list[int]]) -> None:
         records = [Note(id=key, text=self.ledger.text()) for key in keys]
         writes = [self.ledger.begin(note.id, note.text) for note in records]
-        self._try(writes, lambda: put(records))
+        self._attempt(writes, lambda: put(records))
 
     def _add(self) -> None:
         word = self.ledger.text()
@@ -192,10 +233,10 @@ class Driver:
             known = notes.get(SUM) or Note(id=SUM)
             notes.put(Note(id=SUM, text=f"{known.text} {word}".strip()))
 
-        self._try([write], lambda: self.pair.run(add))
+        self._attempt([write], lambda: self.pair.run(add))
 
-    def _write_away(self, commits: int) -> None:
-        """Commits that the secondary gets from the change log, later."""
+    def _write_unreachable(self, commits: int) -> None:
+        """Make commits that the secondary misses until it reads the change log."""
         is_json = self.pair.phase is Phase.POSTGRES_PRIMARY
         if is_json:
             self._line.fail("apply", times=None)
@@ -210,7 +251,8 @@ class Driver:
             else:
                 self._servers.address.restore()
 
-    def _try(self, writes: list[Write], make: Callable[[], Any]) -> None:
+    def _attempt(self, writes: list[Write], make: Callable[[], Any]) -> None:
+        # Recorded before the call: a write whose answer is lost may have happened.
         self.ledger.counts["calls"] += 1
         started = time.monotonic()
         fate, versions = Fate.REFUSED, None
@@ -218,6 +260,7 @@ class Driver:
             versions = make()
             fate = Fate.DONE
         except StoreUnavailable as error:
+            # Without a known outcome the write may be found later, or never.
             fate = Fate.REFUSED if error.outcome_known else Fate.OPEN
             self.ledger.counts["unavailable"] += 1
         except PASSING:
@@ -226,7 +269,7 @@ class Driver:
             self.ledger.counts["refused"] += 1
             if self.ledger.is_exchanged:
                 self.errors.append(error)
-        if time.monotonic() - started > _HUNG:
+        if time.monotonic() - started > _HANG_TIMEOUT:
             self.hung.append(f"a call took {time.monotonic() - started:.0f} s")
         given = versions if isinstance(versions, list) else [0] * len(writes)
         for write, version in zip(writes, given, strict=True):

@@ -1,4 +1,4 @@
-"""What a run was told, and what must therefore be there at its end."""
+"""Ledger of a run: every write with its outcome, and what must be there at the end."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-__all__ = ["Contents", "Fate", "Ledger", "Write"]
+__all__ = ["Contents", "Fate", "Ledger", "Verdict", "Write"]
 
 Contents: TypeAlias = Mapping[str, str]
-"""Text by key of all that a store holds."""
+"""Text by key, of all records in a store."""
 
 
 class Fate(Enum):
-    """What a run knows of a write."""
+    """Outcome of a write, as the run knows it."""
 
     DONE = "acknowledged"
     OPEN = "its outcome is not known"
@@ -26,122 +26,138 @@ class Fate(Enum):
 
 @dataclass(slots=True)
 class Write:
-    """One key, in one commit."""
+    """Write of one key, in one commit."""
 
     key: str
     text: str | None
-    """None: deleted."""
+    """Written text; None: deleted."""
     fate: Fate = Fate.OPEN
     version: int = 0
     number: int = 0
-    """Writes that began before it, in the whole run."""
+    """Number of writes that began before it, in the whole run."""
     is_acknowledged: bool = False
 
 
 @dataclass(slots=True)
 class Ledger:
-    """The writes of each key, in order; each key is written by one thread."""
+    """Writes of each key, in order; each key is written by one thread."""
 
     writes: dict[str, list[Write]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     is_exchanged: bool = False
     begun_before: int = 0
-    """Writes that had begun when the server was exchanged."""
+    """Number of writes that had begun when the server was exchanged."""
     begun: int = 0
-    """Writes so far."""
+    """Number of writes so far."""
     _number: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def text(self) -> str:
-        """A text that no other write has."""
+        """Return a text that no other write has."""
         with self._lock:
             self._number += 1
             return f"t{self._number}"
 
     def begin(self, key: str, text: str | None) -> Write:
-        """Note a write before it is tried."""
+        """Record a write before it is tried."""
         write = Write(key, text, number=self.begun)
         self.begun += 1
         self.writes.setdefault(key, []).append(write)
         return write
 
     def exchanged(self, former: Contents, following: Contents) -> None:
-        """Note what an exchange has lost.
+        """Mark the writes that an exchange has lost.
 
         Args:
-            former: what the server held that was primary until now.
-            following: what the one in its place holds.
+            former: contents of the server that was primary, or empty if it was not.
+            following: contents of the server in its place.
         """
         self.is_exchanged = True
         self.begun_before = self.begun
         for key, writes in self.writes.items():
-            last = _last(writes, former.get(key))
-            kept = _last(writes, following.get(key))
+            # Texts are unique, so a key's text shows which of its writes came last.
+            last = _last_index(writes, former.get(key))
+            kept = _last_index(writes, following.get(key))
             for write in writes[kept + 1 : last + 1]:
                 if write.fate in {Fate.DONE, Fate.OPEN}:
                     write.fate = Fate.LOST
                     self.counts["lost by the exchange"] += 1
 
     def settle(self, write: Write, fate: Fate, version: int = 0) -> None:
-        """Note what came of a write."""
+        """Record the outcome of a write, unless the exchange has lost it."""
         write.version = version
         write.is_acknowledged = fate is Fate.DONE
         if write.fate is not Fate.LOST:
             write.fate = fate
 
-    # -- judging ------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------
 
     def missing(self, found: Contents) -> list[Write]:
-        """Acknowledged writes that are neither there nor overwritten by a later one."""
+        """List acknowledged writes that are neither present nor overwritten."""
         return [
             writes[must]
             for writes in self.writes.values()
-            if (must := _must(writes)) >= 0 and _place(writes, found) < must
+            if (must := _last_acknowledged(writes)) >= 0
+            and _shown_index(writes, found) < must
         ]
 
     def wrong(self, found: Contents) -> list[str]:
-        """Values that nobody has written, or whose writing was refused."""
-        told = []
+        """List values that were never written, or whose write was refused."""
+        findings = []
         for key, text in found.items():
             writes = self.writes.get(key, [])
             same = [w for w in writes if w.text == text]
             if not same or same[-1].fate is Fate.REFUSED:
-                told.append(f"{key} holds {text}, which was never taken")
-        return told
+                findings.append(
+                    f"{key} holds {text}, which was refused, or never written"
+                )
+        return findings
 
     def forgotten(self, found: Contents) -> list[Write]:
-        """Writes that the exchange has lost, and that are neither there nor overwritten."""
+        """List writes lost by the exchange that are neither present nor overwritten."""
         return [
             write
             for writes in self.writes.values()
             for n, write in enumerate(writes)
             if write.fate is Fate.LOST
             and write.is_acknowledged
-            and _place(writes, found) < n
+            and _shown_index(writes, found) < n
         ]
 
     def shrunk(self) -> list[str]:
-        """Keys of which an acknowledged version is not above the one before."""
-        told = []
+        """List keys whose acknowledged versions do not grow."""
+        findings = []
         for key, writes in self.writes.items():
             given = [w.version for w in writes if w.fate is Fate.DONE and w.version]
             if given != sorted(set(given)):
-                told.append(f"{key} was given the versions {given}")
-        return told
+                findings.append(f"{key} was given the versions {given}")
+        return findings
 
 
-def _must(writes: list[Write]) -> int:
-    """The last write that was acknowledged by the surviving history."""
+@dataclass(slots=True)
+class Verdict:
+    """Outcome of a run: counters, reports, violations."""
+
+    counts: Counter[str]
+    """Exchanges, calls, writes by outcome, events, healed, elections, ..."""
+    reported: list[str]
+    """Events and errors since the exchange, without outages."""
+    wrong: list[str] = field(default_factory=list)
+    """Violations of the promises; empty if there are none."""
+
+
+def _last_acknowledged(writes: list[Write]) -> int:
+    """Return the index of the last acknowledged write; -1 without any."""
     done = [n for n, write in enumerate(writes) if write.fate is Fate.DONE]
     return max(done, default=-1)
 
 
-def _place(writes: list[Write], found: Contents) -> int:
-    """Which write a store shows."""
+def _shown_index(writes: list[Write], found: Contents) -> int:
+    """Return the index of the write that a store shows; -1 without any."""
     key = writes[0].key
-    return _last(writes, found.get(key))
+    return _last_index(writes, found.get(key))
 
 
-def _last(writes: Iterable[Write], text: str | None) -> int:
+def _last_index(writes: Iterable[Write], text: str | None) -> int:
     places = [n for n, write in enumerate(writes) if write.text == text]
     return max(places, default=-1)

@@ -1,4 +1,4 @@
-"""What happens in one run: calls, and the instant at which the server is exchanged."""
+"""Plans of runs: calls, and the instant at which the server is exchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Call", "Plan", "Step", "Verb", "plans"]
 
 
 class Verb(Enum):
-    """What a run calls."""
+    """Calls that a run makes."""
 
     PUT = "put"
     DELETE = "delete"
@@ -34,18 +34,18 @@ class Verb(Enum):
 
 
 class Call(NamedTuple):
-    """One call of the pair."""
+    """One call of the pair, with its arguments."""
 
     verb: Verb
     key: str = ""
     size: int = 1
-    """Records of ``PUT_MANY``; commits of ``AWAY``."""
+    """Number of records of ``PUT_MANY``; number of commits of ``AWAY``."""
     phase: Phase | None = None
-    """Where to switch to."""
+    """Phase to switch to."""
 
 
 class Step(Enum):
-    """What is under way when the server is exchanged."""
+    """Operation in progress when the server is exchanged."""
 
     WRITE = "write"
     RELAY = "relay"
@@ -55,33 +55,33 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One run."""
+    """Plan of one run."""
 
     exchange: Exchange
     manner: Manner
     begin: Phase
     """Phase in which the copy is taken."""
     before: tuple[Call, ...]
-    """Calls before the copy is taken; whatever is exchanged has them."""
+    """Calls before the copy is taken; every later server has them."""
     between: tuple[Call, ...]
-    """Calls after it, before the exchange."""
+    """Calls between the copy and the exchange."""
     during: tuple[Call, ...]
     """Calls within which the exchange happens, at the point."""
     point: str
-    """A crash point; ``server.asked`` or ``server.answered``: a request, or an answer, is
-    lost at the exchange; ``idle``: between two calls."""
+    """Name of a crash point; ``server.asked`` or ``server.answered``: a request, or an
+    answer, is lost at the exchange; ``idle``: between two calls."""
     skip: int
-    """Passes of the point before."""
+    """Passes of the point before the exchange."""
     writes: bool
-    """Whether another thread writes while the exchange happens."""
+    """Another thread writes during the exchange."""
     after: tuple[Call, ...]
     """Calls after the exchange."""
     relays: bool
-    """Whether a relay works in the background."""
+    """A relay runs in the background."""
     restarts: bool
-    """Whether another process goes on after the exchange."""
+    """Another process takes over after the exchange."""
     elects: Side
-    """Which store takes over where the pair refuses to go on."""
+    """Store that is elected if the pair refuses to continue."""
 
 
 _SERVER: Final = ("server.asked", "server.answered")
@@ -117,7 +117,7 @@ _NEIGHBOURS: Final[dict[Phase, tuple[Phase, ...]]] = {
     Phase.POSTGRES_ONLY: (Phase.POSTGRES_PRIMARY,),
 }
 _MANY: Final = 700
-"""Records of a large commit: two of them are more than the relay applies in one call."""
+"""Records of a large commit: two of them exceed one call of the relay."""
 
 _KEYS: Final = st.sampled_from(["k0", "k1", "k2", "k3"])
 _PUTS: Final = _KEYS.map(lambda key: Call(Verb.PUT, key))
@@ -146,13 +146,13 @@ def plans(
     steps: Iterable[Step] = tuple(Step),
     longest: int = 6,
 ) -> Plan:
-    """Any run.
+    """Generate plans.
 
     Args:
         draw: given by Hypothesis.
-        exchanges: those to choose from.
-        steps: what may be under way.
-        longest: calls between two instants at most.
+        exchanges: exchanges to choose from.
+        steps: operations that may be in progress.
+        longest: maximum number of calls in each part of the plan.
     """
     step = draw(st.sampled_from(tuple(steps)))
     begin = draw(st.sampled_from(_BEGINS[step]))

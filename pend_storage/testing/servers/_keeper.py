@@ -1,18 +1,20 @@
-"""The keeper: a small process that runs one server for as long as somebody uses it.
+"""Keeper: a small supervisor process that runs one server while it has users.
 
-Every user of a server holds a shared lock on ``users.lock``; the kernel takes it back
-however the user ends, also by ``kill -9``. The keeper waits in a blocking exclusive
-lock on the same file. When it gets it, nobody is left, and it stops the server.
+Every user of a server holds a shared lock on ``users.lock``; the kernel releases it
+when the user ends in any way, also by ``kill -9``. The keeper waits in a blocking
+exclusive lock on the same file. Once it gets the lock, no user is left, and it stops
+the server.
 
 Three more promises hold by construction:
 
-- *Nobody joins a dying server.* While the keeper stops it, it holds ``users.lock``
-  alone, so the next user waits and then starts a fresh one.
-- *No two servers in one place.* ``keeper.lock`` is handed down, already held, by the
-  process that starts the keeper, and is free only when the keeper is gone.
+- *A stopping server cannot be joined.* While the keeper stops it, it holds
+  ``users.lock`` alone, so the next user waits and then starts a new one.
+- *No two servers in one directory.* ``keeper.lock`` is inherited, already held, from
+  the process that starts the keeper, and is free only when the keeper has ended.
 - *Nothing survives unnoticed.* The server and all its children inherit ``server.lock``,
-  so it is free only when the last of them is gone. If the keeper itself is killed, Linux
-  tells the server to stop (``PR_SET_PDEATHSIG``); elsewhere the next keeper does.
+  so it is free only when the last of them has ended. If the keeper itself is killed,
+  Linux signals the server to stop (``PR_SET_PDEATHSIG``); elsewhere the next keeper
+  does.
 
 The two locks also hold the process number of keeper and server. This file is run as a
 script by a bare interpreter (a few milliseconds to start, no site packages), so it uses
@@ -46,19 +48,19 @@ _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
 
 
-class Orders(NamedTuple):
-    """What the keeper is to do; travels as JSON.
+class ServerSpec(NamedTuple):
+    """Server to run, with commands and signals; passed to the keeper as JSON.
 
     Attributes:
         place: the server's own directory, with the locks, the log and ``data``.
-        sockets: directory for its socket; made at start and removed at the end.
-        make: command that fills ``data.new`` the first time; empty where none is needed.
+        sockets: directory of its socket; made at start and removed at the end.
+        make: command that fills ``data.new`` the first time; empty if none is needed.
         run: command that runs the server in the foreground.
-        stale: a file that a killed server leaves behind and that would keep the next
-            one from starting.
-        signals: how to stop it, gentlest first, each with the seconds it is given.
+        stale: file that a killed server leaves behind and that would prevent the next
+            start.
+        signals: stop signals, gentlest first, each with seconds to wait.
         account: user and group to run as, or None for the keeper's own.
-        temporary: remove the place when the last user has gone.
+        temporary: remove the directory when the last user has ended.
     """
 
     place: str
@@ -72,12 +74,12 @@ class Orders(NamedTuple):
 
 
 def open_lock(path: Path) -> int:
-    """Open a lock file, making it if need be, without locking it."""
+    """Open a lock file without locking it; create it if it does not exist."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def try_lock(lock: int, mode: int) -> bool:
-    """Take the lock if that is possible at once, and say whether it was."""
+    """Try to lock without waiting; return True if the lock is held now."""
     try:
         fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,22 +88,22 @@ def try_lock(lock: int, mode: int) -> bool:
 
 
 def read_number(lock: int) -> int | None:
-    """The process that a lock file stands for, or last stood for; None: none."""
+    """Read the process number of a lock file's present or last holder, or None."""
     text = os.pread(lock, 20, 0)
     return int(text) if text else None
 
 
 def write_number(lock: int, number: int | None) -> None:
-    """Note in a lock file which process it stands for; None: no more."""
+    """Write a process number to a lock file; None removes it."""
     os.ftruncate(lock, 0)
     if number is not None:
         os.pwrite(lock, str(number).encode(), 0)
 
 
 def signal_holder(path: Path, number: int) -> None:
-    """Signal the process noted in a lock file, if somebody holds that lock.
+    """Signal the process whose number is in a lock file, if the lock is held.
 
-    A number in a lock that nobody holds is old: it may be another process by now.
+    The number in a free lock is stale: it may belong to another process by now.
     """
     lock = open_lock(path)
     try:
@@ -109,16 +111,16 @@ def signal_holder(path: Path, number: int) -> None:
         if holder is not None:
             os.kill(holder, number)
     except ProcessLookupError:
-        return  # it has just ended
+        return  # the process has just ended
     finally:
         os.close(lock)
 
 
 def end_leftovers(place: Path, signals: list[tuple[int, float]]) -> int:
-    """Wait until no process of a former server is left, and stop those that are.
+    """Wait until all processes of a former server have ended; stop those that run.
 
     Returns:
-        The server's lock, held by the caller alone.
+        Descriptor of the server's lock, held exclusively.
 
     Raises:
         TimeoutError: a process did not end, not even when killed.
@@ -139,44 +141,44 @@ def end_leftovers(place: Path, signals: list[tuple[int, float]]) -> int:
 
 
 def main() -> None:
-    """Carry out the orders in the first argument, then leave nothing behind.
+    """Run the server of the first argument until it has no users, then clean up.
 
-    The second argument is the descriptor of ``keeper.lock``, held already.
+    The second argument is the descriptor of ``keeper.lock``, already held.
     """
-    orders = Orders(*json.loads(sys.argv[1]))
-    place = Path(orders.place)
+    spec = ServerSpec(*json.loads(sys.argv[1]))
+    place = Path(spec.place)
     os.umask(0o077)
     write_number(int(sys.argv[2]), os.getpid())
-    lock = end_leftovers(place, orders.signals)
+    lock = end_leftovers(place, spec.signals)
     users = open_lock(place / USERS)
-    # The lock proves that its server is gone. The server itself could only look whether
-    # a process has the number in the file, and that may be a zombie or a stranger.
-    Path(orders.stale).unlink(missing_ok=True)
-    _make(orders, lock)
-    server = _spawn(orders.run, orders, lock)
+    # The lock proves that the former server has ended. The server itself could only
+    # check whether a process has the number in the file: perhaps an unrelated one.
+    Path(spec.stale).unlink(missing_ok=True)
+    _make(spec, lock)
+    server = _spawn(spec.run, spec, lock)
     write_number(lock, server.pid)
-    _end_when_unused(server, users, orders.signals)
+    _end_when_unused(server, users, spec.signals)
     server.wait()
     write_number(lock, None)
     os.close(lock)
-    # A killed server's children need a moment to notice.
-    end_leftovers(place, orders.signals)
-    shutil.rmtree(orders.sockets, ignore_errors=True)
-    if orders.temporary and try_lock(users, fcntl.LOCK_EX):
+    # The children of a killed server need a moment to notice its end.
+    end_leftovers(place, spec.signals)
+    shutil.rmtree(spec.sockets, ignore_errors=True)
+    if spec.temporary and try_lock(users, fcntl.LOCK_EX):
         _remove(place)
     sys.exit(server.returncode != 0)
 
 
-def _make(orders: Orders, lock: int) -> None:
-    """Make the directories; ``data`` appears complete or not at all."""
-    _own_directory(Path(orders.sockets), orders.account)
-    data = Path(orders.place, DATA)
+def _make(spec: ServerSpec, lock: int) -> None:
+    """Create the directories; ``data`` appears complete or not at all."""
+    _own_directory(Path(spec.sockets), spec.account)
+    data = Path(spec.place, DATA)
     if data.exists():
         return
     unfinished = data.with_name(UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
-    _own_directory(unfinished, orders.account)
-    if orders.make and _spawn(orders.make, orders, lock).wait() != 0:
+    _own_directory(unfinished, spec.account)
+    if spec.make and _spawn(spec.make, spec, lock).wait() != 0:
         sys.exit(1)
     unfinished.rename(data)
 
@@ -187,9 +189,9 @@ def _own_directory(path: Path, account: tuple[int, int] | None) -> None:
         os.chown(path, *account)
 
 
-def _spawn(command: list[str], orders: Orders, lock: int) -> subprocess.Popen[bytes]:
-    """Start a command as the server's user; it inherits the server's lock and our log."""
-    user, group = orders.account or (None, None)
+def _spawn(command: list[str], spec: ServerSpec, lock: int) -> subprocess.Popen[bytes]:
+    """Start a command as the server's user, with the server's lock and the log."""
+    user, group = spec.account or (None, None)
     return subprocess.Popen(  # noqa: S603
         command,
         cwd="/",
@@ -197,31 +199,34 @@ def _spawn(command: list[str], orders: Orders, lock: int) -> subprocess.Popen[by
         pass_fds=[lock],
         user=user,
         group=group,
-        extra_groups=None if orders.account is None else [],
+        extra_groups=None if spec.account is None else [],
         # Safe here: this process has no threads yet.
-        preexec_fn=_die_with_keeper(orders.signals[0][0]),  # noqa: PLW1509
+        preexec_fn=_signal_at_keeper_end(spec.signals[0][0]),  # noqa: PLW1509
     )
 
 
-def _die_with_keeper(number: int) -> Callable[[], None]:
-    """Make what a child calls after changing its user, which would undo it."""
+def _signal_at_keeper_end(number: int) -> Callable[[], None]:
+    """Return a function that a child calls to be signalled when the keeper ends.
+
+    To be called after the change of user, which would reset the setting.
+    """
     if sys.platform != "linux":
         return lambda: None
     keeper = os.getpid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
-    def ask() -> None:
+    def request_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != keeper:  # it died before we could ask
+        if os.getppid() != keeper:  # the keeper ended before prctl took effect
             os._exit(1)
 
-    return ask
+    return request_signal
 
 
 def _end_when_unused(
     server: subprocess.Popen[bytes], users: int, signals: list[tuple[int, float]]
 ) -> None:
-    """Stop the server in the background when its last user goes, or on SIGTERM."""
+    """Stop the server in the background when its last user ends, or on SIGTERM."""
 
     def end() -> None:
         for number, seconds in signals:
@@ -239,7 +244,7 @@ def _end_when_unused(
 
 
 def _remove(place: Path) -> None:
-    """Remove a temporary place; renamed first, so that nobody joins half of it."""
+    """Remove a temporary directory; renamed first, so that it cannot be joined."""
     gone = place.with_name(f"{place.name}.gone")
     place.rename(gone)
     shutil.rmtree(gone)

@@ -1,4 +1,4 @@
-"""An embedded PgBouncer, the pooler that stands before many PostgreSQL servers."""
+"""Embedded PgBouncer: the connection pooler before one PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin")
 
 
 def find_pgbouncer() -> Path | None:
-    """The ``pgbouncer`` of the PATH or of the system's folders; None if there is none."""
+    """Return the ``pgbouncer`` of the PATH or of the system's folders, or None."""
     found = shutil.which("pgbouncer") or shutil.which(
         "pgbouncer", path=":".join(_FOLDERS)
     )
@@ -41,19 +41,19 @@ def find_pgbouncer() -> Path | None:
 
 
 class EmbeddedPgBouncer(EmbeddedServer):
-    """PgBouncer before one PostgreSQL server, in transaction mode unless told otherwise.
+    """PgBouncer before one PostgreSQL server, in transaction mode by default.
 
-    Every database of the server can be reached under its own name. Whoever can reach
-    the socket is let in, as the user of the server's URL, and into the console.
+    Every database of the server can be reached under its own name. Every client of the
+    socket is accepted, as the user of the server's URL, and in the console.
 
     Args:
-        home: a directory of its own, made if need be.
+        home: directory for its files, created if it does not exist.
         server: URL of a database on the server behind it.
         settings: as in the section ``[pgbouncer]`` of its configuration.
-        temporary: remove the home when its last user has gone, however it went.
+        temporary: remove the home when its last user has ended, even if it was killed.
 
     Raises:
-        ConfigError: it is not installed, or a setting is not to be had.
+        ConfigError: it is not installed, or a setting is reserved.
     """
 
     name: ClassVar[str] = "PgBouncer"
@@ -82,18 +82,18 @@ class EmbeddedPgBouncer(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """The database of the server's URL, through PgBouncer."""
+        """URL of the server URL's database, through PgBouncer."""
         return self.url_of(str(self._server.get("dbname") or "postgres"))
 
     def url_of(self, database: str) -> str:
-        """A database of the server, through PgBouncer."""
+        """Return the URL of a database of the server, through PgBouncer."""
         return (
             f"postgresql://{quote(str(self._server['user']), safe='')}@/"
             f"{quote(database, safe='')}?host={quote(str(self.sockets))}&port={_PORT}"
         )
 
     def order(self, command: str) -> None:
-        """Give the console an order: ``PAUSE``, ``RESUME``, ``RECONNECT``, ``KILL``.
+        """Send the console a command: ``PAUSE``, ``RESUME``, ``RECONNECT``, ``KILL``.
 
         Needs psycopg.
         """
@@ -104,7 +104,7 @@ class EmbeddedPgBouncer(EmbeddedServer):
 
     @override
     def _check(self, data: Path) -> None:
-        """It keeps nothing that could be unfit."""
+        """Accept any data: PgBouncer keeps none."""
 
     @override
     def _make_command(self, data: Path) -> list[str]:
@@ -145,7 +145,7 @@ class EmbeddedPgBouncer(EmbeddedServer):
 def temporary_pgbouncer(
     server: str, settings: Mapping[str, str] = _NO_SETTINGS
 ) -> Iterator[EmbeddedPgBouncer]:
-    """A running PgBouncer in a new directory; both are gone afterwards.
+    """Run a PgBouncer in a new directory during the block; both are removed afterwards.
 
     Args:
         server: URL of a database on the server behind it.
@@ -162,7 +162,7 @@ def temporary_pgbouncer(
 
 
 def _settings_of(server: str) -> dict[str, Any]:
-    """Where the server is, in the words of PgBouncer."""
+    """Convert a server's URL to settings of PgBouncer."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
     found = conninfo_to_dict(server).items()

@@ -1,9 +1,9 @@
-"""Where a server lives, and as which user it runs.
+"""Directories and user account of embedded servers.
 
-PostgreSQL refuses to run as root, so root starts servers as ``nobody``. That user must
-be able to reach the server's directory and its binaries. Nobody's permissions are ever
-widened for that: what cannot be reached is put elsewhere, under the system's temporary
-directory, and the log says so.
+PostgreSQL refuses to run as root, so root starts servers as an unprivileged user. That
+user must be able to reach the server's directory and its binaries. Permissions are
+never widened for that: what the user cannot reach is placed elsewhere, under the
+system's temporary directory, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ SOCKET_PATH_LIMIT = 103
 LONGEST_SOCKET_NAME = ".s.PGSQL.65535.lock"
 # Others may pass through, but neither list nor write.
 PASSABLE = 0o711
+_UNPRIVILEGED = ("nobody", "postgres", "daemon")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The unprivileged user that a server runs as when root starts it."""
+    """Unprivileged user that a server runs as when root starts it."""
 
     name: str
     user: int
@@ -45,11 +46,11 @@ class Account:
 
     @property
     def ids(self) -> tuple[int, int]:
-        """User and group."""
+        """User id and group id."""
         return self.user, self.group
 
     def can_reach(self, path: Path) -> bool:
-        """Ask the kernel whether that user may enter a directory or run a file.
+        """Ask the kernel if the user may enter a directory or run a file.
 
         Raises:
             ConfigError: this process may not become that user.
@@ -72,41 +73,41 @@ class Account:
 
 
 def server_account() -> Account | None:
-    """The account for the server, or None where it can be one's own.
+    """Return the account for the server, or None if it runs as the present user.
 
     Raises:
-        ConfigError: root, on a system that knows no unprivileged user.
+        ConfigError: root, on a system without an unprivileged user.
     """
     if os.geteuid() != 0:
         return None
-    for name in ("nobody", "postgres", "daemon"):
+    for name in _UNPRIVILEGED:
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
             return Account(name, entry.pw_uid, entry.pw_gid)
     raise ConfigError(
-        "servers must not run as root, and this system has no user called nobody. "
+        f"servers must not run as root, and this system has no user {_UNPRIVILEGED[0]}. "
         "Add one, or start this program as an ordinary user."
     )
 
 
-def settle(home: Path, account: Account | None) -> Path:
-    """Make the home, and find the place where its server really lives.
+def prepare_home(home: Path, account: Account | None) -> Path:
+    """Create the home, and return the directory where its server's files are.
 
     That is the home itself unless the server's user cannot enter it. Then it is a
     directory under the system's temporary directory, always the same for one home: a
-    link called ``elsewhere`` in the home leads there.
+    link ``elsewhere`` in the home leads there.
 
     Raises:
-        ConfigError: neither will do.
+        ConfigError: neither directory is usable.
     """
     _make(home, 0o700 if account is None else PASSABLE)
     link = home / "elsewhere"
     if link.is_symlink():
-        _own(link.readlink().parent)
-        return _own(link.readlink())
+        _owned_directory(link.readlink().parent)
+        return _owned_directory(link.readlink())
     if account is None or account.can_reach(home):
         return home
-    place = _own(shared_root(account) / _digest(home))
+    place = _owned_directory(shared_root(account) / _digest(home))
     with suppress(FileExistsError):
         link.symlink_to(place)
     logger.warning(
@@ -116,7 +117,7 @@ def settle(home: Path, account: Account | None) -> Path:
 
 
 def temporary_home(account: Account | None) -> Path:
-    """Make a new, empty home with a short path."""
+    """Create a new, empty home with a short path."""
     home = Path(tempfile.mkdtemp(prefix="pend-", dir=_temporary_root(account)))
     if account is not None:
         home.chmod(PASSABLE)
@@ -124,9 +125,10 @@ def temporary_home(account: Account | None) -> Path:
 
 
 def socket_directory(place: Path, account: Account | None) -> Path:
-    """The place's own directory for sockets, or one elsewhere if its path is unfit.
+    """Return the directory for sockets: in the server's, or elsewhere if unusable.
 
-    It is when it is too long, or has a comma: libpq takes that for a list of hosts.
+    A path is unusable if it is too long, or has a comma: libpq takes that for a list of
+    hosts.
     """
     directory = place / "s"
     length = len(os.fsencode(directory / LONGEST_SOCKET_NAME))
@@ -136,20 +138,23 @@ def socket_directory(place: Path, account: Account | None) -> Path:
 
 
 def shared_root(account: Account | None) -> Path:
-    """Our directory under the system's temporary directory, one for each user."""
-    return _own(_temporary_root(account) / f"pend-storage-{os.geteuid()}")
+    """Return our directory below the system's temporary one, one for each user."""
+    return _owned_directory(_temporary_root(account) / f"pend-storage-{os.geteuid()}")
 
 
 def readable_copy(label: str, sources: Mapping[str, Path], account: Account) -> Path:
     """Copy files and trees once to where the account can read and run them.
 
-    A copy is complete or absent, is used again while it matches its sources, and is
-    made again when it does not (temporary directories get cleaned).
+    A copy is complete or absent, is reused while it matches its sources, and is made
+    again when it does not (temporary directories get cleaned).
 
     Args:
-        label: names the copy for people; a digest of the sources' paths is added.
-        sources: what to copy, by its name in the copy.
-        account: who must be able to read it.
+        label: name of the copy for people; a digest of the sources' paths is added.
+        sources: files and trees to copy, by name in the copy.
+        account: user who must be able to read it.
+
+    Returns:
+        Directory of the copy.
     """
     root = shared_root(account)
     target = root / f"{label}-{_digest(*sources.values())}"
@@ -187,7 +192,7 @@ def _copy(sources: Mapping[str, Path], target: Path) -> None:
 
 
 def _same(source: Path, copy: Path) -> bool:
-    """Whether every file of the source is in the copy, by size and time."""
+    """Return True if every file of the source is in the copy, by size and time."""
     if not source.is_dir():
         return copy.exists() and filecmp.cmp(source, copy)
     if not copy.is_dir():
@@ -211,28 +216,29 @@ def _temporary_root(account: Account | None) -> Path:
     )
 
 
-def _own(directory: Path) -> Path:
-    """Make a directory of ours where others may write, too, or make sure that it is.
+def _owned_directory(directory: Path) -> Path:
+    """Create a directory of ours in a public one, or verify that it is ours.
 
     Raises:
-        ConfigError: somebody else made it first, or may write to it.
+        ConfigError: another user owns it, or others may write to it.
     """
     _make(directory, PASSABLE)
+    # In a public directory another user may create the name first, or make it a link.
     found = directory.lstat()
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not ours or found.st_mode & 0o022:
         raise ConfigError(
-            f"{directory} belongs to somebody else, or others may write to it. Remove "
+            f"{directory} belongs to another user, or others may write to it. Remove "
             "it, or set TMPDIR to another directory."
         )
     return directory
 
 
 def _make(directory: Path, mode: int) -> None:
-    """Make a directory with this very mode; one that is there keeps its own.
+    """Create a directory with exactly this mode; an existing one keeps its own.
 
     Raises:
-        OSError: it cannot be made, or something else has its name.
+        OSError: it cannot be created, or the name is taken by something else.
     """
     try:
         directory.mkdir(parents=True)

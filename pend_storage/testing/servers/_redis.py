@@ -1,4 +1,4 @@
-"""An embedded Redis, or Valkey."""
+"""Embedded Redis or Valkey server."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Redis or Valkey server in one directory, shared by any number of processes.
+    """Redis or Valkey server in one directory, shared by any number of processes.
 
-    Nothing is kept over a restart, unless the settings say so:
-    ``{"appendonly": "yes"}``.
+    No data survives a restart, unless the settings have ``{"appendonly": "yes"}``.
 
     Args:
-        home: a directory of its own, made if need be.
+        home: directory for its files, created if it does not exist.
         executable: the server's binary; found by ``find_redis``.
-        settings: as in redis.conf; those of the process that starts it hold.
-        listen: loopback address for TCP, too. The port is free, and stays the same.
-        temporary: remove the home when its last user has gone, however it went.
+        settings: as in redis.conf; those of the process that starts it apply.
+        listen: loopback address for TCP, too. The port is a free one, and stays the
+            same.
+        temporary: remove the home when its last user has ended, even if it was killed.
 
     Attributes:
-        executable: the binary in use; a copy if the server's user, for a program run
-            by root, cannot reach the original.
+        executable: binary in use; a copy if the server's user, for a program run by
+            root, cannot reach the original.
         version: of the binary, such as ``7.0.15``.
 
     Raises:
-        ConfigError: no usable binary, or an unfit address.
+        ConfigError: no usable binary, or an address that is not a loopback one.
     """
 
     name: ClassVar[str] = "Redis"
@@ -74,12 +74,12 @@ class EmbeddedRedis(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """Database 0, over the Unix socket."""
+        """URL of database 0, over the Unix socket."""
         return f"unix://{quote(str(self._socket))}?db=0"
 
     @property
     def tcp_url(self) -> str:
-        """Database 0, over TCP.
+        """URL of database 0, over TCP.
 
         Raises:
             ConfigError: the server was started without ``listen``.
@@ -94,7 +94,7 @@ class EmbeddedRedis(EmbeddedServer):
 
     @override
     def _check(self, data: Path) -> None:
-        """Newer servers read what older ones wrote; the rest their log explains."""
+        """Accept any data: a server logs what it cannot read."""
 
     @override
     def _make_command(self, data: Path) -> list[str]:
@@ -127,7 +127,8 @@ class EmbeddedRedis(EmbeddedServer):
                 answer = probe.recv(64)
         except OSError:
             return False
-        # "-LOADING" is no answer yet; asking for a password is one.
+        # "-LOADING" means that it is not ready; a request for a password means that it
+        # is.
         return answer.startswith((b"+PONG", b"-NOAUTH"))
 
 
@@ -138,10 +139,10 @@ def temporary_redis(
     settings: Mapping[str, str] = _NO_SETTINGS,
     listen: str | None = None,
 ) -> Iterator[EmbeddedRedis]:
-    """A running server in a new directory; both are gone afterwards.
+    """Run a server in a new directory during the block; both are removed afterwards.
 
-    They go even when this process is killed. Other processes may join, by
-    ``EmbeddedRedis(server.home)``; then the last one counts.
+    Also when this process is killed. Other processes may join, by
+    ``EmbeddedRedis(server.home)``; then the last one to end removes them.
     """
     server = EmbeddedRedis(
         temporary_home(server_account()),
@@ -155,7 +156,7 @@ def temporary_redis(
 
 
 def _reachable(executable: Path, version: str, account: Account | None) -> Path:
-    """The binary, or a copy of it that the account can run."""
+    """Return the binary, or a copy of it that the account can run."""
     if account is None or account.can_reach(executable):
         return executable
     source = executable.resolve()

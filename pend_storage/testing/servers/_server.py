@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: joining, leaving, crashing, restarting."""
+"""Base of embedded servers: join, leave, crash and restart a shared server."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from pend_storage.testing.servers._addresses import (
     loopback,
     read_address,
 )
-from pend_storage.testing.servers._keeper import Orders, open_lock, try_lock
+from pend_storage.testing.servers._keeper import ServerSpec, open_lock, try_lock
 from pend_storage.testing.servers._places import (
     Account,
+    prepare_home,
     server_account,
-    settle,
     socket_directory,
 )
 
 POLL_SECONDS = 0.02
 LOG_TAIL_CHARACTERS = 2000
-# All that keeper and server get to see of the environment: PG* and the like would
-# change what they do.
+# The whole environment of keeper and server: PG* and similar variables would change
+# their behaviour.
 PASSED_ON = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
 
 
@@ -48,27 +48,26 @@ _children: set[int] = set()
 
 
 class EmbeddedServer(ABC):
-    """One server in one directory, shared by any number of processes.
+    """Server in one directory, shared by any number of processes.
 
-    The first to start it starts the server, the last to stop it stops the server,
-    and the kernel counts them: a user that is killed has stopped. The settings of the
-    one who really starts it hold for all.
+    The first user starts the server, the last one stops it, and the kernel counts them:
+    a killed user counts as gone. The settings of the user that starts it apply to all.
 
     Args:
-        home: a directory of its own, made if need be. Data in it stays.
+        home: directory for its files, created if it does not exist. Its data stays.
         settings: server settings, by the server's own names.
         listen: loopback address to listen on as well; None for the Unix socket alone.
-        temporary: remove the home, too, when its last user has gone, however it went.
+        temporary: remove the home, too, when its last user has ended.
     """
 
     name: ClassVar[str]
-    """What to call the server in messages."""
+    """Name of the server in messages."""
     pid_file: ClassVar[str]
-    """What it leaves in its data directory when it is killed."""
+    """Name of the file that it leaves in its data directory when it is killed."""
     stop_signals: ClassVar[list[tuple[int, float]]]
-    """How to stop it, gentlest first, each with the seconds it is given."""
+    """Stop signals, gentlest first, each with seconds to wait."""
     crash_signal: ClassVar[signal.Signals]
-    """What makes it end at once, without tidying up."""
+    """Signal that ends it at once, without a clean shutdown."""
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class EmbeddedServer(ABC):
         self.address: Address = Address()
         self._users: int | None = None
         self._owner = os.getpid()
-        self._place: Path | None = None
+        self._server_directory: Path | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,28 +105,28 @@ class EmbeddedServer(ABC):
 
     @property
     def directory(self) -> Path:
-        """Where the server's files are: the home, or where ``elsewhere`` in it leads.
+        """Directory of the server's files: the home, or the target of ``elsewhere``.
 
         Raises:
             ConfigError: the server has not been started yet.
         """
-        if self._place is None:
+        if self._server_directory is None:
             raise ConfigError(f"{self!r} has not been started. Call start() first.")
-        return self._place
+        return self._server_directory
 
     @property
     def log(self) -> Path:
-        """The server's own log, of all its runs."""
+        """Path of the server's own log, of all its runs."""
         return self.directory / "server.log"
 
     @property
     def sockets(self) -> Path:
-        """The directory with the server's Unix socket; only its owner may enter."""
+        """Directory of the server's Unix socket; only its owner may enter."""
         return socket_directory(self.directory, self.account)
 
     @property
     def tcp_address(self) -> tuple[str, int]:
-        """Host and port for TCP.
+        """Host and port of TCP.
 
         Raises:
             ConfigError: the server was started without ``listen``.
@@ -146,8 +145,8 @@ class EmbeddedServer(ABC):
     def start(self) -> None:
         """Join the users of the server, and start it if it does not run.
 
-        Returns when it answers, however long it takes to recover from a crash. Harmless
-        to repeat; after a crash it starts the server again.
+        Returns when it answers, however long a recovery from a crash takes. Harmless to
+        repeat; after a crash it starts the server again.
 
         Raises:
             ConfigError: the home cannot be used by this user or this server.
@@ -157,77 +156,77 @@ class EmbeddedServer(ABC):
         try:
             if not joined:
                 self._join()
-            with self._gate():
+            with self._exclusive():
                 self._ensure_running()
         except BaseException as error:
             if not joined:
-                with suppress(OSError):  # the first error is the one to tell
+                with suppress(OSError):  # the first error is the cause
                     self.stop()
             if isinstance(error, OSError):
                 raise self._unusable(error) from error
             raise
 
     def stop(self) -> None:
-        """Leave the server; the last to leave waits until it has ended.
+        """Leave the server; the last user waits until it has ended.
 
-        Harmless to repeat. In a forked child it only gives back the child's share.
+        Harmless to repeat. In a forked child it only releases the child's share.
         """
         if self._users is None or self._owner != os.getpid():
-            self._leave()
+            self._release_share()
             return
         try:
-            with self._gate():
-                self._leave_in_order()
+            with self._exclusive():
+                self._release_and_wait()
         except FileNotFoundError:
-            # Somebody removed the home. The keeper will notice that we have left.
-            self._leave()
+            # The home was removed. The keeper will notice that this user has left.
+            self._release_share()
 
     def kill(self) -> None:
-        """Crash the server for all its users; committed data is all that remains.
+        """Crash the server for all its users; only committed data remains.
 
-        Returns when all its processes are gone. ``start`` brings it back.
+        Returns when all its processes have ended. ``start`` starts it again.
         """
-        with self._gate():
+        with self._exclusive():
             keeper.signal_holder(self.directory / keeper.SERVER, self.crash_signal)
             self._await_end(self._open(keeper.KEEPER))
 
     def restart(self) -> None:
-        """Stop the server properly for all its users, and start it again.
+        """Stop the server cleanly for all its users, and start it again.
 
         Raises:
-            StoreUnavailable: it did not come back; the message quotes its log.
+            StoreUnavailable: it did not start; the message quotes its log.
         """
-        with self._gate():
+        with self._exclusive():
             keeper.signal_holder(self.directory / keeper.KEEPER, signal.SIGTERM)
             self._await_end(self._open(keeper.KEEPER))
             self._ensure_running()
 
     @abstractmethod
     def _check(self, data: Path) -> None:
-        """Refuse data that this server cannot read; it may not be there yet.
+        """Refuse data that this server cannot read; the data may not exist yet.
 
         Raises:
-            ConfigError: which data, and what would read it.
+            ConfigError: names the data, and what would read it.
         """
 
     @abstractmethod
     def _make_command(self, data: Path) -> list[str]:
-        """The command that fills an empty data directory; empty if none is needed."""
+        """Return the command that fills a new data directory; empty if not needed."""
 
     @abstractmethod
     def _run_command(self, data: Path) -> list[str]:
-        """The command that serves ``self.address`` in the foreground."""
+        """Return the command that serves ``self.address`` in the foreground."""
 
     @abstractmethod
     def _answers(self, data: Path) -> bool:
-        """Whether the server answers by now; it may not even have begun to start."""
+        """Return True if the server answers; it may not even have begun to start."""
 
     def _join(self) -> None:
-        """Become a user; waits while the former server ends."""
+        """Become a user; wait while a former server ends."""
         while self._users is None:
-            self._place = settle(self.home, self.account)
-            # Not found, or not the same: a keeper has just removed a temporary home.
-            with suppress(FileNotFoundError), self._gate(), ExitStack() as undo:
+            self._server_directory = prepare_home(self.home, self.account)
+            # Missing, or another file: a keeper has just removed a temporary home.
+            with suppress(FileNotFoundError), self._exclusive(), ExitStack() as undo:
                 users = self._open(keeper.USERS)
                 undo.callback(os.close, users)
                 fcntl.flock(users, fcntl.LOCK_SH)
@@ -236,66 +235,68 @@ class EmbeddedServer(ABC):
                     undo.pop_all()
                     self._users, self._owner = users, os.getpid()
 
-    def _leave(self) -> None:
+    def _release_share(self) -> None:
         if self._users is not None:
             os.close(self._users)
             self._users = None
 
-    def _leave_in_order(self) -> None:
-        # Opened before leaving: a temporary home may vanish right after.
+    def _release_and_wait(self) -> None:
+        # Opened before leaving: a temporary home may be removed right after.
         users = self._open(keeper.USERS)
-        kept = self._open(keeper.KEEPER)
-        self._leave()
+        keeper_lock = self._open(keeper.KEEPER)
+        self._release_share()
         last = not _in_use(users)
         os.close(users)
         if last:
-            self._await_end(kept)
+            self._await_end(keeper_lock)
         else:
-            os.close(kept)
+            os.close(keeper_lock)
         if last and self.temporary:
             shutil.rmtree(self.home, ignore_errors=True)
 
     @contextmanager
-    def _gate(self) -> Iterator[None]:
-        """One at a time: joining, starting, leaving, crashing."""
-        gate = self._open("gate.lock")
+    def _exclusive(self) -> Iterator[None]:
+        """Serialise joining, starting, leaving and crashing, between processes."""
+        lock = self._open("gate.lock")
         try:
-            fcntl.flock(gate, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(gate)
+            os.close(lock)
 
     def _open(self, lock: str) -> int:
         return open_lock(self.directory / lock)
 
     def _ensure_running(self) -> None:
-        """Start a keeper unless there is one, and wait until the server answers."""
+        """Start a keeper unless one runs, and wait until the server answers."""
         log_start = None
         while True:
-            kept = self._open(keeper.KEEPER)
+            keeper_lock = self._open(keeper.KEEPER)
             try:
-                if not try_lock(kept, fcntl.LOCK_EX):
+                # A held lock means that a keeper runs; a free one after our start, that
+                # it failed.
+                if not try_lock(keeper_lock, fcntl.LOCK_EX):
                     self.address = read_address(self._address_file)
                     if self._answers(self.directory / keeper.DATA):
                         return
                 elif log_start is None:
-                    log_start = self._spawn(kept)
+                    log_start = self._spawn(keeper_lock)
                 else:
                     raise self._failure(log_start)
             finally:
-                os.close(kept)
+                os.close(keeper_lock)
             time.sleep(POLL_SECONDS)
 
-    def _spawn(self, kept: int) -> int:
-        """Start a keeper with the lock that tells of its life.
+    def _spawn(self, keeper_lock: int) -> int:
+        """Start a keeper, and hand down its lock, which is held while it runs.
 
         Returns:
-            Where in the log its messages begin.
+            Position in the log where its messages begin.
         """
         data = self.directory / keeper.DATA
         self._check(data)
         self.address = choose_address(self._address_file, self.listen)
-        orders = Orders(
+        spec = ServerSpec(
             place=str(self.directory),
             sockets=str(self.sockets),
             make=self._make_command(data.with_name(keeper.UNFINISHED)),
@@ -305,11 +306,11 @@ class EmbeddedServer(ABC):
             account=self.account.ids if self.account is not None else None,
             temporary=self.temporary,
         )
-        arguments = [keeper.__file__, json.dumps(orders), str(kept)]
+        arguments = [keeper.__file__, json.dumps(spec), str(keeper_lock)]
         with self.log.open("ab") as log:
             begin = log.tell()
             process = subprocess.Popen(  # noqa: S603
-                # A bare interpreter: no site packages, no surprises, a quick start.
+                # A bare interpreter without site packages starts quickly.
                 [sys.executable, "-S", "-P", *arguments],
                 cwd="/",
                 env={key: os.environ[key] for key in PASSED_ON if key in os.environ}
@@ -317,24 +318,24 @@ class EmbeddedServer(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Not to be hit by the Ctrl-C or the hang-up that ends its user.
+                # In its own session: Ctrl-C or a hang-up of its user must not end it.
                 start_new_session=True,
-                pass_fds=[kept],
+                pass_fds=[keeper_lock],
             )
         _children.add(process.pid)
-        # It may outlive us, and Popen would complain: we reap it ourselves.
+        # It may outlive this process, and Popen would warn; _reap() collects it.
         process.returncode = 0
         return begin
 
-    def _await_end(self, kept: int) -> None:
-        """Wait until keeper and server are gone; closes the keeper's lock, given open."""
+    def _await_end(self, keeper_lock: int) -> None:
+        """Wait until keeper and server have ended; closes the keeper's open lock."""
         try:
-            fcntl.flock(kept, fcntl.LOCK_EX)
+            fcntl.flock(keeper_lock, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):  # removed with a temporary home
                 os.close(keeper.end_leftovers(self.directory, self.stop_signals))
-            _reap(keeper.read_number(kept))
+            _reap(keeper.read_number(keeper_lock))
         finally:
-            os.close(kept)
+            os.close(keeper_lock)
 
     def _failure(self, begin: int) -> StoreUnavailable:
         with self.log.open(errors="replace") as log:
@@ -353,10 +354,10 @@ class EmbeddedServer(ABC):
 
 
 def refuse_settings(settings: Mapping[str, str], ours: AbstractSet[str]) -> None:
-    """Refuse settings that would lead the server away from its home.
+    """Refuse settings that are reserved for the embedded server.
 
     Raises:
-        ConfigError: names them.
+        ConfigError: names the settings.
     """
     taken = sorted(ours & {name.lower() for name in settings})
     if taken:
@@ -367,15 +368,17 @@ def refuse_settings(settings: Mapping[str, str], ours: AbstractSet[str]) -> None
 
 
 def _in_use(users: int) -> bool:
-    """Whether anybody but the keeper holds the lock of the users."""
+    """Return True if any process but the keeper holds the users' lock."""
     if try_lock(users, fcntl.LOCK_EX):
         return False
+    # An exclusive lock fails beside users, and beside a keeper that stops the server. A
+    # shared lock fails only beside such a keeper.
     return try_lock(users, fcntl.LOCK_SH)
 
 
 def _reap(keeper_number: int | None) -> None:
-    """Let a keeper that has ended vanish from the list of processes, if it is ours."""
+    """Reap a keeper that has ended, if this process has started it."""
     if keeper_number in _children:
-        with suppress(ChildProcessError):  # we are a fork of the one who started it
+        with suppress(ChildProcessError):  # a fork of the process that started it
             os.waitpid(keeper_number, 0)
         _children.discard(keeper_number)

@@ -87,8 +87,8 @@ def test_what_is_missing_or_older_than_acknowledged_is_lost(tmp_path: Path) -> N
     store = MemoryStore(SCHEMA)
     version = store.collection(Log).put(a_log("a", "1"))
     ledger = Ledger(tmp_path / "ledger")
-    ledger.note({("logs", "a"): version, ("logs", "b"): 1})
-    ledger.note({("logs", "a"): version + 1})
+    ledger.record({("logs", "a"): version, ("logs", "b"): 1})
+    ledger.record({("logs", "a"): version + 1})
     written = {
         (collection, key): version
         for collection, key, version in Ledger.read(tmp_path / "ledger")

@@ -186,7 +186,7 @@ def test_a_shared_directory_that_somebody_else_made_first_is_refused(
     shared.mkdir()
     os.chown(shared, *ACCOUNT.ids)
 
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         EmbeddedPostgres(closed / "home", settings=QUICK).start()
 
 
@@ -196,7 +196,7 @@ def test_a_shared_directory_that_is_a_link_is_refused(
 ) -> None:
     shared.symlink_to(tmp_path)
 
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         EmbeddedPostgres(closed / "home", settings=QUICK).start()
 
 
