@@ -23,7 +23,7 @@ from pend_storage.store import Store
 __all__ = ["as_feed_entry", "change_feed", "feed_sequence"]
 
 _BITS: Final = 44
-"""BatchLimit for 17 million million commits in each store."""
+"""Bits of a store's own sequence: enough for 17 million million commits in each store."""
 
 
 class _Place(NamedTuple):

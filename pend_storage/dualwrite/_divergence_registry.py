@@ -1,6 +1,6 @@
 """Registry of divergences: findings as rows of the primary, seen by every process.
 
-Findings are ordinary commits, so the relay brings them to the secondary and they are there
+Findings are ordinary commits, so the relay applies them to the secondary and they are there
 after every switch. Their commits never wait for the secondary, and are made by the thread
 that compares, never by a call that reads. Only so many are kept: an operator who sees a
 thousand knows enough, and a broken secondary must not fill the primary.
@@ -118,12 +118,13 @@ class DivergenceRegistry:
             self._written = {i: at for i, at in self._written.items() if i in known}
         return known
 
-    # -- what was found -----------------------------------------------------------------
+    # -- opening findings ---------------------------------------------------------------
 
     def record(self, findings: Iterable[Finding]) -> None:
         """Open findings, or record that they were seen again.
 
-        What cannot be written is emitted and not raised: it will be found again.
+        Errors of the store are emitted as ``findings-not-kept`` and not raised: a divergence
+        that could not be recorded will be found again.
         """
         wanted = {id_of(f.collection, f.key): f for f in findings}
         try:
@@ -148,6 +149,7 @@ class DivergenceRegistry:
         rows = route.store.read(FINDINGS, part, deleted=True, epoch=route.epoch)
         open_ones = {i for i, row in rows.items() if row.record and _is_open(row)}
         news = [identity for identity in part if identity not in open_ones]
+        # Only rows that do not exist yet need room; a closed finding is opened in its place.
         fresh = [i for i in news if i not in rows or rows[i].record is None]
         room = self._most - route.store.count(
             FINDINGS, _everything(route.store), epoch=route.epoch
@@ -209,7 +211,7 @@ class DivergenceRegistry:
             )
         )
 
-    # -- what became of it ----------------------------------------------------------------
+    # -- closing findings -----------------------------------------------------------------
 
     def record_equal(self, places: Iterable[Place]) -> None:
         """Close the open findings of records that were seen to be equal."""
@@ -228,7 +230,7 @@ class DivergenceRegistry:
             self._emit_not_recorded(error)
 
     def emit_edits(self, edits: Iterable[FindingRecord]) -> None:
-        """Emit edits that were made in vain, and are findings by now."""
+        """Emit a ``divergence`` for each edit of a legacy file that was set aside."""
         for record in edits:
             if record.state == "open":
                 self._hook(
@@ -260,7 +262,14 @@ class DivergenceRegistry:
         self,
         plan: Callable[[Route], _Plan],
     ) -> list[str]:
-        """Commit what is planned; again where another process has written meanwhile."""
+        """Commit a plan, anew while it conflicts; return the ids of new findings.
+
+        Args:
+            plan: makes the commit from the rows that the primary has now.
+
+        Raises:
+            Conflict: other processes wrote the same findings at each attempt.
+        """
 
         def attempt(route: Route) -> list[str]:
             wanted = plan(route)

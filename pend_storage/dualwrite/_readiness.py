@@ -57,7 +57,7 @@ CODES: Final = (
 )
 """Codes of blockers, in the order in which they are best removed."""
 VALIDATION_META: Final = "validation"
-"""Meta of a follower: what the last full comparison with its primary found."""
+"""Meta of a follower: result of the last full validation against its primary."""
 BACKUP_META: Final = "backup"
 """Shared value: ``{"verified_at": ...}`` of the last backup that was verified."""
 _MOST_LAG: Final = 1_000
@@ -67,7 +67,7 @@ _SHOWN_NAMES: Final = 5
 """Files that a sentence names."""
 
 Check: TypeAlias = Callable[[], str | None]
-"""Returns a sentence that says what is wrong, and what to do; None if nothing is."""
+"""Returns a sentence on what is wrong and what to do; None where there is no blocker."""
 
 _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.PARALLEL: ("schema",),
@@ -87,13 +87,13 @@ class Blocker:
 
     @property
     def can_be_accepted(self) -> bool:
-        """Whether it may be let pass. A backfill may not: records would be lost."""
+        """True where an operator may accept it. A backfill cannot be: records are lost."""
         return self.code != UNCOVERED[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a switch may be made, and which steps it would take."""
+    """Readiness for a phase: the blockers of a switch, and the steps that it would take."""
 
     phase: Phase
     """The phase asked about."""
@@ -104,7 +104,7 @@ class Readiness:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """True where there is no blocker."""
         return not self.blockers
 
     def refused(self, accept: Collection[str]) -> tuple[Blocker, ...]:
@@ -145,7 +145,7 @@ class _Validation(msgspec.Struct):
 def record_validation(
     primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
 ) -> None:
-    """Record what a full comparison found, beside the mark that it is about.
+    """Record the result of a full validation, beside the mark that it is about.
 
     Args:
         primary: one of the stores that were compared.
@@ -233,7 +233,7 @@ class ReadinessGate:
         self._given = dict(checks)
 
     def readiness(self, view: RolePair, wanted: Phase) -> Readiness:
-        """Return what stands in the way from settled roles to a phase."""
+        """Return the blockers, and the steps, from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
         forward = wanted.position > view.phase.position

@@ -74,7 +74,7 @@ class PairParts:
 
     @cached_property
     def replicator(self) -> SynchronousReplicator:
-        """Thread that brings commits to the secondary at once."""
+        """Replicator that applies commits to the secondary while their callers wait."""
         return SynchronousReplicator(
             self.breaker,
             self.options.hook,
@@ -84,7 +84,7 @@ class PairParts:
 
     @cached_property
     def shadow_reads(self) -> ShadowReadSampler:
-        """Sampler of the reads that are compared."""
+        """Sampler of shadow reads."""
         return ShadowReadSampler(
             self.router,
             self.breaker,
