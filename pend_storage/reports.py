@@ -1,7 +1,7 @@
-"""Reports of a backfill and of a validation, and what a validation asks for confirmation.
+"""Reports of backfills, validations and confirmations.
 
-They stand below the jobs that make them and the pair that returns them, which know nothing
-of each other.
+They stand below the jobs that make them and the pair that returns them, neither of which
+imports the other.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class BackfillReport:
     """Legacy records in quarantine, copied as such."""
     seconds: float
     resumed: bool
-    """Whether it continued one that was interrupted. What that one had written counts
-    as unchanged here."""
+    """True if it continued one that was interrupted. Records that the earlier one had
+    written count as unchanged here."""
     collections: Mapping[str, Tally]
     """By name; the system collections are among them."""
     files: Mapping[str, FileTally]
@@ -117,7 +117,7 @@ class CollectionCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing diverges."""
+        """True if no record diverges."""
         return not (self.missing or self.extra or self.different)
 
 
@@ -133,14 +133,14 @@ class ValidationReport:
     """The first of them, in detail; at most as many as asked for."""
     collections: Mapping[str, CollectionCheck]
     sampled: bool
-    """Whether only a part of the records was compared."""
+    """True if only a part of the records was compared."""
     seconds: float
     unsettled: int = 0
-    """Records that went on changing for so long that nothing is known of them."""
+    """Records that went on changing, so that they are neither equal nor certain to differ."""
 
     @property
     def ok(self) -> bool:
-        """Whether the stores are equal as far as they were compared, and that is certain."""
+        """True if all compared records are certainly equal."""
         return not (self.found or self.unsettled)
 
 

@@ -57,7 +57,7 @@ def current_rows(
         size += load_of(primary.schema, rows).bytes
         found += rows
         unknown += wanted - {(row.collection, row.key) for row in rows}
-        wanted = set(_in_the_way(follower, rows)) - seen
+        wanted = set(_conflicting_rows(follower, rows)) - seen
     there = (place for place in sorted(unknown) if _has(follower, place))
     return load_of(primary.schema, found), list(there)
 
@@ -84,7 +84,9 @@ def _by_collection(places: Iterable[Place]) -> Iterator[tuple[str, list[str]]]:
         yield name, [key for collection, key in ordered if collection == name]
 
 
-def _in_the_way(follower: Store, records: Sequence[ChangedRecord]) -> Iterator[Place]:
+def _conflicting_rows(
+    follower: Store, records: Sequence[ChangedRecord]
+) -> Iterator[Place]:
     """Yield rows of the follower that refuse these: by uniqueness, or by references."""
     for name in sorted({item.collection for item in records}):
         spec = follower.schema[name]

@@ -130,7 +130,7 @@ class Engine(SharedReplica):
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         """Submit where nobody else is writing: without a wait for others."""
-        if self._stale or not self._queue.try_enter():
+        if self._stale or not self._queue.try_acquire_slot():
             return NOT_NOW
         try:
             if not self._writing.acquire(blocking=False):
@@ -140,7 +140,7 @@ class Engine(SharedReplica):
             finally:
                 self._writing.release()
         finally:
-            self._queue.leave()
+            self._queue.release_slot()
 
     def _write_at_once(
         self, job: Callable[[Plan], T]

@@ -140,4 +140,4 @@ def note_as_secondary(
         StaleEpoch: the store has become primary since: they must be committed.
     """
     plan.apply_changes((), None, None)
-    plan.note(puts, meta)
+    plan.add_unlogged(puts, meta)

@@ -58,7 +58,7 @@ class _LockWait:
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is used up."""
+        """True if the budget is used up."""
         return self.error is not None and time.monotonic() > self._until
 
 
@@ -110,14 +110,14 @@ class Committer:
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
         if is_long or in_main_thread():
             return self._execution.commit(storable, epoch)
-        if self._queue.try_enter():
+        if self._queue.try_acquire_slot():
             try:
                 lock_timeout = _SLOT_LOCK_TIMEOUT if self._queue.is_shared else None
                 return self._execution.commit(storable, epoch, lock_timeout)
             except SharedLockTimeout:
                 pass
             finally:
-                self._queue.leave()
+                self._queue.release_slot()
             return self._commit_outside(storable, epoch)
         request = Request((storable, epoch))
         self._queue.run(request)
@@ -132,7 +132,7 @@ class Committer:
     ) -> tuple[int, ...]:
         """Commit outside of the slots, on some of the connections at most."""
         if not self._room.acquire(timeout=self._retry_timeout):
-            reason = "too many commits wait for locks that somebody holds"
+            reason = "too many commits wait for locks that other sessions hold"
             raise StoreUnavailable(
                 reason + describe_lock_holders(self._client), store=self._client.name
             )
