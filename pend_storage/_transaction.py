@@ -92,6 +92,7 @@ class Transaction:
         batch = self._work.batch()
         if batch is not None:
             self.versions = self._work.finish(batch, self._store.commit(batch))
+        # A callback that registers another one means the next commit of this transaction.
         afterwards, self._afterwards = self._afterwards, []
         for call in afterwards:
             call()

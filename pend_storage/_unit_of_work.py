@@ -72,6 +72,8 @@ class UnitOfWork:
         Raises:
             Conflict: as :meth:`found`.
         """
+        # A stored row that this transaction has overwritten may match no more, or at
+        # another place: own writes are evaluated anew, together with the other rows.
         own = self._own(spec)
         rows = [row for row in stored if row.key not in own]
         for row in rows:

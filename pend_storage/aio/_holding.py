@@ -76,6 +76,7 @@ class AsyncHolds:
                 raise LockTimeout(
                     path=file, seconds=seconds, holder=EXCLUSIVE_USER
                 ) from None
+            # Releasing is shielded: a task that is cancelled must not keep the lock.
             try:
                 yield
             finally:
@@ -171,6 +172,8 @@ class _Entry:
 
     def abandon(self) -> None:
         """Exit the block as soon as it is entered: its task was cancelled."""
+        # The guard decides which of the two threads exits the block: the one that enters it
+        # after the task was cancelled, or the one that finds it entered already.
         with self._guard:
             self._is_abandoned = True
             is_entered = self._is_entered

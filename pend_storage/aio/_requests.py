@@ -46,6 +46,7 @@ class CommitRequest(AsyncRequest):
         super().__init__()
         self.batch = batch
         self.epoch = epoch
+        # Checked keys count as well: a check must not overtake an earlier write of its key.
         keys = [(o.collection, o.key) for o in batch.operations]
         self.size = len(keys) + len(batch.checks)
         self.conflict_keys = [*keys, *batch.checks] if batch.checks else keys

@@ -376,6 +376,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
 
     async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
         """Iterate over a blocking iterator, a page at a time in a thread."""
+        # A page at a time: a thread for each item would cost more than the item.
         while True:
             page = await self._in_thread(lambda: list(islice(items, _PAGE)))
             for item in page:

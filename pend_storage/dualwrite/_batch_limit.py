@@ -93,6 +93,8 @@ class BatchLimit:
             records: number of records in that call.
             size: bytes of these records.
         """
+        # The ceiling keeps the limit below what has failed, for some calls: without it the
+        # limit would grow into the same timeout again and again.
         records, size = min(self.records, records), min(self.bytes, size)
         self.records, self.bytes = max(1, records // 2), max(1, size // 2)
         self._ceiling = (max(1, 3 * records // 4), max(1, 3 * size // 4))

@@ -126,6 +126,8 @@ class DivergenceRegistry:
         Errors of the store are emitted as ``findings-not-kept`` and not raised: a divergence
         that could not be recorded will be found again.
         """
+        # A finding that is seen at every read is written once a minute only: a broken
+        # secondary must not turn reads of the pair into writes of the primary.
         wanted = {id_of(f.collection, f.key): f for f in findings}
         try:
             known = self._open()
@@ -165,6 +167,8 @@ class DivergenceRegistry:
             )
             for i in kept
         ]
+        # Every row is checked at the version that was read: of two processes that find the
+        # same at once, one conflicts and plans again on top of the other's row.
         checks = {i: rows[i].version if _is_there(rows.get(i)) else 0 for i in kept}
         operations += [Delete(FINDINGS, row.key) for row in leaving]
         checks |= {row.key: row.version for row in leaving}

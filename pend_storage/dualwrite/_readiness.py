@@ -242,6 +242,7 @@ class ReadinessGate:
 
     def _forward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
         needed = {code for step in steps for code in _NEEDED.get(step, ())}
+        # In the order of the codes, which is the order in which blockers are best removed.
         for code in CODES:
             if code in needed and (sentence := self._sentence(code, view)) is not None:
                 yield Blocker(code, sentence)
@@ -293,6 +294,8 @@ class ReadinessGate:
             or (fact.of, fact.base) != (primary.identity(), mark.contiguous_from)
         ):
             return f"the stores were not compared {since}: run a full validation"
+        # A validation proves something about the copies of the data that it has read. A
+        # server that was exchanged since may hold another copy.
         here = (primary.incarnation(), follower.incarnation())
         if fact.incarnations is not None and tuple(fact.incarnations) != here:
             return _exchanged(fact.at, fact.incarnations, here, "validation")

@@ -133,11 +133,7 @@ class Relay:
         self._schedule.wake()
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what it did not apply stays in the change log.
-
-        Args:
-            timeout: seconds to wait for the thread.
-        """
+        """End the thread, within so many seconds; the change log keeps what it left."""
         with self._starting:
             self._is_stopped = True
         self._schedule.notify()
@@ -169,11 +165,7 @@ class Relay:
                 )
 
     def _run_once(self, *, mine: bool) -> bool:
-        """Drain the log once, if due; return whether there was something to do.
-
-        Args:
-            mine: the relay was woken, so it drains though another one seems at work.
-        """
+        """Drain the log once, if due or woken; return whether there was something to do."""
         try:
             self._maintain()
             return self._drain_if_due(self._router.route, mine=mine)
@@ -366,12 +358,7 @@ class Relay:
             self.prune()
 
     def prune(self) -> None:
-        """Prune both logs: entries older than the retention that the other side has applied.
-
-        Raises:
-            StaleEpoch: the roles have changed.
-            StoreUnavailable: a store cannot be reached.
-        """
+        """Prune both logs: entries older than the retention that the other side has applied."""
         # The entry at the mark stays: by it the log is recognised. What is known here of
         # the roles may be old, so either store's log is kept for the other one's mark.
         route = self._router.route
@@ -389,13 +376,7 @@ class Relay:
 
 
 def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:
-    """Prune the entries before a time, up to a sequence; the last of them is kept.
-
-    Args:
-        store: whose log is pruned.
-        cutoff: entries from here on are kept.
-        passed: entries after this sequence are kept; None for no such limit.
-    """
+    """Prune the entries before a time, up to a sequence (None: any)."""
     # The last old entry stays: it shows where the kept part of the log begins.
     old: list[int] = [0, 0]
     for change in _from_the_beginning(store):

@@ -144,6 +144,7 @@ class RelaySchedule:
             self._emit(str(error))
 
     def _count(self, after: int | None) -> None:
+        # Back-off counts attempts at one position: progress of the mark starts it anew.
         if after != self._after:
             self._after, self._attempts, self._pause = after, 0, self.first_pause
             self._since = time.monotonic()

@@ -204,6 +204,8 @@ def rebind(primary: Store, follower: Store, mark: ReplicationPosition) -> None:
         follower.compare_and_set_meta(
             BACKFILL_META, fact, carried, given={POSITION_META: found}
         )
+    # The mark last: where this is interrupted, the old mark makes a later comparison repeat
+    # both steps.
     bound = replace(mark, incarnation=here).to_meta()
     follower.compare_and_set_meta(POSITION_META, found, bound)
 
@@ -246,6 +248,8 @@ def is_complete_for(primary: Store, follower: Store, mark: ReplicationPosition) 
         return False
     if mark.needs_no_backfill:
         return True
+    # A backfill has copied what was there when it began. It covers all that lies before the
+    # gapless part of the log, if it began there or later.
     filled = _filled(follower, source, here)
     return filled is not None and filled >= mark.contiguous_from
 

@@ -150,7 +150,7 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         Args:
             timeout: seconds to wait for that; the relay applies the rest.
         """
-        self._is_stopped = True
+        self._is_stopped = True  # later writes are left to the relay
         self._turns.put(None)
         for thread in self._threads:
             thread.join(timeout)

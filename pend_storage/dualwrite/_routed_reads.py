@@ -104,7 +104,9 @@ class RoutedReads(Store):
         epoch: int | None = None,
     ) -> Iterator[Row]:
         require_no_epoch(epoch)
-        while True:  # a scan that a switch interrupts goes on at the new primary
+        # Rows are in key order, so a scan that a switch interrupts goes on at the new
+        # primary after the last key that was yielded.
+        while True:
             route = self._router.route
             try:
                 if not deleted:

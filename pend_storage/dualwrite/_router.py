@@ -118,6 +118,7 @@ class Router:
             StaleEpoch: no store became primary within the patience.
             StoreUnavailable: the primary cannot be reached.
         """
+        # The roles are not read beforehand: the store refuses a call at another epoch.
         route = self.route
         try:
             return ask(route)

@@ -148,6 +148,7 @@ class ShadowReadSampler:
 
     def _add(self, sample: _Sample) -> None:
         with self._lock:
+            # Without room the sample is dropped: a caller never waits for a comparison.
             self._counts["sampled"] += 1
             if self._samples.qsize() >= _QUEUE or self._stop.is_set():
                 self._counts["dropped"] += 1
@@ -231,6 +232,7 @@ class ShadowReadSampler:
 
     def _compare_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
         """Compare records, and return whether some certainly differ."""
+        # The secondary first: whatever it has by then, the primary had committed before.
         secondary = route.secondary.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
         candidates = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
@@ -255,6 +257,8 @@ class ShadowReadSampler:
         ask: Callable[[Store, int | None], Any],
     ) -> None:
         """Compare two answers; where they differ, compare key by key."""
+        # An answer names no versions, so only time can tell a divergence from a commit on
+        # its way: both answers must stay the same for longer than one can be on its way.
         seen: tuple[Any, Any] | None = None
         since = started = time.monotonic()
         while not self._stop.is_set():

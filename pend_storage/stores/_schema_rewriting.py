@@ -88,6 +88,8 @@ class Rewriting:
         self._former = former
         self._present = present
         self._names = former_names(former, present, spec.evolve)
+        # A function counts only for a field that has changed: declared conversions stay in
+        # the schema after the migration, and must not convert a second time.
         self._functions = {
             field: function
             for field, function in spec.evolve.convert.items()

@@ -95,6 +95,7 @@ class MemoryStore(Store):
             state = self._open_state()
             state.require_read(epoch)
             candidates = state.candidates(collection, query)
+        # Sorted and decoded outside of the lock: stored rows never change.
         return state.answer(collection, query, candidates)
 
     @override

@@ -183,7 +183,9 @@ class _Validation:
         size = len(block.left)
         tally.checked += size
         self._reporter.tick(size)
-        if comparator.all_same(block):
+        if comparator.all_same(
+            block
+        ):  # nearly always: one comparison for a whole block
             return
         pairs = zip(block.left, block.right, strict=True)
         suspects = [_key(pair) for pair in pairs if not comparator.same(*pair)]

@@ -228,6 +228,7 @@ class Table:
 
     def index(self, fields: tuple[str, ...]) -> ValueIndex:
         """Return the index over these fields; it is built if it is not there yet."""
+        # Built at the first query that needs it, and kept up to date by set() from then on.
         index = self._indexes.get(fields)
         if index is None:
             index = ValueIndex(fields)
@@ -291,6 +292,7 @@ class Table:
 
     def _narrowed_together(self, parts: Iterable[Condition]) -> _Keys | None:
         """Return the keys that a conjunction leaves, by one index where it has all fields."""
+        # The longest declared group of fields wins: it leaves the fewest keys.
         values = {
             part.path[0]: part.value
             for part in _flat(parts)

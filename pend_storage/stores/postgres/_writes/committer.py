@@ -115,7 +115,7 @@ class Committer:
                 lock_timeout = _SLOT_LOCK_TIMEOUT if self._queue.is_shared else None
                 return self._execution.commit(storable, epoch, lock_timeout)
             except SharedLockTimeout:
-                pass
+                pass  # another session holds a lock: wait for it without the slot
             finally:
                 self._queue.release_slot()
             return self._commit_outside(storable, epoch)
@@ -131,6 +131,7 @@ class Committer:
         self, storable: StorableBatch, epoch: int | None
     ) -> tuple[int, ...]:
         """Commit outside of the slots, on some of the connections at most."""
+        # Bounded, so that commits which wait for one lock leave connections to reads.
         if not self._room.acquire(timeout=self._retry_timeout):
             reason = "too many commits wait for locks that other sessions hold"
             raise StoreUnavailable(
@@ -207,6 +208,8 @@ class Committer:
         self, members: Sequence[StorableBatch], epoch: int | None, wait: _LockWait
     ) -> list[Outcome]:
         """Outcomes of the batches of one group."""
+        # One lock that is held for long may block many members: the first one waits for it
+        # in full, and once the budget of the group is used up, the rest fail at once.
         if wait.error is not None and wait.is_over:
             return [own_copy(wait.error) for _ in members]
         if len(members) == 1:
@@ -224,7 +227,7 @@ class Committer:
         except PendStorageError as error:
             return [_error_for(error, member) for member in members]
         if outcomes is None:
-            # One of them must not fail the others.
+            # One batch is at fault and must not fail the others: bisection finds it.
             wait.lock_timeout = _SPLIT_LOCK_TIMEOUT
             half = len(members) // 2
             first = self._commit_group(members[:half], epoch, wait)
