@@ -313,7 +313,7 @@ class StoreBackend(ABC):
     # -- identity and role ----------------------------------------------------------
 
     def identity(self) -> str:
-        """Return the permanent name of this store; it is made when it is first asked for."""
+        """Return the permanent identity of this store; it is made at the first call."""
         known = self.meta(IDENTITY_META)
         if known is None:
             self.compare_and_set_meta(IDENTITY_META, None, uuid.uuid4().hex)

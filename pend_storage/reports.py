@@ -75,7 +75,7 @@ class BackfillReport:
     files: Mapping[str, FileTally]
     """By legacy file; records of no file are not among them."""
     throttled: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of them spent waiting on purpose, by reason: ``rate`` (as asked for),
+    """Seconds of throttling, by reason: ``rate`` (the limit of the caller),
     ``lag`` (the secondary does not keep up), ``slow-target``."""
 
 
@@ -90,7 +90,7 @@ Kind: TypeAlias = Literal["missing", "extra", "different"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """A record that is not the same in both stores, confirmed by reading again."""
+    """Divergence: a record that differs between the stores, confirmed by reading again."""
 
     collection: str
     key: str
@@ -130,7 +130,7 @@ class ValidationReport:
     found: int
     """Divergences, every one of them confirmed by reading again."""
     divergences: tuple[Divergence, ...]
-    """The first of them, in detail; at most as many as asked for."""
+    """First divergences in detail; at most as many as the caller wants."""
     collections: Mapping[str, CollectionCheck]
     sampled: bool
     """True if only a part of the records was compared."""

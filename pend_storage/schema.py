@@ -60,7 +60,7 @@ _MOST_FIELDS: Final = 1599
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An ordered index: field names, each ascending or (with a minus) descending."""
+    """Ordered index: field names, each ascending or (with a minus) descending."""
 
     columns: tuple[tuple[str, bool], ...]
     """(field, descending) pairs."""
@@ -284,7 +284,7 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of every collection, system collections last."""
+        """Names of all collections, system collections last."""
         return tuple(self._by_name)
 
     def adapter(self, name: str | type) -> RecordAdapter | None:

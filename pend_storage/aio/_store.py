@@ -191,7 +191,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> dict[str, Row]:
-        """As :meth:`Store.read <pend_storage.store.Store.read>`."""
+        """Await :meth:`Store.read <pend_storage.store.Store.read>`."""
         engine = self._engine_here()
         name = self.schema[collection].name
         rows: dict[str, Row] = await engine.reads.call(
@@ -214,7 +214,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        """As :meth:`Store.query <pend_storage.store.Store.query>`."""
+        """Await :meth:`Store.query <pend_storage.store.Store.query>`."""
         return await self._in_thread(
             partial(self._store.query, collection, query, epoch=epoch)
         )
@@ -222,7 +222,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        """As :meth:`Store.count <pend_storage.store.Store.count>`."""
+        """Await :meth:`Store.count <pend_storage.store.Store.count>`."""
         return await self._in_thread(
             partial(self._store.count, collection, where, epoch=epoch)
         )
@@ -235,7 +235,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> AsyncIterator[Row]:
-        """As :meth:`Store.scan <pend_storage.store.Store.scan>`."""
+        """Await :meth:`Store.scan <pend_storage.store.Store.scan>`."""
         rows = self._store.scan(collection, after=after, deleted=deleted, epoch=epoch)
         async for row in self._fetched(rows):
             yield row
@@ -243,7 +243,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def commit(
         self, batch: Batch, *, epoch: int | None = None
     ) -> tuple[int, ...]:
-        """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
+        """Await :meth:`Store.commit <pend_storage.store.Store.commit>`."""
         engine = self._engine_here()
         versions: tuple[int, ...] = await engine.commits.call(
             CommitRequest(batch, epoch)
@@ -257,50 +257,50 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
+        """Await :meth:`Store.apply <pend_storage.store.Store.apply>`."""
         return await self._in_thread(
             partial(self._store.apply, records, epoch=epoch, mark=mark)
         )
 
     async def changes(self, after: int = 0) -> AsyncIterator[Change]:
-        """As :meth:`Store.changes <pend_storage.store.Store.changes>`."""
+        """Await :meth:`Store.changes <pend_storage.store.Store.changes>`."""
         async for change in self._fetched(self._store.changes(after)):
             yield change
 
     async def find_commit(self, token: str) -> Change | None:
-        """As :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
+        """Await :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
         return await self._in_thread(partial(self._store.find_commit, token))
 
     async def pending(self, after: int) -> Pending:
-        """As :meth:`Store.pending <pend_storage.store.Store.pending>`."""
+        """Await :meth:`Store.pending <pend_storage.store.Store.pending>`."""
         return await self._in_thread(partial(self._store.pending, after))
 
     async def incarnation(self) -> str:
-        """As :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
+        """Await :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
         return await self._in_thread(self._store.incarnation)
 
     async def head(self) -> int:
-        """As :meth:`Store.head <pend_storage.store.Store.head>`."""
+        """Await :meth:`Store.head <pend_storage.store.Store.head>`."""
         return await self._in_thread(self._store.head)
 
     async def prune(self, upto: int) -> None:
-        """As :meth:`Store.prune <pend_storage.store.Store.prune>`."""
+        """Await :meth:`Store.prune <pend_storage.store.Store.prune>`."""
         await self._in_thread(partial(self._store.prune, upto))
 
     async def identity(self) -> str:
-        """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
+        """Await :meth:`Store.identity <pend_storage.store.Store.identity>`."""
         return await self._in_thread(self._store.identity)
 
     async def unread_files(self) -> tuple[UnreadFile, ...]:
-        """As :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
+        """Await :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
         return await self._in_thread(self._store.unread_files)
 
     async def role(self) -> RoleState:
-        """As :meth:`Store.role <pend_storage.store.Store.role>`."""
+        """Await :meth:`Store.role <pend_storage.store.Store.role>`."""
         return await self._in_thread(self._store.role)
 
     async def meta(self, name: str) -> JSON:
-        """As :meth:`Store.meta <pend_storage.store.Store.meta>`."""
+        """Await :meth:`Store.meta <pend_storage.store.Store.meta>`."""
         return await self._in_thread(partial(self._store.meta, name))
 
     async def compare_and_set_meta(
@@ -311,7 +311,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         *,
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
-        """As in :class:`~pend_storage.store.Store`."""
+        """Await :meth:`Store.compare_and_set_meta`; arguments as there."""
         return await self._in_thread(
             partial(
                 self._store.compare_and_set_meta, name, expected, value, given=given

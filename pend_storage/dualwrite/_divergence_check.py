@@ -59,7 +59,7 @@ _LONGEST_PAUSE: Final = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A record that is certainly not the same in both stores."""
+    """Finding: a confirmed divergence, of one record or of an answer."""
 
     collection: str
     key: str

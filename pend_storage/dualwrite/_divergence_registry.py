@@ -190,8 +190,8 @@ class DivergenceRegistry:
     def _emit_full(self, full: bool) -> None:  # noqa: FBT001 - the fact itself
         if full and not self._is_full:
             message = (
-                f"{self._most} findings are open, and no more are kept: repair, or see "
-                "what is wrong with the secondary"
+                f"{self._most} findings are open, and further ones are not recorded: repair "
+                "the secondary, or see what is wrong with it"
             )
             self._hook(Event("findings-full", message, logging.ERROR))
         self._is_full = full
@@ -201,7 +201,7 @@ class DivergenceRegistry:
             Event(
                 "divergence",
                 f"{finding.collection}[{shown(finding.key)}] is {finding.kind} in the "
-                "secondary: `pend-storage repair` brings it in line",
+                "secondary: `pend-storage repair` repairs it",
                 logging.ERROR,
             )
         )
@@ -210,7 +210,7 @@ class DivergenceRegistry:
         self._hook(
             Event(
                 "findings-not-kept",
-                f"what a comparison found could not be written down: {error}",
+                f"findings of a comparison could not be recorded: {error}",
                 logging.WARNING,
             )
         )

@@ -325,14 +325,14 @@ class ReadinessGate:
             commits, _, problem = lag_of(primary, mark)
             blocked = problem or blocked_reason(follower, mark)
         except StoreUnavailable as error:
-            return f"the secondary cannot be asked how far it is ({error.reason})"
+            return f"the lag of the secondary cannot be measured ({error.reason})"
         if blocked is not None:
-            return f"the secondary does not get on: {blocked}"
+            return f"replication to the secondary is blocked: {blocked}"
         if commits <= _MOST_LAG:
             return None
         return (
             f"the secondary is {commits} commits behind: wait until it has caught up, or "
-            "see why it does not"
+            "see what slows it down"
         )
 
     def _quarantine(self, view: RolePair) -> str | None:

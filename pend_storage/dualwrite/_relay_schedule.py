@@ -27,7 +27,7 @@ from pend_storage.store import Store
 __all__ = ["BLOCKED_META", "RelaySchedule", "blocked_reason"]
 
 BLOCKED_META: Final = "relay-blocked"
-"""Meta of a follower: the mark at which its relay stands still, and why."""
+"""Meta of a follower: the mark at which its relay is blocked, and the reason."""
 _EMITTED_AFTER: Final = 3
 """Attempts at one position, after which the reason is emitted."""
 _EMITTED_AFTER_SECONDS: Final = 10.0
@@ -156,7 +156,7 @@ class RelaySchedule:
         self._hook(
             Event(
                 "relay-blocked",
-                f"the secondary cannot be brought up to date: {message}",
+                f"replication to the secondary is blocked: {message}",
                 logging.ERROR,
             )
         )
@@ -173,7 +173,7 @@ class RelaySchedule:
             self._hook(
                 Event(
                     "relay-resumed",
-                    f"the secondary is brought up to date again{place}",
+                    f"replication to the secondary has resumed{place}",
                 )
             )
 

@@ -176,7 +176,7 @@ class RoutedReads(Store):
 
 
 def require_no_epoch(epoch: int | None) -> None:
-    """Raise where a call expects the pair to have a role: it stands alone.
+    """Refuse an epoch: a pair has no role, because it does not take part in another one.
 
     Raises:
         StaleEpoch: an epoch is given.

@@ -171,7 +171,7 @@ class Router:
                 raise
             answer = ask(route.store, None)
             _READ_FENCED()
-            # What a fenced store said is good only if, looked at afterwards, the other
+            # The answer of a fenced store is valid only if, read afterwards, the other
             # store is not primary yet: otherwise an acknowledged write may be there.
             if self._is_still_unopened(route):
                 return answer

@@ -211,7 +211,7 @@ class Switcher:
         if target.role() != view.of(other(old)):
             return False
         source.compare_and_set_meta(POSITION_META, found, mark.to_meta())
-        # Nor is an earlier log of the new one asked for, which was emptied since, perhaps.
+        # A witness of an earlier log of the new one is removed: it may have been emptied.
         source.compare_and_set_meta(WITNESS_META, source.meta(WITNESS_META), None)
         _PREPARED()
         return True

@@ -58,7 +58,7 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PairParts:
-    """Parts of a pair; those that no other one needs are made when they are asked for."""
+    """Parts of a pair; those that no other part depends on are made at their first use."""
 
     pair: Pair
     options: PairOptions
