@@ -15,7 +15,7 @@ __all__ = ["CallableModule"]
 
 
 class CallableModule(ModuleType):
-    """A module whose call is the call of its ``__wrapped__`` function.
+    """Module whose call is the call of its ``__wrapped__`` function.
 
     ``inspect.signature`` follows that name, as it does for decorated functions.
     """

@@ -115,10 +115,10 @@ class Collection(Generic[R]):
         return versions_of(puts, batch, self._store.commit(batch))
 
     def _put_given(self, records: Sequence[R], if_version: int | None) -> list[int]:
-        """Write records of the caller's type: what only the file tells of each stays.
+        """Write records of the caller's type; stored fields that it lacks are kept.
 
         The present records are read for that. A commit between the read and the write is
-        neither lost nor overruled: the read is repeated then.
+        neither lost nor overwritten: the read is repeated then.
         """
         schema, spec = self._store.schema, self.spec
 

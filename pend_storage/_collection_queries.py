@@ -40,7 +40,7 @@ OVERWRITE: Final[dict[str, Any]] = {
     **ON_CONFLICT,
     "stop": tenacity.stop_after_attempt(100),
 }
-"""How an overwrite that rests on what it overwrites is repeated when that was changed."""
+"""Retry of an overwrite that depends on the record that it overwrites."""
 
 
 def page_query(
@@ -106,7 +106,7 @@ def key_text(adapter: RecordAdapter | None, key: RecordKey) -> str:
 
 
 def is_given(spec: CollectionSpec, record: Any) -> bool:
-    """Whether a record is of the caller's own type, which is stored as another one."""
+    """Return whether a record is of the caller's own type, stored as another one."""
     return spec.adapter is not None and type(record) is spec.adapter.user_type
 
 
@@ -144,8 +144,8 @@ def over_rows(
         schema: of the store.
         spec: of the collection.
         records: of the caller's type, or as they are stored.
-        rows: what is there.
-        if_version: the version that the caller demands instead.
+        rows: the present ones, by key.
+        if_version: the version that the caller demands; None: that of the present row.
 
     Raises:
         InvalidRecord: one breaks the schema.

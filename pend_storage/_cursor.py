@@ -1,4 +1,4 @@
-"""Opaque cursors: where a page ended, bound to the order that it was sorted by."""
+"""Opaque cursors: the end of a page, bound to the order that it was sorted by."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _signature(spec: CollectionSpec, order_by: Sequence[SortKey]) -> str:
 def encode_cursor(
     spec: CollectionSpec, order_by: Sequence[SortKey], values: Sequence[Any], key: str
 ) -> str:
-    """The cursor after the record with these sort values and this key."""
+    """Return the cursor after the record with these sort values and this key."""
     text = msgspec.json.encode([_signature(spec, order_by), list(values), key])
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
@@ -48,7 +48,7 @@ def encode_cursor(
 def decode_cursor(
     spec: CollectionSpec, order_by: Sequence[SortKey], cursor: str
 ) -> tuple[tuple[Any, ...], str]:
-    """Sort values and key of the record that the cursor stands after.
+    """Return sort values and key of the record that a cursor stands after.
 
     Raises:
         InvalidQuery: not a cursor, or one of another collection or order.

@@ -1,6 +1,6 @@
 """Diagnosis of a JSON file that cannot be parsed, and what to do about it.
 
-Looked at only after a parser has refused the file, so it may take its time. It never
+It is made only after a parser has refused the file, so it may take its time. It never
 decides whether a file is readable.
 """
 
@@ -20,7 +20,7 @@ _BOM: Final = codecs.BOM_UTF8
 _SPACE: Final = b" \t\r\n"
 _SAMPLE: Final = 4096
 _LARGE: Final = 64 << 20
-"""Bytes of a file above which nobody waits until each of its brackets is looked at."""
+"""Bytes of a file above which its brackets are not scanned: that would take too long."""
 _MOSTLY: Final = 0.8
 """Share of NUL bytes that only a wide encoding has at every second or fourth place."""
 _ENCODINGS: Final = (
@@ -35,7 +35,7 @@ _BY_NUL: Final[Mapping[tuple[bool, ...], str]] = {
     (False, True, False, True): "UTF-16LE",
     (True, False, True, False): "UTF-16BE",
 }
-"""Encodings by where the NUL bytes of mostly ASCII text stand."""
+"""Encodings by the positions of NUL bytes in mostly ASCII text."""
 _ARCHIVES: Final = (
     (b"\x1f\x8b", "gzip", "gunzip"),
     (b"PK\x03\x04", "zip", "unzip"),
@@ -67,9 +67,9 @@ class Diagnosis(NamedTuple):
     """Diagnosis of one file."""
 
     looks: str
-    """What it is, in a clause."""
+    """Finding, as a clause."""
     remedy: str
-    """What to do, in a sentence."""
+    """Remedy, as a sentence."""
 
     @override
     def __str__(self) -> str:
@@ -103,15 +103,20 @@ _TOKENS: Final[dict[str, Diagnosis]] = {
 
 
 def diagnose(raw: bytes, *, half_written: bool = False) -> Diagnosis | None:
-    """What a file looks like that a parser has refused; None where nothing fits.
+    """Diagnose a file that a parser has refused.
 
     Args:
         raw: the whole file.
-        half_written: the parser says that it ends too early.
+        half_written: the parser reports that the file ends too early.
+
+    Returns:
+        The diagnosis; None where no known damage fits.
     """
-    looks = _LOOKS if len(raw) > _LARGE else (*_LOOKS, _documents, _first_token)
-    for look in looks:
-        found = look(raw)
+    diagnosers = (
+        _DIAGNOSERS if len(raw) > _LARGE else (*_DIAGNOSERS, _documents, _first_token)
+    )
+    for diagnoser in diagnosers:
+        found = diagnoser(raw)
         if found is not None:
             return found
     if half_written:
@@ -155,7 +160,7 @@ def _wide_encoding(raw: bytes) -> Diagnosis | None:
 
 
 def _without_mark(sample: bytes) -> str | None:
-    """A wide encoding that the first bytes show, as none marks it."""
+    """Guess a wide encoding without a byte order mark, from the first bytes."""
     nul = [_share_of_nul(sample[place::4]) > _MOSTLY for place in range(4)]
     return _BY_NUL.get(tuple(nul))
 
@@ -206,7 +211,7 @@ def _other_bytes(raw: bytes) -> Diagnosis | None:
 
 
 def _marks(raw: bytes) -> Diagnosis | None:
-    """Byte order marks where there should be one at most, and at the beginning."""
+    """Diagnose byte order marks: two of them, or one before valid JSON."""
     text = raw.removeprefix(_BOM)
     if text.startswith(_BOM):
         how = "it begins with two byte order marks"
@@ -218,7 +223,7 @@ def _marks(raw: bytes) -> Diagnosis | None:
 
 
 def _documents(raw: bytes) -> Diagnosis | None:
-    """More than one JSON text, one behind the other."""
+    """Diagnose several JSON texts in one file, or rests of a longer one."""
     text = raw.removeprefix(_BOM)
     lines = [line for line in text.splitlines() if line.strip(_SPACE)]
     if len(lines) > 1 and all(map(_is_json, lines)):
@@ -244,7 +249,7 @@ def _documents(raw: bytes) -> Diagnosis | None:
 
 
 def _end_of_first(text: bytes) -> int | None:
-    """Where the first object or list ends, by counting brackets."""
+    """Find the end of the first object or list by counting brackets; None: no JSON."""
     depth = 0
     for found in re.finditer(rb'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', text, re.DOTALL):
         depth += bool(found[1]) - bool(found[2])
@@ -253,7 +258,7 @@ def _end_of_first(text: bytes) -> int | None:
     return None
 
 
-_LOOKS: Final[tuple[Callable[[bytes], Diagnosis | None], ...]] = (
+_DIAGNOSERS: Final[tuple[Callable[[bytes], Diagnosis | None], ...]] = (
     _empty,
     _nul_filled,
     _compressed,
@@ -266,9 +271,9 @@ _LOOKS: Final[tuple[Callable[[bytes], Diagnosis | None], ...]] = (
 
 
 def _first_token(raw: bytes) -> Diagnosis | None:
-    """The first thing outside of strings that JSON does not have."""
+    """Diagnose the first token outside of strings that JSON does not have."""
     if _is_json(raw):
-        return None  # it is JSON, and of another shape than is expected
+        return None  # it is JSON, only of another shape than the layout expects
     for kind, place in _strange(raw):
         looks, remedy = _TOKENS[kind]
         return Diagnosis(looks.format(line=_line(raw, place)), remedy)

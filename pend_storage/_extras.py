@@ -1,4 +1,4 @@
-"""Optional packages, the extra of ``pip install`` that has each, and the error without it."""
+"""Optional packages: the extra of ``pip install`` for each, and the error without it."""
 
 from __future__ import annotations
 

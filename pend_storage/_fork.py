@@ -1,4 +1,4 @@
-"""What a forked child does before anything else: forget the threads of its parent.
+"""Fork callbacks: a forked child first forgets the threads of its parent.
 
 One handler of the system calls every callback, in the order in which they were
 registered, so that a store begins anew before what was built on it.
@@ -28,7 +28,7 @@ _numbers: Final = count()
 
 
 def on_fork(callback: Callback) -> None:
-    """Have something called in every child that this process forks.
+    """Register a callback for every child that this process forks.
 
     Where the system cannot fork, it is never called.
 

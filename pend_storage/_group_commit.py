@@ -1,13 +1,13 @@
 """Group commit: requests of many callers, executed in batches by a few leaders.
 
-The leader/follower scheme of MySQL and PostgreSQL. A queue has some *slots*. Who holds one is
-a leader and executes a batch of the requests that wait; the requests of all others wait for
-a leader. There is no timer: an idle queue executes at once, and under load the batches grow
-by themselves.
+The leader/follower scheme of MySQL and PostgreSQL. A queue has some *slots*. A thread that
+holds one is a leader, and executes a batch of the requests that wait; all other requests
+wait for a leader. There is no timer: an idle queue executes at once, and under load the
+batches grow by themselves.
 
-The two fronts differ in who leads. Of a :class:`CallerLedQueue` it is one of the threads that
-wait. Of a :class:`WorkerLedQueue` it is a worker thread, so that callers may be coroutines,
-or threads that stop waiting at a deadline.
+The two fronts differ in the thread that leads. Of a :class:`CallerLedQueue` it is one of
+the threads that wait. Of a :class:`WorkerLedQueue` it is a worker thread, so that callers
+may be coroutines, or threads that stop waiting at a deadline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_REQUESTS: Final = 512
 
 
 class _Caller:
-    """A thread that waits for its requests."""
+    """Thread that waits for its requests."""
 
     __slots__ = ("is_promoted", "wake")
 
@@ -42,29 +42,33 @@ class _Caller:
 
 
 class Request:
-    """What one caller wants done, and its outcome."""
+    """Request of one caller: a job, and its outcome."""
 
     __slots__ = ("_caller", "done", "error", "job", "result", "withdrawn")
 
     def __init__(self, job: Any = None) -> None:
-        """Make one; ``job`` is whatever the queue's ``execute`` understands."""
+        """Make a request.
+
+        Args:
+            job: passed to ``execute`` of the queue, which defines its type.
+        """
         self.job = job
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
         self.withdrawn = False
-        """Its owner was interrupted and does not want it any more; it may be left out."""
+        """True once its caller was interrupted: it need not be executed any more."""
         self._caller: _Caller | None = None
 
     def run(self, argument: Any) -> None:
-        """Call the job; what it raises is kept for the caller that it belongs to."""
+        """Call the job; an error is recorded, and raised in the caller's thread."""
         try:
             self.result = self.job(argument)
         except Exception as error:  # noqa: BLE001 - raised again by outcome()
             self.error = error
 
     def resolve(self, result: Any) -> None:
-        """End with a result, or with an error of its own."""
+        """Resolve with a result, or with an error of this request alone."""
         if isinstance(result, BaseException):
             self.error = result
         else:
@@ -72,7 +76,7 @@ class Request:
         self.done = True
 
     def fail(self, error: BaseException) -> None:
-        """End with an error that it shares with others."""
+        """Fail with an error that other requests share; each gets a copy."""
         self.error = own_copy(error) if isinstance(error, Exception) else error
         self.done = True
 
@@ -87,19 +91,19 @@ R = TypeVar("R", bound=Request)
 
 
 class GroupCommitQueue(Generic[R]):
-    """Requests that wait, and slots for those who execute them. See the two fronts.
+    """Queue of requests, with slots for the threads that execute them. See the two fronts.
 
-    In a forked child it begins anew: none of the parent's threads is there to leave a slot
-    or to release the lock.
+    In a forked child it begins anew: none of the parent's threads is there to release a
+    slot or the lock.
     """
 
     def __init__(self, execute: Callable[[list[R]], None], *, slots: int = 1) -> None:
         """Make an empty queue.
 
         Args:
-            execute: executes a batch, and resolves or fails each request of it, from the
-                first to at least the first.
-            slots: how many batches may be under way at a time.
+            execute: executes a batch, and resolves or fails its requests in order, at
+                least the first; the others come first in the next batch.
+            slots: batches that may be under way at a time.
         """
         self._execute = execute
         self._slots = slots
@@ -107,32 +111,32 @@ class GroupCommitQueue(Generic[R]):
         _queues.add(self)
 
     def reset(self) -> None:
-        """Forget all requests, and free all slots."""
+        """Drop all requests, and free all slots."""
         self._lock = threading.Lock()
         """Held for microseconds. Always by a ``with`` of the lock itself, which no signal
         handler can interrupt between taking it and the block that releases it."""
         self._waiting: deque[R] = deque()
 
     def _next_batch(self) -> list[R]:
-        """Remove what is executed together from the front of the queue. Hold the lock."""
+        """Remove the next batch from the front of the queue. Hold the lock."""
         count = min(len(self._waiting), _MOST_REQUESTS)
         return [self._waiting.popleft() for _ in range(count)]
 
     def _put_back(self, batch: list[R]) -> None:
-        """Have those that are not done come first again. Hold the lock."""
+        """Return unfinished requests to the front of the queue. Hold the lock."""
         for request in reversed(batch):
             if not request.done:
                 self._waiting.appendleft(request)
 
 
 class CallerLedQueue(GroupCommitQueue[R]):
-    """Led by the threads that wait: who gives a slot back promotes one of them.
+    """Queue led by the threads that wait: a leader that releases its slot promotes one.
 
-    A thread that comes while a slot is free may take it and execute its request directly.
+    A thread that comes while a slot is free may acquire it, and execute its request directly.
 
     Not for the main thread, where a signal handler may raise between any two steps: see
-    :func:`~pend_storage.stores._signal_shield.shielded`. If ``execute`` is interrupted, what
-    it leaves undone is executed by another leader.
+    :func:`~pend_storage.stores._signal_shield.shielded`. If ``execute`` is interrupted,
+    another leader executes the requests that it has not finished.
     """
 
     @override
@@ -140,10 +144,14 @@ class CallerLedQueue(GroupCommitQueue[R]):
         super().reset()
         self._free = self._slots
         self._promoted: _Caller | None = None
-        """Holds a slot already, and has not begun. Never more than one: it takes all."""
+        """Holds a slot already, and has not begun. One at most: its batch takes all."""
 
-    def try_enter(self) -> bool:
-        """Take a slot if one is free; then :meth:`leave` it, whatever happens."""
+    def try_acquire_slot(self) -> bool:
+        """Acquire a slot if one is free and no request waits.
+
+        Returns:
+            Whether the caller holds one; then :meth:`release_slot` must follow in any case.
+        """
         with self._lock:
             if self._free and not self._waiting:
                 self._free -= 1
@@ -152,11 +160,11 @@ class CallerLedQueue(GroupCommitQueue[R]):
 
     @property
     def is_shared(self) -> bool:
-        """Whether more threads than one are at work, without taking the lock."""
+        """True if more threads than one are at work; read without the lock."""
         return self._slots - self._free > 1
 
-    def leave(self) -> None:
-        """Give a slot back, or pass it on to a thread that waits."""
+    def release_slot(self) -> None:
+        """Release a slot, or pass it on to a thread that waits."""
         with self._lock:
             if self._waiting:
                 self._pass_on()
@@ -164,7 +172,7 @@ class CallerLedQueue(GroupCommitQueue[R]):
                 self._free += 1
 
     def run(self, *requests: R) -> None:
-        """Have requests executed, by this thread or by others, and wait until they are."""
+        """Execute requests, in this thread or in another leader's, and wait for them."""
         caller = _Caller()
         for request in requests:
             request._caller = caller  # noqa: SLF001 - same module
@@ -174,6 +182,9 @@ class CallerLedQueue(GroupCommitQueue[R]):
                 if self._waiting and self._free and self._promoted is None:
                     self._free -= 1
                     self._promote_leader()
+            # A thread wakes up for one of two reasons: its requests are done, or it was
+            # promoted. A leader executes one batch only, and passes its slot on, so that
+            # no caller works for others for long after its own request is done.
             while not all(request.done for request in requests):
                 if caller.is_promoted:
                     self._lead(caller)
@@ -184,7 +195,7 @@ class CallerLedQueue(GroupCommitQueue[R]):
             raise
 
     def _lead(self, leader: _Caller) -> None:
-        """Execute what waits, wake its owners, and pass the slot on."""
+        """Execute the next batch, wake its callers, and pass the slot on."""
         batch: list[R] = []
         try:
             with self._lock:
@@ -205,7 +216,7 @@ class CallerLedQueue(GroupCommitQueue[R]):
                         _wake(request._caller)  # noqa: SLF001
 
     def _withdraw(self, caller: _Caller) -> None:
-        """Take back what an interrupted thread wanted, and pass on what it was to lead."""
+        """Withdraw the requests of an interrupted thread, and pass its slot on."""
         with self._lock:
             others = [r for r in self._waiting if r._caller is not caller]  # noqa: SLF001
             self._waiting = deque(others)
@@ -221,7 +232,7 @@ class CallerLedQueue(GroupCommitQueue[R]):
             self._free += 1
 
     def _promote_leader(self) -> None:
-        """Make the owner of the first request a leader. Hold the lock, and a slot for it."""
+        """Promote the caller of the first request. Hold the lock, and a slot for it."""
         caller = self._waiting[0]._caller  # noqa: SLF001 - same module
         assert caller is not None  # noqa: S101 - run() has set it
         caller.is_promoted = True
@@ -230,17 +241,17 @@ class CallerLedQueue(GroupCommitQueue[R]):
 
 
 class WorkerLedQueue(GroupCommitQueue[R]):
-    """Led by worker threads, each of which executes batches until nothing waits.
+    """Queue led by worker threads, each of which executes batches until nothing waits.
 
     A caller only submits. That takes no lock, so it may be done in the main thread: wherever
-    a signal handler raises there, what it leaves behind is a request that the next leader
-    takes, or a worker that finds nothing to do.
+    a signal handler raises there, the rest is a request that the next leader executes, or a
+    worker that finds nothing to do.
 
-    What ``execute`` raises fails the requests that it leaves undone.
+    An error of ``execute`` fails the requests that it has not finished.
     """
 
     _start_worker: Callable[[Callable[[], None]], object]
-    """Has a function called once in another thread, and does not wait. Set by subclasses."""
+    """Calls a function once in another thread, and does not wait. Set by subclasses."""
 
     @override
     def reset(self) -> None:
@@ -253,9 +264,9 @@ class WorkerLedQueue(GroupCommitQueue[R]):
         """Workers that were started, ever. Never too high, so that none is missing."""
 
     def submit(self, *requests: R) -> None:
-        """Have requests executed by workers, and do not wait for it."""
+        """Enqueue requests for the workers, and do not wait for them."""
         self._waiting.extend(requests)
-        # In this order: a worker that gives its slot back looks at the queue afterwards.
+        # In this order: a worker that releases its slot reads the queue afterwards.
         if self._leading + self._started - self._begun < self._slots:
             self._start_worker(self._lead)
             self._started += 1
@@ -265,27 +276,27 @@ class WorkerLedQueue(GroupCommitQueue[R]):
         batch: list[R] = []
         with self._lock:
             self._begun += 1
-            if self._leading < self._slots:  # else those who lead take what there is
+            if self._leading < self._slots:  # else the present leaders take what waits
                 self._leading += 1
-                batch = self._batch_or_leave()
+                batch = self._batch_or_release()
         while batch:
             try:
                 self._execute(batch)
-            except BaseException as error:  # noqa: BLE001 - raised by those who wait
+            except BaseException as error:  # noqa: BLE001 - raised in the callers' threads
                 for request in batch:
                     if not request.done:
                         request.fail(error)
             with self._lock:
                 self._put_back(batch)
                 self._finished(batch)
-                following = self._batch_or_leave()
+                following = self._batch_or_release()
             self._deliver(batch)
             batch = following
 
-    def _batch_or_leave(self) -> list[R]:
-        """Remove the next batch, or give the slot back. Hold the lock."""
+    def _batch_or_release(self) -> list[R]:
+        """Remove the next batch, or release the slot. Hold the lock."""
         self._leading -= (
-            1  # before the look: who submits after it starts another worker
+            1  # before the queue is read: a later submit() starts another worker
         )
         batch = self._next_batch()
         if batch:
@@ -293,15 +304,15 @@ class WorkerLedQueue(GroupCommitQueue[R]):
         return batch
 
     def _finished(self, batch: list[R]) -> None:
-        """Forget what kept others from going beside this batch. The lock is held."""
+        """Release what the batch has held against other batches. The lock is held."""
 
     def _deliver(self, batch: list[R]) -> None:
-        """Tell the callers of a batch that its requests are done."""
+        """Deliver the outcomes of a batch to its callers."""
         raise NotImplementedError
 
 
 def _wake(caller: _Caller | None) -> None:
-    """Wake a thread, or keep it from falling asleep. Hold the lock."""
+    """Wake a thread, or keep it from going to sleep. Hold the lock."""
     if caller is not None and caller.wake.locked():
         caller.wake.release()
 

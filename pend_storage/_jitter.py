@@ -1,6 +1,6 @@
-"""Jitter: random shares of pauses, so that many who wait do not come back together.
+"""Jitter: random shares of pauses, so that many waiting callers do not retry together.
 
-They are taken from the system. The global generator of :mod:`random` belongs to the
+The random numbers are those of the system. The global generator of :mod:`random` belongs to the
 application, which may have seeded it, and a forked child has the state of its parent.
 """
 
@@ -29,8 +29,8 @@ def growing(first: float, most: float) -> Callable[[tenacity.RetryCallState], fl
     """Make a wait for tenacity with exponential back-off and full jitter.
 
     Args:
-        first: seconds that the first pause takes at most.
-        most: seconds that any of them takes at most.
+        first: seconds of the first pause at most.
+        most: seconds of any pause at most.
     """
 
     def pause(state: tenacity.RetryCallState) -> float:

@@ -19,7 +19,7 @@ __all__ = ["exported_names", "load_export"]
 
 
 class _Home(NamedTuple):
-    """Where a public name is defined."""
+    """Module and name by which a public name is defined."""
 
     module: str
     name: str
@@ -35,7 +35,7 @@ def exported_names(package: str) -> list[str]:
 
 
 def load_export(package: str, name: str) -> Any:
-    """Load what a package is asked for, and keep it as an attribute of the package.
+    """Load a public name of a package, and set it as an attribute of the package.
 
     Args:
         package: its full name.
@@ -72,7 +72,7 @@ def _load(package: str, name: str, home: _Home) -> Any:
 
 @cache
 def _exports(package: str) -> dict[str, _Home]:
-    """Read the stub of a package: where each public name is defined."""
+    """Read the stub of a package: the definition of each public name."""
     stub = Path(str(sys.modules[package].__file__)).with_suffix(".pyi")
     tree = ast.parse(stub.read_text(encoding="utf-8"))
     return {

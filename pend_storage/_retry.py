@@ -1,7 +1,7 @@
-"""How a step that met another writer, or a server that is away, is repeated.
+"""Retry and back-off, for conflicts with other writers and for servers that are away.
 
-A commit that conflicts is repeated by tenacity with :data:`ON_CONFLICT`. A loop that
-waits for an event, or repeats a step of its own, asks a :class:`Backoff` for its pauses.
+A commit that conflicts is repeated by tenacity with :data:`ON_CONFLICT`. A loop that waits
+for an event, or repeats a step of its own, gets its pauses from a :class:`Backoff`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ON_CONFLICT: Final[dict[str, Any]] = {
 }
 """Arguments of ``tenacity.Retrying`` for a commit that conflicts. The pause before the
 n-th repetition is random, up to 2^n ms and never over 100 ms: long enough to let the
-others pass, short enough for a caller who waits. Without an end: give ``stop``."""
+others pass, short enough for a caller who waits. There is no limit: pass ``stop``."""
 
 
 class Backoff:
@@ -34,8 +34,8 @@ class Backoff:
         Args:
             first: seconds of the first pause.
             longest: seconds of any pause at most.
-            share: by which part of itself a pause may be shorter, so that many who wait
-                do not come back together; 0: none.
+            share: jitter, as the part of a pause by which it may be shorter, 0 to 1, so
+                that many waiting callers do not retry together.
         """
         self._first = first
         self._longest = longest

@@ -52,17 +52,17 @@ class ChangeNeed(StrEnum):
     """Requirement of a change of a schema, the least first."""
 
     NOTHING = "nothing"
-    """It is an addition that programs of before need not know."""
+    """It is an addition that older programs need not know."""
     MIGRATION = "migration"
-    """Everything stored fits, but programs of before would not understand what comes."""
+    """All stored records fit, but older programs would not understand new ones."""
     DATA = "data"
-    """What is stored must fit, which is looked at."""
+    """The stored records must fit, and are checked."""
     CONSENT = "consent"
-    """Something stored would be deleted."""
+    """Stored data would be deleted."""
     CONVERSION = "conversion"
-    """A function must say what becomes of what is stored."""
+    """A function must convert the stored values."""
     HAND = "hand"
-    """No command does it."""
+    """No command makes the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class SchemaChange:
     was: str | None = None
     """The former name of a renamed field."""
     has_function: bool = False
-    """Whether the function that it needs is declared."""
+    """True if the function that it needs is declared."""
     is_new: bool = False
     """It adds the collection or the field."""
     is_index: bool = False
@@ -125,13 +125,13 @@ def _changes(
             words = f"the collection {name} is added"
             yield SchemaChange(name, None, ChangeNeed.NOTHING, words, is_new=True)
         elif old != new:
-            yield from _of_collection(name, old, new, schema[name].evolve)
+            yield from _collection_changes(name, old, new, schema[name].evolve)
     for name in former.collections.keys() - wanted.collections.keys():
         words = f"the collection {name} is removed"
         yield SchemaChange(name, None, ChangeNeed.CONSENT, words)
 
 
-def _of_collection(
+def _collection_changes(
     name: str, old: CollectionShape, new: CollectionShape, evolve: Evolve
 ) -> Iterator[SchemaChange]:
     names = former_names(old, new, evolve)
@@ -143,20 +143,20 @@ def _of_collection(
         if was != field:
             words = f"{name}.{was} is called {field} now"
             yield SchemaChange(name, field, ChangeNeed.MIGRATION, words, was)
-        yield from _of_field(name, field, old.fields[was], shape, evolve)
+        yield from _field_changes(name, field, old.fields[was], shape, evolve)
     for field in old.fields.keys() - set(names.values()):
         words = f"{name}.{field} is removed"
         yield SchemaChange(name, field, ChangeNeed.CONSENT, words)
     if names.get(new.key) != old.key:
         words = f"the key of {name} changes from {old.key} to {new.key}"
         yield SchemaChange(name, new.key, ChangeNeed.HAND, words)
-    yield from _of_rules(name, old, new, names)
+    yield from _rule_changes(name, old, new, names)
 
 
 def former_names(
     old: CollectionShape, new: CollectionShape, evolve: Evolve
 ) -> dict[str, str]:
-    """Each field of the new shape that was there before, with its former name."""
+    """Return the former name of each field of the new shape that was there before."""
     names = {}
     for field in new.fields:
         was = evolve.renamed_from.get(field)
@@ -180,7 +180,7 @@ def _added(name: str, field: str, shape: FieldShape, evolve: Evolve) -> SchemaCh
     return SchemaChange(name, field, need, words, is_new=True)
 
 
-def _of_field(
+def _field_changes(
     name: str, field: str, old: FieldShape, new: FieldShape, evolve: Evolve
 ) -> Iterator[SchemaChange]:
     found = [(need, words) for need, words in _differences(old, new) if words]
@@ -202,7 +202,7 @@ def _rank(need: ChangeNeed) -> int:
 
 def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[ChangeNeed, str]]:
     if old.kind != new.kind:
-        yield _of_kinds(old, new), f"changes from {old.kind} to {new.kind}"
+        yield _kind_change(old, new), f"changes from {old.kind} to {new.kind}"
     elif old.choices != new.choices:
         fits = all(choice in new.choices for choice in old.choices)
         need = ChangeNeed.MIGRATION if fits else ChangeNeed.DATA
@@ -220,7 +220,7 @@ def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[ChangeNeed,
         yield ChangeNeed.MIGRATION, "has another default"
 
 
-def _of_kinds(old: FieldShape, new: FieldShape) -> ChangeNeed:
+def _kind_change(old: FieldShape, new: FieldShape) -> ChangeNeed:
     before, after = Kind(old.kind), Kind(new.kind)
     if before is Kind.CHOICE and _is_text(old.choices) != (after is Kind.STR):
         return ChangeNeed.CONVERSION
@@ -274,10 +274,10 @@ def _narrows(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return difference * _BOUNDS[name] > 0
 
 
-def _of_rules(
+def _rule_changes(
     name: str, old: CollectionShape, new: CollectionShape, names: Mapping[str, str]
 ) -> Iterator[SchemaChange]:
-    """Uniqueness, references, indexes; by the names that fields have now."""
+    """Compare uniqueness, references and indexes, by the present names of fields."""
     now = {was: field for field, was in names.items()}
     before = {tuple(now.get(f, f) for f in group) for group in old.unique}
     wanted = {tuple(group) for group in new.unique}
@@ -301,12 +301,12 @@ def _of_rules(
 
 
 def only_added(changes: Iterable[SchemaChange]) -> bool:
-    """Whether programs of before can go on, and an opening may take the changes."""
+    """Return whether changes are additions only: older programs can go on with them."""
     return all(change.need is ChangeNeed.NOTHING for change in changes)
 
 
 def in_words(changes: Iterable[SchemaChange]) -> str:
-    """The changes for a message."""
+    """Describe changes for a message; the first of them, and the number of the rest."""
     found = [change.words for change in changes]
     more = len(found) - _MOST_SHOWN
     said = "; ".join(found[:_MOST_SHOWN])
@@ -316,12 +316,12 @@ def in_words(changes: Iterable[SchemaChange]) -> str:
 def unmet(
     changes: Iterable[SchemaChange], *, drop: bool, filled: Collection[str]
 ) -> list[str]:
-    """What is in the way of changes, each with what to do.
+    """List the unmet needs of changes, each as a sentence with its remedy.
 
     Args:
-        changes: what is to be done.
-        drop: whether it is agreed that what is removed is deleted.
-        filled: the collections that have records: others have nothing to convert.
+        changes: of the schema.
+        drop: whether the data of removed fields and collections may be deleted.
+        filled: collections that have records: others have nothing to convert.
     """
     found = []
     for change in changes:

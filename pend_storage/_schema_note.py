@@ -1,4 +1,4 @@
-"""Description of a schema in the form in which a store keeps it. Pure."""
+"""Stored description of a schema: the meta entry by which later schemas are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CollectionShape", "Description", "FieldShape", "describe"]
 
 
 class FieldShape(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field as it is noted."""
+    """Stored description of a field."""
 
     kind: str
     optional: bool = False
@@ -29,7 +29,7 @@ class FieldShape(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, spec: FieldSpec) -> FieldShape:
-        """What is noted of a declared field."""
+        """Describe a declared field."""
         bounds = {
             name: msgspec.to_builtins(value)
             for name in spec.limit.__slots__
@@ -48,12 +48,12 @@ class FieldShape(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def spec(self, name: str) -> FieldSpec:
-        """A field to read stored values by."""
+        """Return a field specification by which stored values are read."""
         return FieldSpec(name, Kind(self.kind), self.optional, choices=(*self.choices,))
 
 
 class CollectionShape(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A collection as it is noted."""
+    """Stored description of a collection."""
 
     key: str
     fields: dict[str, FieldShape]
@@ -64,7 +64,7 @@ class CollectionShape(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, spec: CollectionSpec) -> CollectionShape:
-        """What is noted of a declared collection."""
+        """Describe a declared collection."""
         return cls(
             spec.key,
             {name: FieldShape.of(field) for name, field in spec.fields.items()},
@@ -79,7 +79,7 @@ class CollectionShape(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Description(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A schema as a store notes it."""
+    """Stored description of a schema."""
 
     fingerprint: str
     collections: dict[str, CollectionShape]
@@ -93,20 +93,20 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def from_json(cls, value: JSON) -> Description:
-        """What :meth:`to_json` gave."""
+        """Parse a description; the inverse of :meth:`to_json`."""
         return msgspec.convert(value, type=cls)
 
     def to_json(self) -> dict[str, Any]:
-        """For noting it."""
+        """Convert to the JSON value that a store keeps."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
     def after(self, former: Description, *, only_added: bool) -> Description:
-        """This one as it is noted in the place of a former one.
+        """Return this description as the successor of a former one.
 
         Args:
-            former: what was noted.
-            only_added: whether programs with that one can go on.
+            former: the stored one.
+            only_added: whether programs with the former schema can go on.
         """
         known = []
         if only_added:
@@ -119,11 +119,11 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
 _shapes: Final[WeakKeyDictionary[Schema, dict[str, CollectionShape]]] = (
     WeakKeyDictionary()
 )
-"""Of the schemas of this process: each opening of a store needs them."""
+"""Cache for the schemas of this process: each opening of a store needs them."""
 
 
 def describe(schema: Schema) -> Description:
-    """What is noted of a schema."""
+    """Describe a schema, as a store keeps it."""
     shapes = _shapes.get(schema)
     if shapes is None:
         shapes = {spec.name: CollectionShape.of(spec) for spec in schema}

@@ -1,7 +1,7 @@
-"""Values and keys as reports, messages and events show them: never longer than a bound.
+"""Bounded display of values and keys in reports, messages and events.
 
-A value of a record may be of any size. Whatever shows one to people or writes one to a log
-goes through here, so that a line stays a line. The full value stays where it is: in the
+A value of a record may be of any size. Code that shows one to people or writes one to a log
+uses this module, so that a line stays a line. The full value stays where it is: in the
 record, or in a quarantined record (``pend-storage quarantine show ID --full``).
 """
 
@@ -34,11 +34,11 @@ _MOST_NAMES: Final = 20
 
 
 def cut(text: str, most: int = MOST_SHOWN) -> str:
-    """A text as it is, or its beginning and how long it is.
+    """Return a text as it is, or its beginning and its length.
 
     Args:
         text: of any length.
-        most: characters of what is given.
+        most: characters of the result.
     """
     if len(text) <= most:
         return text
@@ -47,9 +47,9 @@ def cut(text: str, most: int = MOST_SHOWN) -> str:
 
 
 def shown(value: Any, most: int = MOST_SHOWN) -> str:
-    """The ``repr`` of a value, or its beginning and how large the value is.
+    """Return the ``repr`` of a value, or its beginning and the size of the value.
 
-    Takes the time of what is shown, not of the value: a list of a million items is not
+    The time it takes depends on what is shown, not on the value: a list of a million items is not
     printed first and cut afterwards.
 
     Args:
@@ -74,7 +74,7 @@ def shown(value: Any, most: int = MOST_SHOWN) -> str:
 
 
 def bounded(value: Any, most: int = MOST_SHOWN) -> Any:
-    """A value for a JSON report: as it is where it is short, else a text that is cut.
+    """Return a value for a JSON report: as it is where it is short, else a cut text.
 
     Numbers, truth values and null are never cut.
 
@@ -93,21 +93,21 @@ def bounded(value: Any, most: int = MOST_SHOWN) -> Any:
 
 
 def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
-    """Names in a sentence: the first of them, and how many more there are."""
+    """Join names for a sentence: the first of them, and the number of the rest."""
     every = list(names)
     text = ", ".join(map(cut, every[:most]))
     return f"{text} and {len(every) - most:,} more" if len(every) > most else text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: what may have been meant, or a dot."""
+    """End a sentence about an unknown word: with the closest known one, or with a dot."""
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
     return f"; did you mean {names[close[0]]!r}?" if close else "."
 
 
 def moment(at: datetime | str) -> str:
-    """A moment as people read it: ``2026-11-29 21:03:04 UTC``; other texts as they are."""
+    """Format a time as ``2026-11-29 21:03:04 UTC``; texts that are no time stay."""
     if isinstance(at, str):
         try:
             return moment(datetime.fromisoformat(at))
@@ -118,12 +118,12 @@ def moment(at: datetime | str) -> str:
 
 
 def bounded_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """A path for a JSON report: member names that are too long are cut."""
+    """Cut the long member names of a path, for a JSON report."""
     return tuple(cut(step) if isinstance(step, str) else step for step in path)
 
 
 def path_text(path: tuple[str | int, ...], most: int = MOST_SHOWN) -> str:
-    """A path of member names and list indices, joined by dots.
+    """Join a path of member names and list indices by dots.
 
     Args:
         path: as :class:`~pend_storage._model.diff.Difference` has it.
@@ -136,7 +136,7 @@ def path_text(path: tuple[str | int, ...], most: int = MOST_SHOWN) -> str:
 
 
 def _size(value: Any) -> str:
-    """How large a container is, in brackets; nothing for other values."""
+    """Return the size of a container in brackets; nothing for other values."""
     if isinstance(value, Mapping):
         return f" ({len(value):,} members)"
     if isinstance(value, list | tuple | set | frozenset):
@@ -145,7 +145,7 @@ def _size(value: Any) -> str:
 
 
 def _pieces(value: Any, most: int) -> Iterator[str]:
-    """The representation of a value in pieces, none of which is much longer than needed."""
+    """Yield the representation of a value in pieces, each bounded in length."""
     if isinstance(value, str | bytes):
         yield repr(value if len(value) <= most else value[: most + 1])
     elif isinstance(value, dict):

@@ -51,7 +51,7 @@ class Transaction:
         self.versions: dict[Place, int] = {}
         """After the end: the new version of each ``(collection, key)`` written."""
         self.companions: dict[object, Any] = {}
-        """What code that works in this transaction keeps along with it, by its own keys."""
+        """Objects that other code attaches to this transaction, by keys of its own."""
         self._afterwards: list[Callable[[], None]] = []
 
     @overload
@@ -72,8 +72,8 @@ class Transaction:
     def legacy(self, file: str, *, strict: bool = False) -> Any:
         """Open a legacy file as :meth:`Store.legacy` does, inside this transaction.
 
-        What is read through it is checked at the end, and what is written takes effect
-        then, together with the rest. Do not use it, or what it has given, afterwards.
+        Reads through it are checked at the end, and writes take effect then, together
+        with the rest. Do not use it, or values that it returned, afterwards.
 
         Raises:
             ConfigError: no layout claims a file of that name.
@@ -82,16 +82,17 @@ class Transaction:
         return layout.view(self._store, self, strict=strict)
 
     def commit(self) -> None:
-        """Check all reads and write all writes, atomically; what follows begins anew.
+        """Check all reads and write all writes, atomically; later calls begin anew.
 
         Raises:
-            Conflict: something that was read has changed.
+            Conflict: a record that was read has changed.
             UniqueViolation: another record has the same unique value.
             ReferenceViolation: a reference would lead nowhere.
         """
         batch = self._work.batch()
         if batch is not None:
             self.versions = self._work.finish(batch, self._store.commit(batch))
+        # A callback that registers another one means the next commit of this transaction.
         afterwards, self._afterwards = self._afterwards, []
         for call in afterwards:
             call()
@@ -170,7 +171,7 @@ class TransactionCollection(Generic[R]):
         )
 
     def rows(self, *where: Condition) -> list[Row]:
-        """Return what :meth:`find` finds, with the versions at which it was read."""
+        """Return the rows that :meth:`find` finds, with the versions that were read."""
         return self._find(page_query(self.spec, where, (), None, None))
 
     def select(self, query: Query) -> list[Row]:
@@ -190,18 +191,18 @@ class TransactionCollection(Generic[R]):
         """
         present = None
         key = given_key(self.spec, record) if is_given(self.spec, record) else None
-        if key is not None:  # what only the file tells of it stays
+        if key is not None:  # stored fields that the caller's type lacks are kept
             row = self._rows((key,)).get(key)
             present = row and row.record
         put = over(self._store.schema, self.spec, record, present)
         self._work.write(put, if_version)
 
     def write(self, put: Put) -> None:
-        """Write what :meth:`Schema.put` has checked and encoded, at the end."""
+        """Write an operation of :meth:`Schema.put` at the end."""
         self._work.write(put, None)
 
     def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
-        """Delete at the end; whether there is a record to delete is checked too."""
+        """Delete at the end; that there is a record, or none, is checked then too."""
         text = key_text(self._adapter, key)
         there = bool(self._rows((text,)))
         self._work.write(self._store.schema.delete(self.spec.name, text), if_version)

@@ -1,7 +1,7 @@
-"""Unit of work: what a transaction has read and written, and what it checks at its end.
+"""Unit of work: reads and writes of a transaction, and the checks at its end.
 
-It knows no store. The transaction reads, by blocking calls or by await, and passes on
-what it found.
+It does no I/O. The transaction reads, by blocking calls or by await, and passes the rows
+on.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class UnitOfWork:
 
     @property
     def written(self) -> tuple[Place, ...]:
-        """What is to be written at the end."""
+        """Collections and keys that are written at the end."""
         return tuple(self._writes)
 
     # -- reads --------------------------------------------------------------------------
 
     def unwritten(self, spec: CollectionSpec, keys: Iterable[str]) -> list[str]:
-        """Return the keys for which a store must be asked."""
+        """Return the keys that must be read from a store: those without an own write."""
         return [key for key in keys if (spec.name, key) not in self._writes]
 
     def found(
@@ -47,7 +47,7 @@ class UnitOfWork:
         """Return the rows under these keys, own writes among them, and record their versions.
 
         Raises:
-            Conflict: a record is not what was read before; the end could only fail.
+            Conflict: a record has changed since an earlier read; the commit could only fail.
         """
         for key in self.unwritten(spec, keys):
             self._remember(spec, key, stored[key].version if key in stored else 0)
@@ -72,6 +72,8 @@ class UnitOfWork:
         Raises:
             Conflict: as :meth:`found`.
         """
+        # A stored row that this transaction has overwritten may match no more, or at
+        # another place: own writes are evaluated anew, together with the other rows.
         own = self._own(spec)
         rows = [row for row in stored if row.key not in own]
         for row in rows:
@@ -82,7 +84,7 @@ class UnitOfWork:
         return select(query, [*rows, *written])
 
     def _own(self, spec: CollectionSpec) -> dict[str, Put | Delete]:
-        """What was written in one collection, by key."""
+        """Return the own writes in one collection, by key."""
         return {k: op for (name, k), op in self._writes.items() if name == spec.name}
 
     def _own_row(self, spec: CollectionSpec, put: Put) -> Row:
@@ -110,7 +112,7 @@ class UnitOfWork:
         self._writes[place] = operation
 
     def _demand(self, place: Place, version: int) -> None:
-        """Check a version as far as it is known; the rest is checked at the end."""
+        """Check a demanded version as far as it is known; the commit checks the rest."""
         earlier = self._writes.get(place)
         if earlier is None:
             known = self._seen.setdefault(place, version)

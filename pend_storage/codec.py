@@ -39,19 +39,19 @@ _MAX_DIGITS_AFTER_POINT: Final = 16_383
 
 
 class _Refused(ValueError):
-    """Why a value cannot be stored; turned into InvalidRecord with its place."""
+    """Reason why a value cannot be stored; turned into InvalidRecord with its place."""
 
 
 class _Unstorable(_Refused, UnstorableTextError):
-    """It is text, but of a character that some store cannot hold."""
+    """Refusal of a text with a character that some store cannot hold."""
 
 
 Checker = Callable[[Any], Any]
-"""Gives the value back as it will be stored, or raises ``ValueError`` with the reason."""
+"""Returns the value as it will be stored, or raises ``ValueError`` with the reason."""
 
 
 def dump_json(value: JSON) -> bytes:
-    """Compact JSON in which every float stays a float for every reader.
+    """Encode compact JSON in which every float stays a float for every reader.
 
     PostgreSQL's jsonb reads ``1e23`` as an integer of another value; written out as
     ``99999999999999991611392.0``, which it is exactly, it survives, and compares with
@@ -79,7 +79,7 @@ def load_json(text: bytes | str) -> JSON:
 
 
 def check_json(value: Any, depth: int = 0) -> JSON:
-    """A JSON value as it will be stored (the same object where nothing changes).
+    """Return a JSON value as it will be stored (the same object where nothing changes).
 
     Raises:
         ValueError: it holds something that is not JSON, or that some store cannot hold.
@@ -247,7 +247,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
 
 
 def value_checker(spec: FieldSpec) -> Checker:
-    """The check of one field: its value as stored, or ``ValueError`` with the reason."""
+    """Make the checker of one field: it returns the stored value, or raises the reason."""
     base = (
         _choice_checker(spec) if spec.kind is Kind.CHOICE else _KIND_CHECKERS[spec.kind]
     )
@@ -266,7 +266,7 @@ def value_checker(spec: FieldSpec) -> Checker:
 
 
 class RecordCodec:
-    """Checks, encodes and decodes the records of one collection."""
+    """Codec of one collection: checks, encodes and decodes its records."""
 
     def __init__(
         self, collection: str, record_type: type[Any], fields: tuple[FieldSpec, ...]
@@ -280,7 +280,7 @@ class RecordCodec:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type)
 
     def check(self, record: Any) -> Any:
-        """The record as it will be stored (the same object where nothing changes).
+        """Return a record as it will be stored (the same object where nothing changes).
 
         Raises:
             InvalidRecord: a value that the schema or some store refuses.
@@ -309,7 +309,7 @@ class RecordCodec:
         return dataclasses.replace(record, **changed) if changed else record
 
     def encode(self, record: Any) -> bytes:
-        """Canonical JSON of a record that has been checked."""
+        """Encode a checked record as canonical JSON."""
         own = getattr(record, "__dict__", None)
         is_whole = own is None or len(own) == self._count
         text = _ENCODER.encode(record)
@@ -327,9 +327,9 @@ class RecordCodec:
         """Check that every store can hold a record.
 
         Args:
-            record: what was encoded.
+            record: the checked record.
             key: its key.
-            body: what it was encoded to.
+            body: its canonical JSON.
 
         Raises:
             InvalidRecord: the record, or a value in it, is too large.
@@ -357,7 +357,7 @@ class RecordCodec:
                 ) from None
 
     def decode(self, body: bytes | str) -> Any:
-        """The record that was encoded.
+        """Decode a record.
 
         Raises:
             CorruptFile: the text is not a record of this collection.

@@ -1,4 +1,4 @@
-"""The operations of one collection, and the function that declares one.
+"""Collection: its operations, and the function that declares one.
 
 The module can be called, as ``ps.collection(...)``: see
 :func:`~pend_storage.schema.collection`.

@@ -9,7 +9,7 @@ subclasses that.
 Epochs: a caller that takes part in a migration passes the epoch at which it believes
 this store to be primary (or, for ``apply``, secondary). The store compares that with its
 own role in the same instant and raises :class:`~pend_storage.errors.StaleEpoch` where it
-differs. ``epoch=None`` asks no such question for reads; a commit then demands the role
+differs. With ``epoch=None`` reads check no role; a commit then demands the role
 primary and an ``apply`` the role secondary, at whatever epoch. A store that stands alone,
 because no role was ever set, takes both.
 """
@@ -58,7 +58,7 @@ class StoreBackend(ABC):
     layouts: tuple[Layout, ...] = ()
     """The legacy files that this store can show; see :meth:`Store.legacy`."""
     refuses_unread: bool = False
-    """Whether this store itself refuses what rests on :meth:`Store.unread_files`."""
+    """True if this store itself refuses calls whose answer may lack an unread file."""
     _hook: Hook = guarded(log_event)
 
     # -- required ---------------------------------------------------------------
@@ -133,7 +133,8 @@ class StoreBackend(ABC):
             Conflict: a check does not hold.
             UniqueViolation: another record has the same value.
             ReferenceViolation: a reference would lead nowhere.
-            StoreUnavailable: it cannot be reached; ``outcome_known`` tells more.
+            StoreUnavailable: it cannot be reached; where ``outcome_known`` is False, the
+                commit may have been made.
         """
 
     @abstractmethod
@@ -167,8 +168,8 @@ class StoreBackend(ABC):
     def changes(self, after: int = 0) -> Iterator[Change]:
         """Iterate over the change log after a sequence number, up to its present end.
 
-        In an order in which no later look can find an earlier entry: a commit that is
-        still open holds back what would come after it. A store that is not primary has
+        In an order in which no later read can find an earlier entry: a commit that is
+        still open holds back the entries after it. A store that is not primary has
         no such commit, and returns its whole log.
 
         Raises:
@@ -198,22 +199,25 @@ class StoreBackend(ABC):
             value: the new value; None removes the entry.
             given: other entries that must have these values at the same instant (None:
                 never set). With the role, these can be positions: no ``apply`` moves
-                them between the look and the change.
+                them between the check and the change.
+
+        Returns:
+            Whether it was set; False where a value was another one.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what is under way and release files and connections. Idempotent."""
+        """Finish the calls under way, and release files and connections. Idempotent."""
 
-    # -- what follows: override it where there is a quicker way --------------------
+    # -- provided: override it where there is a quicker way ------------------------
 
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
         """Commit independent batches, and return the outcome of each.
 
-        As if :meth:`commit` were called for one after the other, in this order: what one
-        of them breaks is no matter to its neighbours, and each is an entry of its own in
+        As if :meth:`commit` were called for one after the other, in this order: a batch
+        that is refused does not affect the others, and each is an entry of its own in
         the change log. Commits of others may come between. A store that can do it in
         fewer steps overrides this.
 
@@ -236,7 +240,7 @@ class StoreBackend(ABC):
     def find_commit(self, token: str) -> Change | None:
         """Find the entry of the change log that a commit made; None where there is none.
 
-        Ask this where :class:`~pend_storage.errors.StoreUnavailable` says that the
+        Call this where :class:`~pend_storage.errors.StoreUnavailable` says that the
         outcome of a commit is not known. While the commit may still be under way, None
         does not mean that it will not happen: repeat the same batch instead. Stores
         override this with something quicker than reading the whole change log.
@@ -263,7 +267,7 @@ class StoreBackend(ABC):
     def head(self) -> int:
         """Return the end of the log: below every later commit, and below its versions.
 
-        The latter is asked of stores that may follow one another, or be followed.
+        The latter is required of stores that may follow one another, or be followed.
         Stores override it with something quicker than reading the whole change log.
         """
         return max((change.sequence for change in self.changes()), default=0)
@@ -286,22 +290,22 @@ class StoreBackend(ABC):
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
         """Return the records of a legacy file in order, if this store has them ready.
 
-        None: ask it for them. As long as nothing of the file changes, the same object.
+        None: read them. It is the same object as long as nothing of the file changes.
         """
         return None
 
     def moment(self) -> object:
         """Return a token that changes with every commit made through this object.
 
-        Of stores over a network: for views, which use what they read as long as the token
-        stays. None: what was read cannot be used again.
+        For views over a network, which reuse rows as long as the token stays. None: rows
+        that were read cannot be reused.
         """
         return None
 
     def prune(self, upto: int) -> None:  # noqa: ARG002 - for those who forget
         """Allow the store to forget the entries of its change log up to this one.
 
-        Asking for them raises ``ChangesExpired`` then. A store may keep them longer; one
+        Reading them raises ``ChangesExpired`` then. A store may keep them longer; one
         that has a retention of its own need not override this.
         """
         return
@@ -309,7 +313,7 @@ class StoreBackend(ABC):
     # -- identity and role ----------------------------------------------------------
 
     def identity(self) -> str:
-        """Return the permanent name of this store; it is made when it is first asked for."""
+        """Return the permanent identity of this store; it is made at the first call."""
         known = self.meta(IDENTITY_META)
         if known is None:
             self.compare_and_set_meta(IDENTITY_META, None, uuid.uuid4().hex)
@@ -317,11 +321,11 @@ class StoreBackend(ABC):
         return str(known)
 
     def incarnation(self) -> str:
-        """Return a name of what stands behind this store at this moment, to be compared.
+        """Return the incarnation: the server, and the copy of the data, behind this store.
 
         It changes when the server fails over, when data is restored or moved, or when a
-        directory is exchanged; :meth:`identity` survives these. What was found out about
-        a store holds for the incarnation that it was found out about.
+        directory is exchanged; :meth:`identity` survives these. A fact about a store,
+        such as a position in its log, holds for one incarnation only.
 
         Raises:
             StoreUnavailable: it cannot be reached.

@@ -1,7 +1,7 @@
-"""Named points at which a test can make a process die, or wait, or fail.
+"""Crash points: named points at which a test makes a process die, wait or fail.
 
 Code that must survive being killed at any instant declares the interesting instants and
-calls them as it passes. In production such a call looks at one variable and returns.
+calls them as it passes. In production such a call reads one variable and returns.
 
 A module declares its points once, and tests can list them all::
 
@@ -38,7 +38,7 @@ _declared: Final[dict[str, str]] = {}
 
 
 class CrashPoint:
-    """One declared point; call it where the program passes it."""
+    """Crash point; call it where the program passes it."""
 
     __slots__ = ("name",)
 
@@ -52,7 +52,7 @@ class CrashPoint:
 
 
 def declare(name: str, meaning: str) -> CrashPoint:
-    """Register a point, at module level, and get what to call when passing it.
+    """Declare a crash point, at module level, and return it.
 
     Args:
         name: ``part.instant``, unique in the program.
@@ -67,7 +67,7 @@ def declare(name: str, meaning: str) -> CrashPoint:
 
 
 def points(prefix: str = "") -> Mapping[str, str]:
-    """Name and meaning of each point that the modules imported so far declare."""
+    """Return name and meaning of the points that the modules imported so far declare."""
     return {n: m for n, m in sorted(_declared.items()) if n.startswith(prefix)}
 
 
@@ -79,7 +79,7 @@ def reach(name: str) -> None:
 
 @contextmanager
 def handled(handler: Handler) -> Iterator[None]:
-    """Within the block, call this with the name of every point reached by any thread.
+    """Call a handler with the name of every point that any thread reaches, in a block.
 
     The handler may wait, to hold one thread while another overtakes it, or raise, to
     make the operation under way fail.
@@ -93,7 +93,7 @@ def handled(handler: Handler) -> Iterator[None]:
 
 
 def _arm_from_environment(name: str) -> None:
-    """Handler of the first point reached: look at the environment, once."""
+    """Handle the first point that is reached: read the environment variable, once."""
     global _handler  # noqa: PLW0603
     wanted = os.environ.get(VARIABLE)
     _handler = None if wanted is None else _killer(wanted)

@@ -1,4 +1,4 @@
-"""Every error of the library, in one tree.
+"""Errors of the library, in one tree.
 
 .. code-block:: text
 
@@ -110,7 +110,7 @@ class InvalidQuery(PendStorageError, ValueError):
 
 
 class Conflict(PendStorageError):
-    """The record was changed by somebody else since it was read; nothing was written.
+    """Another writer has changed the record since it was read; nothing was written.
 
     Attributes:
         collection: name of the collection.
@@ -151,7 +151,7 @@ class MergeConflict(Conflict):
         path = path_text(bounded_path(self.member))
         what = f"{file}: {shown(path)} was" if path else f"{file} was"
         message = (
-            f"{what} changed by somebody else since it was loaded, and to another value "
+            f"{what} changed by another writer since it was loaded, and to another value "
             "here. Load the file again and repeat the change; store.update() does so by "
             "itself."
         )
@@ -202,7 +202,7 @@ class UnknownCollection(PendStorageError, LookupError):
     """The schema has no such collection.
 
     Attributes:
-        name: what was asked for.
+        name: of the missing collection.
     """
 
     def __init__(self, name: str, *, known: tuple[str, ...] = ()) -> None:
@@ -225,7 +225,7 @@ class StoreUnavailable(PendStorageError):
 
     Attributes:
         store: which store, in a form fit for logs (no password).
-        reason: what it said.
+        reason: the cause, in the words of the server or the system.
         outcome_known: False where a write may or may not have happened (the connection
             died while the commit was under way); True where nothing was written.
         token: of the commit whose outcome is not known; ``store.find_commit(token)``
@@ -274,7 +274,7 @@ class StaleEpoch(PendStorageError):
 
 
 class StalePosition(PendStorageError):
-    """A position is not any more what the caller read; nothing was applied.
+    """A position has changed since the caller read it; nothing was applied.
 
     Another process has moved it, or another server stands behind the address.
 
@@ -313,7 +313,7 @@ class SwitchTimeout(PendStorageError):
 
 
 class ChangesExpired(PendStorageError):
-    """The change log was asked for entries that are not kept any more.
+    """The change log has been pruned: it does not reach back to the requested entries.
 
     Attributes:
         store: which store.
@@ -334,9 +334,9 @@ class ChangesExpired(PendStorageError):
 class CorruptFile(PendStorageError):
     """A file is damaged. It was left exactly as it is.
 
-    Of a legacy file that could never be read nothing is known: what rests on it, a look-up
-    or a write, is refused with this error until the file is repaired, which needs no new
-    start, or its entry in quarantine is accepted.
+    The content of a legacy file that could never be read is unknown: lookups and writes
+    that depend on it are refused with this error until the file is repaired, which needs no
+    restart, or its entry in quarantine is accepted.
 
     Attributes:
         path: the file.
@@ -376,7 +376,7 @@ class LockTimeout(PendStorageError):
 
     Attributes:
         path: the lock.
-        seconds: how long was waited.
+        seconds: for which the caller waited.
     """
 
     def __init__(

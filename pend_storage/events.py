@@ -1,4 +1,4 @@
-"""What a store tells about itself while it works, and who listens."""
+"""Events of a store for operators, the hooks that get them, and progress of long work."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How quickly long work goes, and what holds it back."""
+    """Pace of long work: its rate, and the seconds of throttling by reason."""
 
     rate: float
     """Records per second since it began."""
     seconds_left: float | None
-    """Until the end, at this rate; None where it is not known."""
+    """Seconds to the end at this rate; None where it is not known."""
     throttled: Mapping[str, float]
     """Seconds waited so far, by reason: ``rate``, ``lag``, ``slow-target``."""
 
 
 class PacedProgress(Protocol):
-    """A :data:`Progress` that wants to know more; passed where one is taken."""
+    """Progress callback that gets the pace too; accepted in place of a :data:`Progress`."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """As :data:`Progress`."""
 
     def pace(self, pace: Pace, /) -> None:
-        """Called right before."""
+        """Record the pace; called right before each call of the object itself."""
 
 
 _LOGGER: Final = logging.getLogger("pend_storage")
@@ -55,7 +55,7 @@ _MOST_LOGGED: Final = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that an operator should be able to see."""
+    """Event for operators: a stable name, and a sentence."""
 
     name: str
     """A short, stable, hyphenated name: ``torn-tail-dropped``."""
@@ -68,13 +68,13 @@ class Event:
 
 
 class Hook(Protocol):
-    """Gets every event, in the thread where it happens: must be quick and thread-safe.
+    """Hook that gets every event, in its thread: it must be quick and thread-safe.
 
     An exception that it raises is logged, the first time, and has no other effect.
     """
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event."""
+        """Handle an event."""
 
 
 Hooks: TypeAlias = Hook | Iterable[Hook]
@@ -82,7 +82,7 @@ Hooks: TypeAlias = Hook | Iterable[Hook]
 
 
 def log_event(event: Event) -> None:
-    """The default hook: standard logging, logger ``pend_storage``."""
+    """Log an event; the default hook: standard logging, logger ``pend_storage``."""
     _LOGGER.log(event.level, "%s: %s", event.name, cut(event.message, _MOST_LOGGED))
 
 

@@ -23,16 +23,16 @@ __all__ = [
 ROLE_META: Final = "role"
 """Name of the meta entry in which a store keeps its own :class:`RoleState`."""
 IDENTITY_META: Final = "identity"
-"""Name of the meta entry by which a store is known again."""
+"""Name of the meta entry with the identity of a store."""
 
 
 class Role(StrEnum):
-    """What one store is at the moment."""
+    """Role of one store of a pair."""
 
     PRIMARY = "primary"
     """Accepts commits and answers reads; at most one store at any instant."""
     SECONDARY = "secondary"
-    """Accepts only what the primary's change log brings."""
+    """Applies the primary's change log, and accepts nothing else."""
     FENCED = "fenced"
     """Was primary, accepts nothing: a switch is under way."""
     DETACHED = "detached"
@@ -40,7 +40,7 @@ class Role(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far the migration has gone: a pair of roles, named."""
+    """Phase of the migration: a pair of roles, named."""
 
     JSON_ONLY = "json-only"
     """JSON is primary, PostgreSQL is detached: before, and after a full rollback."""
@@ -63,7 +63,7 @@ class Phase(StrEnum):
 
     @property
     def position(self) -> int:
-        """How far the migration has gone: 0 to 3."""
+        """Place in the order of the phases, 0 to 3."""
         return _ORDER.index(self)
 
 
@@ -78,7 +78,7 @@ _ORDER: Final = tuple(_ROLES)
 
 
 def path(before: Phase, after: Phase) -> tuple[Phase, ...]:
-    """The phases to go through, one after the other; the last one is ``after``."""
+    """Return the phases to go through, one after the other; the last one is ``after``."""
     start, end = before.position, after.position
     if start <= end:
         return _ORDER[start + 1 : end + 1]
@@ -86,11 +86,11 @@ def path(before: Phase, after: Phase) -> tuple[Phase, ...]:
 
 
 def parse_phase(word: str, *, place: str) -> Phase:
-    """The phase that somebody wrote down.
+    """Parse the name of a phase.
 
     Args:
-        word: what is written.
-        place: where, for the message.
+        word: as it is written in a file, a variable or a flag.
+        place: of the word, for the message.
 
     Raises:
         ConfigError: there is no such phase; the message suggests one.
@@ -107,19 +107,19 @@ def parse_phase(word: str, *, place: str) -> Phase:
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """A role, and the epoch since which it holds."""
+    """Role of a store, and the epoch since which it holds."""
 
     role: Role = Role.PRIMARY
     epoch: int = 0
     """Grows with every change of roles; 0 for a store that stands alone."""
 
     def to_meta(self) -> JSON:
-        """As a meta value."""
+        """Convert to a meta value."""
         return {"role": self.role.value, "epoch": self.epoch}
 
     @classmethod
     def from_meta(cls, value: JSON) -> RoleState:
-        """From a meta value; None (never set) is a store that stands alone."""
+        """Parse a meta value; None (never set) is a store that stands alone."""
         if value is None:
             return cls()
         if not isinstance(value, dict):

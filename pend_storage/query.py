@@ -1,4 +1,4 @@
-"""What queries mean, alike for every store: checked, and evaluated in Python.
+"""Queries: their meaning, the same for every store, their check, and their evaluation.
 
 - A comparison with a null (or, inside a JSON value, a missing) field is false; ``!=`` is
   the exact opposite of ``==``, and ``~`` of whatever it stands before. Two values, never
@@ -171,7 +171,7 @@ def _storable(check: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[An
 
 
 def _by_order(item: Comparison) -> Condition:
-    """A comparison with a text that no record holds; only its order may be met."""
+    """Replace a comparison with an unstorable text: only its order can be met."""
     if item.operator not in _ORDERS or not isinstance(item.value, str):
         return _NONE
     bound, is_above = order_bound(item.value)
@@ -226,12 +226,12 @@ def _choice_operand(target: FieldSpec) -> Callable[[Any], Any]:
 
 
 def matches(condition: Condition, record: Any) -> bool:
-    """Whether a record meets a checked condition."""
+    """Return whether a record meets a checked condition."""
     return _test(condition)(record)
 
 
 def _test(condition: Condition) -> Callable[[Any], bool]:
-    """The condition as a function, for many records."""
+    """Compile a condition to a function, for many records."""
     match condition:
         case And(parts) | Or(parts):
             tests = tuple(map(_test, parts))
@@ -268,7 +268,7 @@ def _value_at(record: Any, path: tuple[str, ...]) -> Any:
 
 
 def _comparable(found: Any, value: Any) -> bool:
-    """Two numbers, two texts, or two typed values of one kind; never null or bool/number."""
+    """Return whether two values have an order: numbers, texts, or values of one kind."""
     if found is None or isinstance(found, bool) is not isinstance(value, bool):
         return False
     if isinstance(found, str) or isinstance(value, str):
@@ -302,7 +302,7 @@ _EVALUATE: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
 
 
 class _Descending:
-    """Turns the order of a value round, for use in a sort key."""
+    """Value in descending order, for use in a sort key."""
 
     __slots__ = ("value",)
 
@@ -322,7 +322,7 @@ class _Descending:
 def sort_key(
     order_by: Sequence[SortKey], values: Sequence[Any], key: str
 ) -> tuple[Any, ...]:
-    """What to sort by: nulls last in either direction, then the key."""
+    """Return the sort key of a record: nulls last in either direction, then the key."""
     parts: list[Any] = []
     for order, value in zip(order_by, values, strict=True):
         if value is None:
@@ -333,12 +333,12 @@ def sort_key(
 
 
 def sort_values(order_by: Sequence[SortKey], record: Any) -> tuple[Any, ...]:
-    """The values of a record that it is sorted by."""
+    """Return the values of a record that it is sorted by."""
     return tuple(_value_at(record, (order.field,)) for order in order_by)
 
 
 def select(query: Query, rows: Iterable[Row]) -> list[Row]:
-    """What a checked query gives of these rows: filtered, sorted, after, limited."""
+    """Evaluate a checked query on rows: filter, sort, skip to the cursor, limit."""
     meets = _test(query.where)
     keyed = [
         (

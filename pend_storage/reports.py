@@ -1,7 +1,7 @@
-"""Reports of a backfill and of a validation, and what a validation asks for confirmation.
+"""Reports of backfills, validations and confirmations.
 
-They stand below the jobs that make them and the pair that returns them, which know nothing
-of each other.
+They stand below the jobs that make them and the pair that returns them, neither of which
+imports the other.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class BackfillReport:
     """Legacy records in quarantine, copied as such."""
     seconds: float
     resumed: bool
-    """Whether it continued one that was interrupted. What that one had written counts
-    as unchanged here."""
+    """True if it continued one that was interrupted. Records that the earlier one had
+    written count as unchanged here."""
     collections: Mapping[str, Tally]
     """By name; the system collections are among them."""
     files: Mapping[str, FileTally]
     """By legacy file; records of no file are not among them."""
     throttled: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of them spent waiting on purpose, by reason: ``rate`` (as asked for),
+    """Seconds of throttling, by reason: ``rate`` (the limit of the caller),
     ``lag`` (the secondary does not keep up), ``slow-target``."""
 
 
@@ -90,7 +90,7 @@ Kind: TypeAlias = Literal["missing", "extra", "different"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """A record that is not the same in both stores, confirmed by reading again."""
+    """Divergence: a record that differs between the stores, confirmed by reading again."""
 
     collection: str
     key: str
@@ -117,7 +117,7 @@ class CollectionCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing diverges."""
+        """True if no record diverges."""
         return not (self.missing or self.extra or self.different)
 
 
@@ -130,17 +130,17 @@ class ValidationReport:
     found: int
     """Divergences, every one of them confirmed by reading again."""
     divergences: tuple[Divergence, ...]
-    """The first of them, in detail; at most as many as asked for."""
+    """First divergences in detail; at most as many as the caller wants."""
     collections: Mapping[str, CollectionCheck]
     sampled: bool
-    """Whether only a part of the records was compared."""
+    """True if only a part of the records was compared."""
     seconds: float
     unsettled: int = 0
-    """Records that went on changing for so long that nothing is known of them."""
+    """Records that went on changing, so that they are neither equal nor certain to differ."""
 
     @property
     def ok(self) -> bool:
-        """Whether the stores are equal as far as they were compared, and that is certain."""
+        """True if all compared records are certainly equal."""
         return not (self.found or self.unsettled)
 
 

@@ -1,4 +1,4 @@
-"""What a user declares: record types, keys, uniqueness, references, indexes."""
+"""Schema: the declared collections with their keys, uniqueness, references and indexes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _MOST_FIELDS: Final = 1599
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An ordered index: field names, each ascending or (with a minus) descending."""
+    """Ordered index: field names, each ascending or (with a minus) descending."""
 
     columns: tuple[tuple[str, bool], ...]
     """(field, descending) pairs."""
@@ -81,11 +81,11 @@ class CollectionSpec:
     """Field to the collection in which its value, unless null, must be a key."""
     indexes: tuple[Index, ...] = ()
     search: tuple[str, ...] = ()
-    """Text fields in which ``contains`` must be quick."""
+    """Text fields with an index for ``contains``."""
     adapter: RecordAdapter | None = field(default=None, repr=False, compare=False)
-    """Makes the caller's records of what is stored, where that is of another type."""
+    """Adapter between stored records and the caller's type, where it is another one."""
     evolve: Evolve = field(default=Evolve(), compare=False)
-    """How records of a former schema become records of this one."""
+    """Declared conversion of records of a former schema."""
     codec: RecordCodec = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class CollectionSpec:
         object.__setattr__(self, "codec", codec)
 
     def key_of(self, record: Any) -> str:
-        """The key of a record."""
+        """Return the key of a record."""
         key: str = getattr(record, self.key)
         return key
 
@@ -114,12 +114,12 @@ def collection(
     Args:
         name: its name in code, tables and files; a lower-case identifier.
         record_type: a frozen dataclass.
-        key: the field that holds a record's identity; text, never null, never empty.
-        unique: fields (or groups of fields) that no two records may share.
+        key: the field with a record's identity; text, never null, never empty.
+        unique: fields (or groups of fields) whose values no two records may share.
         references: field to name of the collection that it refers to by key.
         indexes: groups of fields to find and sort by, ``"-field"`` for descending.
         search: text fields in which parts of the text are searched for.
-        evolve: what became of renamed fields and changed types.
+        evolve: former names of renamed fields, and conversions of changed types.
 
     Raises:
         ConfigError: a name or a type that does not fit.
@@ -190,7 +190,7 @@ def _check_names(spec: CollectionSpec) -> None:
 
 
 def _groups(spec: CollectionSpec) -> list[tuple[str, ...]]:
-    """The fields of each index that is declared."""
+    """Return the fields of each declared index."""
     return [*spec.unique, *(tuple(n for n, _ in i.columns) for i in spec.indexes)]
 
 
@@ -222,7 +222,7 @@ _SYSTEM: Final = (
 
 
 class Schema:
-    """All collections of a server, and what they promise.
+    """Schema of a server: all collections with their constraints.
 
     Three system collections are part of every schema: ``quarantine``, ``legacy_files``
     and ``findings``. They are ordinary collections in every other respect.
@@ -267,7 +267,7 @@ class Schema:
         return iter(self._by_name.values())
 
     def __getitem__(self, name: str | type) -> CollectionSpec:
-        """The collection of this name or record type.
+        """Return the collection of this name or record type.
 
         Raises:
             UnknownCollection: there is none.
@@ -284,22 +284,22 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of every collection, system collections last."""
+        """Names of all collections, system collections last."""
         return tuple(self._by_name)
 
     def adapter(self, name: str | type) -> RecordAdapter | None:
-        """What a caller's record type is adapted by; None for a name, or a stored type."""
+        """Return the adapter of a caller's record type; None for a name, or a stored type."""
         adapter = self[name].adapter
         if adapter is None or adapter.user_type is not name:
             return None
         return adapter
 
     def referrers(self, target: str) -> Sequence[tuple[CollectionSpec, str]]:
-        """Which fields of which collections refer to this one."""
+        """Return the fields that refer to a collection, each with its own collection."""
         return self._referrers.get(target, ())
 
     def fingerprint(self) -> str:
-        """A digest that changes with anything declared here; 16 hex digits."""
+        """Return a digest that changes with anything declared here; 16 hex digits."""
         shown = [
             (
                 c.name,
@@ -315,7 +315,7 @@ class Schema:
         return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
     def put(self, name: str | type, record: Any) -> Put:
-        """The checked operation that writes this record.
+        """Make the checked operation that writes a record.
 
         Raises:
             InvalidRecord: the record breaks the schema.
@@ -334,12 +334,12 @@ class Schema:
             body = spec.codec.encode(record)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise InvalidRecord(str(error), collection=spec.name) from error
-        if len(body) > sizes.CLOSER_LOOK:
+        if len(body) > sizes.CLOSER_LOOK:  # short records pass every limit unmeasured
             spec.codec.check_size(record, key, body)
         return Put(spec.name, key, record, body)
 
     def delete(self, name: str | type, key: str) -> Delete:
-        """The operation that deletes this key."""
+        """Make the operation that deletes a key."""
         return Delete(self[name].name, key)
 
     def batch(
@@ -349,16 +349,16 @@ class Schema:
         *,
         limited: bool = True,
     ) -> Batch:
-        """One atomic commit; of several operations on one key the last one counts.
+        """Make an atomic commit; of several operations on one key the last one counts.
 
         Args:
-            operations: what to write.
+            operations: puts and deletes.
             checks: see :class:`~pend_storage.records.Batch`.
-            limited: False for what has to be one commit however large it is: the edit of
-                a file that JSON adopts. It reaches PostgreSQL in parts.
+            limited: False for a commit that cannot be divided however large it is: the
+                edit of a file that JSON adopts. It reaches PostgreSQL in parts.
 
         Raises:
-            InvalidRecord: all together is larger than one commit can be.
+            InvalidRecord: all operations together are larger than one commit can be.
         """
         all_of_it = tuple(operations)
         if len(all_of_it) > 1:

@@ -43,8 +43,8 @@ class Store(FileVerbs, StoreBackend):
         store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
 
         Args:
-            by: a person, a job, a request; None leaves what an outer block said.
-            reason: likewise.
+            by: a person, a job, a request; None keeps the author of an outer block.
+            reason: of the commits; None keeps that of an outer block.
 
         Raises:
             ConfigError: U+0000 or a lone surrogate in one of them.
@@ -72,7 +72,7 @@ class Store(FileVerbs, StoreBackend):
 
         Args:
             fn: may run several times, so it must have no other effects.
-            attempts: how often at most.
+            attempts: number of attempts at most.
 
         Raises:
             Conflict: the last attempt conflicted too.
@@ -80,10 +80,10 @@ class Store(FileVerbs, StoreBackend):
         return run_transaction(self, fn, attempts)
 
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        """List the legacy files of which nothing could ever be read, and what is wrong.
+        """List the unread legacy files: those that could never be read, with the reason.
 
-        In a JSON store that is primary, or alone, and in a pair, whatever rests on one of
-        them raises :class:`~pend_storage.errors.CorruptFile`.
+        In a JSON store that is primary, or alone, and in a pair, calls that depend on one
+        of them raise :class:`~pend_storage.errors.CorruptFile`.
         """
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
@@ -92,8 +92,8 @@ class Store(FileVerbs, StoreBackend):
 
         Args:
             file: its name in the layout.
-            strict: raise ``InvalidRecord`` for a value that cannot be placed. Else it is
-                written as old code would write it: it stands in the file, and waits in
+            strict: raise ``InvalidRecord`` for a value that fits no record. Else it is
+                written as old code would write it: it is in the file, and waits in
                 quarantine.
 
         Raises:
@@ -112,9 +112,9 @@ class Store(FileVerbs, StoreBackend):
 def unread_in(
     store: StoreBackend, layouts: Mapping[str, Layout]
 ) -> tuple[UnreadFile, ...]:
-    """List the files of these layouts that are unread by what a store holds.
+    """List the unread files of layouts, by the headers and quarantine of a store.
 
-    Reads the headers of the files once, and the entries of each that may be unread.
+    It reads the headers of the files once, and the entries of each that may be unread.
     """
 
     def entries(file: str) -> list[Row]:

@@ -1,7 +1,7 @@
 """Attribution of commits (author and reason), and the tokens that identify them.
 
-Both belong to the caller's context: what makes a batch takes them from here, so that a
-batch carries them through threads, merged commits and a switch of the primary.
+Both belong to the caller's context. They are written into each batch when it is made, so
+that it carries them through threads, merged commits and a switch of the primary.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None
 
 
 def token_moment() -> str:
-    """With what the tokens begin that are made now: they sort by time."""
+    """Return the prefix of tokens that are made now; tokens sort by time."""
     return f"{time.time_ns() // 1_000_000:012x}"
 
 
 class _Tokens:
-    """Makes the tokens of one process."""
+    """Generator of the tokens of one process."""
 
     def __init__(self) -> None:
         self.renew()
@@ -97,7 +97,7 @@ on_fork(_tokens.renew)
 
 
 def token_time(token: str) -> float | None:
-    """Return when a token was made, in seconds since 1970; None for other texts."""
+    """Return the time of a token, in seconds since 1970; None for other texts."""
     try:
         return int(token[:12], 16) / 1000
     except ValueError:

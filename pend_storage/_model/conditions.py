@@ -1,4 +1,4 @@
-"""Conditions, orders and queries as values; what they mean is in :mod:`.query`."""
+"""Conditions, sort keys and queries as values; their meaning is in :mod:`.query`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Operator(StrEnum):
-    """What a comparison does."""
+    """Operator of a comparison."""
 
     EQ = "=="
     LT = "<"
@@ -41,7 +41,7 @@ class Operator(StrEnum):
 
 
 class Condition:
-    """What a record must meet. Combine with ``&``, ``|`` and ``~``."""
+    """Condition on a record. Combine with ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
 
@@ -78,7 +78,7 @@ def _condition(value: object) -> Condition:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Condition):
-    """One field, or one place inside a JSON field, against a value."""
+    """Comparison of one field, or of a place inside a JSON field, with a value."""
 
     path: tuple[str, ...]
     operator: Operator
@@ -87,27 +87,27 @@ class Comparison(Condition):
 
 @dataclass(frozen=True, slots=True)
 class And(Condition):
-    """All of them; of none: true."""
+    """Conjunction: all conditions; true without any."""
 
     conditions: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Condition):
-    """At least one of them."""
+    """Disjunction: at least one condition; false without any."""
 
     conditions: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Condition):
-    """Exactly the opposite."""
+    """Negation: exactly the opposite of a condition, for nulls too."""
 
     condition: Condition
 
 
 class FieldPath:
-    """A field to compare. Made by :func:`field`."""
+    """Path of a field to compare. Made by :func:`field`."""
 
     __slots__ = ("path",)
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # == makes a condition
@@ -136,35 +136,35 @@ class FieldPath:
         return Comparison(self.path, Operator.GE, value)
 
     def in_(self, values: Iterable[Any]) -> Condition:
-        """Equal to one of the values; of none: false."""
+        """Match a value equal to one of these; never, without any."""
         return Comparison(self.path, Operator.IN, tuple(values))
 
     def is_null(self) -> Condition:
-        """Null; inside a JSON value also: missing."""
+        """Match null; inside a JSON value also a missing member."""
         return Comparison(self.path, Operator.IS_NULL)
 
     def starts_with(self, text: str) -> Condition:
-        """Text that begins so, case counts."""
+        """Match text that begins with this; case counts."""
         return Comparison(self.path, Operator.STARTS_WITH, text)
 
     def contains(self, text: str) -> Condition:
-        """Text with this part in it, ASCII case does not count."""
+        """Match text that contains this; ASCII case does not count."""
         return Comparison(self.path, Operator.CONTAINS, text)
 
 
 def field(name: str, *path: str) -> FieldPath:
-    """A field of a record, or a place inside of one that holds JSON objects.
+    """Name a field of a record, or a place inside of its JSON value, for a condition.
 
     Args:
-        name: the field.
-        path: member names on the way into its JSON value.
+        name: of the field.
+        path: member names, from the outermost object inwards.
     """
     return FieldPath((name, *path))
 
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One field to sort by."""
+    """Sort key: one field, ascending or descending."""
 
     field: str
     descending: bool = False
@@ -172,7 +172,7 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked query. Made by :func:`make_query`."""
+    """Checked query. Made by :func:`make_query`."""
 
     where: Condition = And(())
     order_by: tuple[SortKey, ...] = ()

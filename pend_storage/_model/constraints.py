@@ -1,6 +1,6 @@
 """Constraints of a field beyond its kind: bounds, sizes, the shape of a container.
 
-Each check returns None, or a few words on what is wrong with a value of the right kind.
+Each check gets a value of the right kind, and returns None, or the fault in a few words.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pend_storage._shown import cut, shown
 __all__ = ["MAX_INDEXED_BYTES", "MAX_INDEXED_DIGITS", "bound_checks"]
 
 MAX_INDEXED_BYTES: Final = 640
-"""Of text or bytes in a key or an index. A row of a PostgreSQL B-tree holds 2,704 bytes
+"""Bytes of a text or of bytes in a key or an index. A row of a PostgreSQL B-tree holds 2,704 bytes
 (BTMaxItemSize of its source): three columns of this size and the key."""
 MAX_INDEXED_DIGITS: Final = 1_000
-"""Of a number in an index; PostgreSQL packs four digits into two bytes."""
+"""Digits of a number in an index; PostgreSQL packs four digits into two bytes."""
 
 _Check = Callable[[Any], str | None]
 
 
 def bound_checks(spec: FieldSpec) -> list[_Check]:
-    """The checks of one field, cheapest first; none where it has no limits."""
+    """Return the checks of one field, cheapest first; none where it has no limits."""
     return [*_checks(spec.limit), *_index_checks(spec), *_shape_checks(spec)]
 
 
@@ -68,7 +68,7 @@ def _digits_excess(value: Decimal, limit: Limit) -> str | None:
 
 
 def _stripped(value: Decimal) -> Decimal:
-    """Without trailing zeros; ``Decimal.normalize`` would round to the context."""
+    """Strip trailing zeros; ``Decimal.normalize`` would round to the context."""
     sign, digits, exponent = value.as_tuple()
     text = "".join(map(str, digits)).rstrip("0")
     if not text:

@@ -1,4 +1,4 @@
-"""Equality by value, and what differs between two records. Pure."""
+"""Equality by value, and the differences between two records. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ABSENT", "Difference", "differences", "equal"]
 
 
 class _Absent:
-    """Stands for a member that is not there, which is not the same as null."""
+    """Marker of a missing member, which is not the same as null."""
 
     __slots__ = ()
 
@@ -30,14 +30,14 @@ ABSENT: Final = _Absent()
 
 _MOST: Final = 2 * MOST_SHOWN  # a value that is cut already is not cut again
 _SCALARS: Final = frozenset({str, int, bool, float, datetime})
-"""Types of values that are equal where Python says so."""
+"""Types for which ``==`` is equality by value."""
 _SEQUENCES: Final = (list, tuple)
 """Both become an array when they are stored, and come back as a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place at which two records are not equal."""
+    """Difference: one place at which two records are not equal."""
 
     path: tuple[str | int, ...]
     """Field, then member names and list indices inside of its JSON value."""
@@ -49,21 +49,21 @@ class Difference:
         return f"{path_text(self.path)}: {shown(self.left, _MOST)} is not {shown(self.right, _MOST)}"
 
     def bounded(self) -> Difference:
-        """The same place with values that are cut, as reports keep it."""
+        """Return the difference with its values cut, as reports keep it."""
         return Difference(
             bounded_path(self.path), bounded(self.left), bounded(self.right)
         )
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Equal by value: numbers by value, but true is not 1 and text is not a number."""
+    """Compare by value: numbers by value, but true is not 1 and text is not a number."""
     if type(left) is type(right) and type(left) in _SCALARS:
         return bool(left == right)
     return next(_walk(left, right, ()), None) is None
 
 
 def differences(left: Any, right: Any) -> tuple[Difference, ...]:
-    """Every place at which two records (or two JSON values) differ."""
+    """Return every place at which two records (or two JSON values) differ."""
     return tuple(_walk(_plain(left), _plain(right), ()))
 
 

@@ -1,4 +1,4 @@
-"""How records that are stored become records of a changed schema: declared, not guessed."""
+"""Evolution of stored records when their schema changes: declared, not guessed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ __all__ = ["Evolve"]
 
 @dataclass(frozen=True, slots=True)
 class Evolve:
-    """Declaration of what a change of a record type cannot show by itself.
+    """Evolution of a record type: renamed fields, and conversions of values.
 
-    It is given to :func:`collection` as ``evolve=``, and is used by ``json migrate`` and
-    ``db migrate`` where the stored schema still is the former one. Afterwards it does
-    nothing, so it may stay until every environment has been migrated.
+    The new type alone does not show them. Pass it to :func:`collection` as ``evolve=``;
+    ``json migrate`` and ``db migrate`` use it while the stored schema still is the former
+    one. Afterwards it has no effect, so it may stay until every environment has been
+    migrated.
     """
 
     renamed_from: Mapping[str, str] = field(default_factory=dict)
-    """Field to the name that it had."""
+    """Former name of each renamed field, by its present name."""
     convert: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
-    """Field to a function that gives its value from the former one. Null stays null where
-    the field may be null, and the function is not called. For a field that is new, the
-    function is given the whole former record, as a dict. The same value must come out
-    each time: with two stores it is called for each of them."""
+    """By field, a function that returns its value from the former one. Null stays null
+    where the field may be null, and the function is not called. For a new field, the
+    function gets the whole former record, as a dict. It must be deterministic: with two
+    stores it is called for each of them."""

@@ -1,9 +1,9 @@
 """Fast path of the codec: a cheap test for records that may be stored as they are.
 
 Every write of every store passes the checks of :mod:`pend_storage.codec`. Most values are
-of the plain type with nothing odd in them, and this test tells so in a fraction of the
-time. It never says yes where a check would refuse or change a value. Where it says no,
-the checks decide.
+of the plain type with nothing odd in them, and this test finds that in a fraction of the
+time. It is never true where a check would refuse or change a value. Where it is false, the
+checks decide.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from pend_storage._model.fields import FieldSpec, Kind, Limit
 __all__ = ["MAX_BITS", "MAX_DEPTH", "PlainRecords", "plain_json"]
 
 _Test: TypeAlias = Callable[[Any], Any]
-"""Of a value whose type is known to be the plain one."""
+"""Test of a value whose type is known to be the plain one; true: store it as it is."""
 _Shape: TypeAlias = tuple[type, ...]
 
 MAX_BITS: Final = 13_287
-"""Of an integer: 4,000 digits; CPython converts no more than 4,300 to text."""
+"""Bits of an integer: 4,000 digits; CPython converts no more than 4,300 to text."""
 MAX_DEPTH: Final = 200
-"""Of a JSON value; msgspec and json both give up at some 1,000 levels."""
+"""Levels of a JSON value; msgspec and json both fail at some 1,000 levels."""
 _MOST_SHAPES: Final = 1_000
-"""So many combinations of types are remembered; records of one type have few."""
+"""Combinations of types that are cached; records of one type have few."""
 _ENOUGH: Final = 1 << 128
 """Integers between this and its negative need no counting of bits."""
 
 
 def plain_json(value: Any, depth: int = 0) -> bool:
-    """Whether a JSON value can be stored just as it is."""
+    """Return whether a JSON value can be stored just as it is."""
     kind = type(value)
     if kind is dict:
         for name in value:
@@ -72,8 +72,8 @@ def _plain_items(items: Any, depth: int) -> bool:  # noqa: C901 - calls would co
 class PlainRecords:
     """Test of records of one type that need no further check.
 
-    Which tests a record needs follows from the types of its values: nothing at all has
-    to be asked of a null. So the tests are remembered by the tuple of types.
+    The tests that a record needs follow from the types of its values: a null needs none at
+    all. So the tests are cached by the tuple of types.
     """
 
     def __init__(self, fields: tuple[FieldSpec, ...]) -> None:
@@ -83,7 +83,7 @@ class PlainRecords:
         self._tests: dict[_Shape, tuple[tuple[int, _Test], ...]] = {}
 
     def __call__(self, record: Any) -> bool:
-        """Whether every value of the record may be stored just as it is."""
+        """Return whether every value of the record may be stored just as it is."""
         values = self._values(record)
         shape = tuple(map(type, values))
         tests = self._tests.get(shape)
@@ -108,7 +108,7 @@ def _never(_: Any) -> bool:
 
 
 def _test(spec: FieldSpec, kind: type) -> _Test | None:
-    """The test of one field for values of exactly this type; None: all are plain."""
+    """Make the test of one field for values of exactly this type; None: all are plain."""
     if kind is type(None) and spec.optional:
         return None
     if spec.kind is Kind.CHOICE:
@@ -120,7 +120,7 @@ def _test(spec: FieldSpec, kind: type) -> _Test | None:
 
 
 def _indexable(spec: FieldSpec) -> Limit:
-    """The limits of an indexed field, its size among them."""
+    """Return the limits of an indexed field, with the size that an index holds."""
     limit = spec.limit
     if spec.kind is Kind.STR:  # only ASCII is plain, so characters are bytes
         allowed = MAX_INDEXED_BYTES if limit.max_length is None else limit.max_length
@@ -141,7 +141,7 @@ def _choice(spec: FieldSpec, kind: type) -> _Test | None:
 
 
 def _only(limit: Limit, *known: str) -> bool:
-    """Whether a limit sets nothing but what a test knows of."""
+    """Return whether a limit sets only bounds of these names."""
     return all(getattr(limit, n) is None for n in Limit.__slots__ if n not in known)
 
 

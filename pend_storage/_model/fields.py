@@ -1,4 +1,4 @@
-"""The fields of a record type: their kinds and limits, read from annotations."""
+"""Fields of a record type: their kinds and limits, read from annotations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["SIMPLE_TYPES", "FieldSpec", "Kind", "Limit", "fields_of"]
 
 
 class Kind(StrEnum):
-    """What a field holds."""
+    """Kind of a field: the type of its values."""
 
     STR = "str"
     INT = "int"
@@ -46,7 +46,7 @@ class Kind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether the field holds a JSON value of any shape."""
+        """True for fields with a JSON value of any shape."""
         return self in {Kind.JSON, Kind.OBJECT, Kind.LIST}
 
 
@@ -73,7 +73,7 @@ class Limit:
     """Of a Decimal: how many digits at most after the point; never rounded."""
 
     def merged(self, other: object) -> Limit:
-        """This limit, with whatever attributes another object sets."""
+        """Return this limit, with the attributes that another object sets."""
         found = {
             f.name: value
             for f in dataclasses.fields(self)
@@ -84,7 +84,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One field of a record type."""
+    """Specification of one field of a record type."""
 
     name: str
     kind: Kind
@@ -95,12 +95,12 @@ class FieldSpec:
     enum: type[Enum] | None = None
     """The class of a CHOICE field declared by an Enum."""
     default: Any = ...
-    """The value of a record that does not give it; ``...`` where it must be given, or
-    where a factory makes a fresh one each time."""
+    """Default value; ``...`` where the field is required, or where a factory makes a
+    fresh one each time."""
     shape: Any = None
-    """The annotation of a container that says what is in it; None where any JSON is."""
+    """Annotation of a container with the types of its items; None: any JSON."""
     indexed: bool = False
-    """Part of a key, a reference or an index, and so not of any size."""
+    """True for a part of a key, a reference or an index: its size is limited."""
 
 
 SIMPLE_TYPES: Mapping[Any, Kind] = {
@@ -121,7 +121,7 @@ SIMPLE_TYPES: Mapping[Any, Kind] = {
 
 
 def fields_of(record_type: type) -> tuple[FieldSpec, ...]:
-    """The fields of a frozen dataclass, in order.
+    """Read the fields of a frozen dataclass, in order.
 
     Raises:
         ConfigError: not a frozen dataclass, or a field of a type that is not supported.

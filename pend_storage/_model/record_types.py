@@ -1,4 +1,4 @@
-"""Types of the caller's own that are stored as another type: the interface."""
+"""Adapter protocol for record types of the caller that are stored as another type."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ the caller's own."""
 
 
 class RecordAdapter(Protocol):
-    """Turns records of the caller's type into stored ones, and back.
+    """Adapter: converts records of the caller's type to stored ones, and back.
 
-    A stored record may have fields that the caller's type does not know. They stay as
-    they are when the caller writes a record that is there already.
+    A stored record may have fields that the caller's type lacks. They are kept when the
+    caller writes over a present record.
     """
 
     @property
     def user_type(self) -> type:
-        """The type that the caller gives and gets."""
+        """Type of the caller's records."""
 
     def key(self, given: Any) -> str:
-        """The key as it is stored, of one as the caller has it: a number, for example.
+        """Convert a key of the caller, such as a number, to its stored form.
 
         Raises:
             InvalidRecord: no record has such a key.
         """
 
     def key_of(self, record: Any) -> str | None:
-        """The key under which a record of the caller's is stored; None: a new one."""
+        """Return the stored key of a record of the caller; None: a new record."""
 
     def give(self, record: Any) -> Any:
-        """The caller's record for a stored one."""
+        """Convert a stored record to the caller's type."""
 
     def take(self, given: Any, present: Any) -> Any:
-        """The stored record for one of the caller's.
+        """Convert a record of the caller's type to a stored one.
 
         Args:
             given: of the caller's type.

@@ -1,4 +1,4 @@
-"""The values that stores exchange: rows, batches, changes. Pure, frozen, small."""
+"""Values that stores exchange: rows, batches, changes. Pure, frozen, small."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Versioned(NamedTuple, Generic[R]):
-    """A record and the version at which it was read."""
+    """Record with the version at which it was read."""
 
     record: R
     version: int
 
 
 class Row(NamedTuple):
-    """What a store holds under a key. A tombstone is a row without a record."""
+    """Row under a key: version and record. A tombstone is a row without a record."""
 
     key: str
     version: int
@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R_co]):
-    """One page of a query's answer."""
+    """Page of a query's answer."""
 
     items: tuple[R_co, ...]
     next: str | None = None
@@ -77,9 +77,9 @@ class Page(Generic[R_co]):
 
 
 class Put(NamedTuple):
-    """Write this record. Made by ``schema.put``, which has checked it.
+    """Operation that writes a record. Made by ``schema.put``, which has checked it.
 
-    ``body`` is the record in canonical JSON, encoded once for all who need it.
+    ``body`` is the record in canonical JSON, encoded once for every use.
     """
 
     collection: str
@@ -89,7 +89,7 @@ class Put(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Delete this key; nothing happens where there is no such record."""
+    """Operation that deletes a key; without a record it has no effect."""
 
     collection: str
     key: str
@@ -105,7 +105,7 @@ def _reason() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """An atomic commit: checks that must hold, then operations. Made by ``schema.batch``.
+    """Atomic commit: checks that must hold, then operations. Made by ``schema.batch``.
 
     Operations name each key once. Checks map ``(collection, key)`` to the version that
     must be there when the commit takes effect; 0 demands that there is no record.
@@ -116,14 +116,14 @@ class Batch:
     token: str = field(default_factory=new_token)
     """Names this commit in the change log: 32 hexadecimal digits, see
     :func:`~pend_storage._model.attribution.new_token`. Committing a batch again whose token is
-    in the log writes nothing, and gives the versions of that entry."""
+    in the log writes nothing, and returns the versions of that entry."""
     by: str | None = field(default_factory=_by)
-    """Who writes; see :meth:`Store.acting`."""
+    """Author; see :meth:`Store.acting`."""
     reason: str | None = field(default_factory=_reason)
-    """Why."""
+    """Reason; see :meth:`Store.acting`."""
 
     def versions_in(self, rows: Iterable[tuple[str, str, int, Any]]) -> tuple[int, ...]:
-        """For each operation its version among the rows that a commit wrote; 0: none.
+        """Return the version of each operation among the rows of a commit; 0: none.
 
         Args:
             rows: collection, key, version and content of each.
@@ -133,11 +133,11 @@ class Batch:
 
 
 Outcome: TypeAlias = tuple[int, ...] | PendStorageError
-"""What came of one commit: its versions, or the error that it would have raised."""
+"""Outcome of one commit: its versions, or the error that it would have raised."""
 
 
 class ChangedRecord(NamedTuple):
-    """One key that a commit wrote; ``record`` is None where it was deleted."""
+    """Changed record: one key that a commit wrote; ``record`` is None where it was deleted."""
 
     collection: str
     key: str
@@ -147,7 +147,7 @@ class ChangedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One commit in a store's change log."""
+    """Entry of a store's change log: one commit."""
 
     sequence: int
     """Grows along the log; resume a feed after it."""
@@ -162,15 +162,15 @@ class Change:
     """Reason, where one was given."""
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
-        """The versions that the commit of this entry gave to a batch's operations."""
+        """Return the versions that this commit assigned to a batch's operations."""
         return batch.versions_in(self.records)
 
 
 class Advance(NamedTuple):
-    """A position that moves together with the data of an ``apply``.
+    """Advance of a position, committed together with the data of an ``apply``.
 
-    It moves only on top of what was read: where the stored value is another one, the
-    server behind the address may be another one too, and nothing is applied.
+    It is a compare-and-set: where the stored value is another one, the server behind the
+    address may be another one too, and nothing is applied.
     """
 
     name: str
@@ -182,7 +182,7 @@ class Advance(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What a change log holds after a position."""
+    """Backlog: number and age of the entries of a change log after a position."""
 
     commits: int
     """Entries; counted up to a limit of the store, 100,000 or more."""
@@ -191,17 +191,17 @@ class Pending(NamedTuple):
 
 
 EDITED: Final = "edited"
-"""Code of a quarantined value that lost: written into a file in vain, or by a commit
-that an edit of the file overruled."""
+"""Code of a quarantined value that was overruled: an edit of a file that was not adopted,
+or a commit that an edit of the file has overruled."""
 EDIT_MARK: Final = "#edit"
-"""Behind the file name of such values. They do not stand in the file."""
+"""Suffix of the file name of overruled values: they are not in the file."""
 BESIDE: Final = -1
-"""Position of such a value that is a member beside the records of its file."""
+"""Position of an overruled value that is a member beside the records of its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedRecord:
-    """A legacy record that could not be placed: whole, with the reason.
+    """Quarantined record: a legacy record that could not be placed, with the reason.
 
     A system collection of every schema. The record stays visible, read-only, in its
     legacy file.
@@ -227,14 +227,14 @@ class QuarantinedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRecord:
-    """A confirmed difference between two stores that are kept alike.
+    """Finding: a confirmed divergence between the stores of a pair.
 
-    A system collection of every schema. It says what became of a difference, not what is
-    in the records: the values shown are redacted.
+    A system collection of every schema. It has the state of the divergence, and not the
+    records: the values shown are redacted.
     """
 
     id: str
-    """A digest of what identifies it, so that two who find the same make one row."""
+    """Digest of what identifies it, so that two processes that find it make one row."""
     collection: str
     key: str
     """Key of the record; "" where an answer is meant, and no single record."""
@@ -242,25 +242,25 @@ class FindingRecord:
     """Missing: only the primary has the record. Extra: only the secondary has it. Answer:
     a query is answered otherwise though its records are equal."""
     state: Literal["open", "repaired", "gone", "accepted"] = "open"
-    """Repaired: by a repair. Gone: equal when it was looked at again. Accepted: an
-    operator has settled the quarantined record that it stands for."""
+    """Repaired: by a repair. Gone: equal when it was read again. Accepted: an operator has
+    settled the quarantined record that it stands for."""
     source: Literal["read", "validation", "edit"]
     """Found by a compared read, by a validation, or because a file was edited while its
     store was secondary."""
     primary_version: int = 0
-    """When it was last seen; 0 where there is no trace of the record."""
+    """Version when it was last seen; 0 where not even a tombstone is there."""
     secondary_version: int = 0
     differences: list[JSON] = field(default_factory=list)
     """Of a different record: path, left (the primary) and right, redacted."""
     quarantined: str | None = None
-    """Of an edit: id of the quarantined record that holds what it said."""
+    """Of an edit: id of the quarantined record with its text."""
     first_seen: datetime
     last_seen: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegacyFile:
-    """How a legacy file is written: whatever its records do not tell.
+    """Header of a legacy file: its format and envelope, which no record has.
 
     A system collection of every schema.
     """

@@ -1,4 +1,4 @@
-"""How large a record may be, so that every store can hold it.
+"""Size limits of records, so that every store can hold them.
 
 PostgreSQL's ``jsonb`` has limits that neither memory nor a file has, and a message to a
 server cannot be longer than 1 GiB. The smallest limit counts for every store: it is
@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeLimits:
-    """What a record and its JSON values may be at most.
+    """Size limits of a record, of its JSON values, and of a commit.
 
     Sources: ``jsonb.h`` and ``jsonb_util.c`` of PostgreSQL 15. A value is built in memory
     in an array that doubles as it grows and may not pass 1 GiB (``MaxAllocSize``), which
@@ -50,12 +50,12 @@ class SizeLimits:
 
 STORABLE: Final = SizeLimits()
 CLOSER_LOOK: Final = 1 << 25
-"""Bytes of canonical JSON from which a record is looked at. Shorter ones pass every limit:
+"""Bytes of canonical JSON from which a record is measured. Shorter ones pass every limit:
 ``jsonb`` takes at most six times the text (``0,`` becomes 12 bytes), and so many items
 need at least two bytes each."""
 
 ROW_BYTES: Final = 128
-"""What a record takes in a message or in the change log beside its JSON, at most."""
+"""Bytes that a record takes in a message or in the change log beside its JSON, at most."""
 
 _ENTRY: Final = 4  # JEntry, of each item, and of each name and each value
 _HEAD: Final = 4  # of a container
@@ -68,11 +68,11 @@ _TOKEN: Final = _ENTRY + _PADDING + _NUMBER_HEAD + 2
 
 
 class TooLargeError(ValueError):
-    """A value is larger than some store can hold; the message says by what."""
+    """A value is larger than some store can hold; the message has size and limit."""
 
 
 def jsonb_bytes(value: Any, limits: SizeLimits = STORABLE) -> int:
-    """How many bytes a JSON value takes as ``jsonb``: never fewer, and a little more.
+    """Estimate the bytes of a JSON value as ``jsonb``: never too few, a little too many.
 
     Raises:
         TooLargeError: it is larger than the limits.
@@ -99,13 +99,13 @@ def check_value(value: Any, text: bytes, limits: SizeLimits = STORABLE) -> None:
 
 
 class _Measure:
-    """Counts the bytes of values as ``jsonb``, never too few."""
+    """Estimate of the bytes of values as ``jsonb``, never too few."""
 
     def __init__(self, limits: SizeLimits) -> None:
         self._limits = limits
 
     def container(self, items: list[Any] | tuple[Any, ...]) -> int:
-        """Bytes of a list, without its entry in what it is a part of."""
+        """Return the bytes of a list, without its entry in the value around it."""
         if len(items) > self._limits.items:
             raise TooLargeError(
                 f"a list of {len(items):,} items; {self._limits.items:,} can be stored"
@@ -153,7 +153,7 @@ class _Measure:
 
 
 def _number(item: Any) -> int:
-    """Bytes of a number: two for four digits, aligned to the point."""
+    """Return the bytes of a number: two for four digits, aligned to the point."""
     if isinstance(item, float) and abs(item) >= _WRITTEN_OUT:
         digits = Decimal(item).adjusted() + 1
     else:

@@ -1,4 +1,4 @@
-"""Which texts every store can keep."""
+"""Storable texts: those that every store can hold."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def is_storable(text: str) -> bool:
-    """Whether a text can be kept, and sent at all."""
+    """Return whether every store can hold a text."""
     return UNSTORABLE.search(text) is None
 
 
 def safe_text(text: str) -> str:
-    """Text that every store can hold: NUL and half characters are escaped."""
+    """Escape NUL and lone surrogates, so that every store can hold the text."""
     return UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class UnstorableTextError(ValueError):
-    """A text that no store can hold, so that no record has it either."""
+    """A text that not every store can hold, so that no record has it."""
 
 
 def storable_part(text: str) -> str:
-    """The text up to the first character that cannot be stored."""
+    """Return the text up to the first character that cannot be stored."""
     found = UNSTORABLE.search(text)
     return text if found is None else text[: found.start()]
 
 
 def order_bound(text: str) -> tuple[str, bool]:
-    """A text that can be stored, and by which all others that can compare as by this one.
+    """Return a storable text by which storable texts are ordered as by an unstorable one.
 
     Returns:
         The bound, and whether the bound itself is above the text: then the storable

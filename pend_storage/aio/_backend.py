@@ -1,4 +1,4 @@
-"""What collections and transactions need of an asynchronous store."""
+"""Backend protocol: the methods of an asynchronous store that collections call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """The verbs that collections and transactions are made of."""
+    """Backend of asynchronous collections and transactions."""
 
     schema: Schema
 
@@ -40,5 +40,5 @@ class Backend(Protocol):
         ...
 
     async def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """Commit a batch; returns the version of each operation."""
+        """Commit a batch, and return the version of each operation."""
         ...

@@ -1,7 +1,7 @@
-"""Micro-batching of coroutines' requests: few threads execute all that wait at a time.
+"""Micro-batching of coroutines' requests: a few threads execute all that wait.
 
 A request goes to a free thread at once. Where none is free it waits, and the next one that is
-executes all that have gathered together. No timer: an idle store answers as soon as it can,
+executes all that have gathered. There is no timer: an idle store answers as soon as it can,
 and under load the batches grow by themselves.
 """
 
@@ -26,26 +26,26 @@ _NAME: Final = "the asynchronous store"
 
 
 class AsyncRequest(Request):
-    """What one coroutine asks of a store, and waits for."""
+    """Request of one coroutine to a store, with the future that the coroutine awaits."""
 
     __slots__ = ("future", "is_taken")
 
     size: int = 1
-    """How much of a batch it fills."""
+    """Share of a batch that it fills: keys of a read, operations and checks of a commit."""
     conflict_keys: Sequence[Hashable] = ()
-    """What it touches: requests with one in common are executed in their order."""
+    """Keys that it reads or writes; requests with one in common are executed in order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.future: asyncio.Future[Any]
         """Made when it is submitted."""
         self.is_taken = False
-        """From here on it cannot be taken back."""
+        """True once a batch has it: from then on it cannot be cancelled."""
 
     def complete(
         self, do: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """End with what a function returns or raises."""
+        """Resolve with the result of a function, or with the error that it raises."""
         try:
             self.resolve(do(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
@@ -56,7 +56,7 @@ A = TypeVar("A", bound=AsyncRequest)
 
 
 class Batcher(WorkerLedQueue[A]):
-    """Queue of requests of one kind, executed by so many threads at most."""
+    """Batcher: queue of requests of one kind, executed in batches by a few threads."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class Batcher(WorkerLedQueue[A]):
         most: int,
         timeout: float | None,
     ) -> None:
-        """Make one; threads start with the first request.
+        """Make a batcher; threads start with the first request.
 
         Args:
             loop: where the coroutines run.
-            threads: as many as all slots of all kinds together.
-            semaphore: lets so many requests in at a time; the others wait outside.
+            threads: pool with as many threads as all batchers have slots.
+            semaphore: bounds the requests in the queues of all batchers.
             execute: executes a batch in a thread, and resolves each request of it.
-            slots: how many batches may be under way.
-            most: how large a batch may be.
+            slots: batches that may be under way at a time.
+            most: size of a batch at most, in the unit of :attr:`AsyncRequest.size`.
             timeout: seconds that a request may take; None: any time.
         """
         self._loop = loop
@@ -95,10 +95,10 @@ class Batcher(WorkerLedQueue[A]):
         """Conflict keys of the batches that are under way."""
 
     async def call(self, request: A) -> Any:
-        """Have a request executed, alone or in a batch; returns the answer.
+        """Execute a request, alone or in a batch, and return the answer.
 
-        Cancelled while it waits, it never happens. Cancelled later it is carried out to
-        its end, and nobody gets the answer.
+        Cancelled while it waits, it never happens. Cancelled later it is executed to its
+        end, and the answer is dropped.
 
         Raises:
             StoreUnavailable: it took longer than the timeout; ``outcome_known`` says
@@ -117,7 +117,7 @@ class Batcher(WorkerLedQueue[A]):
             self._semaphore.release()
 
     def close(self) -> None:
-        """Let no more requests in; those that are in are executed."""
+        """Refuse further requests; those in the queue are executed."""
         self._is_closed = True
 
     async def _in_time(self, request: A) -> Any:
@@ -138,8 +138,8 @@ class Batcher(WorkerLedQueue[A]):
         """Remove the next batch from the queue.
 
         A request with a key in common with a batch under way is passed over: the worker
-        that executes that batch looks again afterwards. One that comes later and has a key
-        in common with one that was passed over does not overtake it.
+        that executes that batch reads the queue again afterwards. A later request with a
+        key in common with one that was passed over does not overtake it.
         """
         batch: list[A] = []
         passed: list[A] = []
@@ -157,7 +157,8 @@ class Batcher(WorkerLedQueue[A]):
             if batch and size > self._most:
                 break
             waiting.popleft()
-            # In this order: whoever has seen that it is not taken has cancelled it.
+            # In this order: a timeout that finds it not taken has cancelled it by then, so
+            # that it may report the outcome as known.
             request.is_taken = True
             if not request.future.cancelled():
                 batch.append(request)
@@ -173,16 +174,15 @@ class Batcher(WorkerLedQueue[A]):
 
     @override
     def _deliver(self, batch: list[A]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the loop is closed, and with it callers
             self._loop.call_soon_threadsafe(_answer, batch)
 
 
 def to_future_exception(error: BaseException) -> Exception:
-    """Return an error as a coroutine may raise it.
-
-    A future does not take a ``StopIteration``; and what ends a thread, an interrupt or
-    an exit, would end the loop.
-    """
+    """Convert an error of a thread to one that a coroutine may raise."""
+    # A future refuses StopIteration; KeyboardInterrupt or SystemExit would end the loop.
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(f"the call ended with {shown(error)} in its thread")

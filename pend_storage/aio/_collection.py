@@ -1,4 +1,4 @@
-"""Asynchronous verbs of one collection."""
+"""Asynchronous collection."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ K = TypeVar("K", bound=RecordKey)
 
 
 class AsyncCollection(Generic[R]):
-    """As :class:`~pend_storage.collection.Collection`, with ``await``.
+    """Asynchronous collection: as :class:`~pend_storage.collection.Collection`, awaited.
 
-    Cheap to make. Everything that a verb there raises it raises here.
+    Cheap to make. Each method raises what the blocking one raises.
     """
 
     __slots__ = ("_adapter", "_store", "spec")
@@ -51,13 +51,13 @@ class AsyncCollection(Generic[R]):
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:
-        """The record under a key, or None."""
+        """Return the record under a key, or None."""
         text = key_text(self._adapter, key)
         row = (await self._store.read(self.spec.name, (text,))).get(text)
         return None if row is None else given(self._adapter, row.record)
 
     async def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """The records under these keys; missing keys are absent, no keys mean none."""
+        """Return the records under these keys; missing keys are absent; none for no keys."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = await self._store.read(self.spec.name, wanted.values())
         return {
@@ -67,12 +67,12 @@ class AsyncCollection(Generic[R]):
         }
 
     async def get_by(self, name: str, value: Any) -> R | None:
-        """The record with this value in a field declared unique, or None."""
+        """Return the record with this value in a field declared unique, or None."""
         row = await self._store.lookup(self.spec.name, name, value)
         return None if row is None else given(self._adapter, row.record)
 
     async def versioned(self, key: RecordKey) -> Versioned[R] | None:
-        """The record under a key together with its version, or None."""
+        """Return the record under a key together with its version, or None."""
         text = key_text(self._adapter, key)
         row = (await self._store.read(self.spec.name, (text,))).get(text)
         if row is None:
@@ -80,7 +80,7 @@ class AsyncCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     async def put(self, record: R, *, if_version: int | None = None) -> int:
-        """Write a record, whether or not there is one; returns its new version."""
+        """Insert or replace a record, and return its new version."""
         if is_given(self.spec, record):
             return (await self._put_given((record,), if_version))[0]
         schema = self._store.schema
@@ -89,7 +89,7 @@ class AsyncCollection(Generic[R]):
         return (await self._store.commit(schema.batch((put,), checks)))[0]
 
     async def put_many(self, records: Iterable[R]) -> list[int]:
-        """Write records in one atomic commit; returns the version of each."""
+        """Write records in one atomic commit, and return the version of each."""
         schema, records = self._store.schema, tuple(records)
         if any(is_given(self.spec, record) for record in records):
             return await self._put_given(records, None)
@@ -102,7 +102,7 @@ class AsyncCollection(Generic[R]):
     async def _put_given(
         self, records: Sequence[R], if_version: int | None
     ) -> list[int]:
-        """Write records of the caller's type: what only the file tells of each stays."""
+        """Write records of the caller's type; stored fields that it lacks are kept."""
         schema, spec = self._store.schema, self.spec
 
         async def attempt() -> list[int]:
@@ -116,7 +116,7 @@ class AsyncCollection(Generic[R]):
         return await tenacity.AsyncRetrying(**OVERWRITE)(attempt)
 
     async def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
-        """Delete the record under a key; False where there is none."""
+        """Delete the record under a key; return False where there is none."""
         schema, text = self._store.schema, key_text(self._adapter, key)
         operation = schema.delete(self.spec.name, text)
         checks = checks_for(self.spec.name, text, if_version)
@@ -129,17 +129,17 @@ class AsyncCollection(Generic[R]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Page[R]:
-        """The records that meet every condition, as a page."""
+        """Return the records that meet every condition, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
         rows = await self._store.query(self.spec.name, fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:
-        """How many records meet every condition."""
+        """Count the records that meet every condition."""
         condition = make_query(self.spec, where).where
         return await self._store.count(self.spec.name, condition)
 
     async def scan(self, *, after: str | None = None) -> AsyncIterator[R]:
-        """Every record in key order, beginning after a key, in bounded memory."""
+        """Iterate over the records in key order, after a key, in bounded memory."""
         async for row in self._store.scan(self.spec.name, after=after):
             yield given(self._adapter, row.record)

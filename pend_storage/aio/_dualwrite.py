@@ -1,4 +1,4 @@
-"""Asynchronous verbs of a pair of stores."""
+"""Asynchronous methods of a pair of stores."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ __all__ = ["AsyncDualWriteMixin"]
 
 
 class AsyncDualWriteMixin:
-    """The verbs of :class:`~pend_storage.dualwrite.DualWriteStore` with ``await``.
+    """Methods of :class:`~pend_storage.dualwrite.DualWriteStore`, awaited.
 
-    They can take long, so each runs in a thread of the loop's own executor and keeps no
+    They can take long, so each runs in a thread of the loop's own executor, and takes no
     thread from the store's calls. Cancelled, they go on to their end.
 
     All raise ``ConfigError`` over a store that is not a pair.
@@ -40,18 +40,18 @@ class AsyncDualWriteMixin:
     _store: Store
 
     async def phase(self) -> Phase:
-        """The phase; in the middle of a switch, the one that still or already holds."""
+        """Return the phase: during a switch the one before it, until the new one is open."""
         self._require("phase")
         phase: Phase = await asyncio.to_thread(getattr, self._store, "phase")
         return phase
 
     async def roles(self) -> RolePair:
-        """The roles of both stores as they are; None for one that cannot be reached."""
+        """Read the roles of both stores; None for one that cannot be reached."""
         view: RolePair = await self._ask("roles")
         return view
 
     async def readiness(self, phase: Phase | str) -> Readiness:
-        """What stands in the way of a phase, and the steps that would lead there."""
+        """Return the blockers of a phase, and the steps that would lead there."""
         readiness: Readiness = await self._ask("readiness", phase)
         return readiness
 
@@ -63,30 +63,30 @@ class AsyncDualWriteMixin:
         timeout: float = 30.0,  # noqa: ASYNC109 - the switch's own, which undoes it
         by: str | None = None,
     ) -> SwitchReport:
-        """Move to a phase, through those between, under live traffic."""
+        """Switch to a phase, through those between, under live traffic."""
         report: SwitchReport = await self._ask(
             "switch", phase, accept=accept, timeout=timeout, by=by
         )
         return report
 
     async def history(self) -> tuple[Switch, ...]:
-        """The latest switches, oldest first."""
+        """Return the latest switches, oldest first."""
         found: tuple[Switch, ...] = await self._ask("history")
         return found
 
     async def recover(self) -> RolePair:
-        """Finish or undo a switch that was left half done, without waiting."""
+        """Finish or undo a half-done switch, without waiting for its heartbeat to stop."""
         view: RolePair = await self._ask("recover")
         return view
 
     async def backfill(
         self, *, progress: Progress | None = None, rate: float | None = None
     ) -> BackfillReport:
-        """Copy what was there before the secondary began to follow; resumable.
+        """Backfill: copy what was there before the secondary began to follow; resumable.
 
         Args:
             progress: called in the thread.
-            rate: rows a second at most.
+            rate: records per second at most; None for no limit.
         """
         report: BackfillReport = await self._ask(
             "backfill", progress=progress, rate=rate
@@ -96,34 +96,34 @@ class AsyncDualWriteMixin:
     async def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
     ) -> ValidationReport:
-        """Compare every record by value, in both directions; only certain ones count."""
+        """Compare every record by value, in both directions; report certain divergences."""
         report: ValidationReport = await self._ask(
             "validate", sample=sample, progress=progress
         )
         return report
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Bring the secondary in line with the primary, wherever it certainly is not."""
+        """Repair the secondary from the primary, wherever a divergence is certain."""
         report: RepairReport = await self._ask("repair", dry_run=dry_run)
         return report
 
     async def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
-        """What was found to differ, by any process, and is not known to be equal since."""
+        """Return the open findings of all processes, by the time they were first seen."""
         found: tuple[Finding, ...] = await self._ask("divergences", closed=closed)
         return found
 
     async def compared(self) -> Compared:
-        """How many reads were compared, dropped, found different, and certainly so."""
+        """Return the counters of compared reads: sampled, dropped, confirmed."""
         counts: Compared = await self._ask("compared")
         return counts
 
     async def catch_up(self) -> int:
-        """Apply the rest of the change log now; returns how many commits that were."""
+        """Drain the change log into the secondary now; return the number of commits."""
         count: int = await self._ask("catch_up")
         return count
 
     async def lag(self) -> Lag:
-        """How far the secondary is behind; out of reach, as far as is known here."""
+        """Measure the lag of the secondary; out of reach, from the last mark known here."""
         lag: Lag = await self._ask("lag")
         return lag
 
@@ -137,5 +137,5 @@ class AsyncDualWriteMixin:
             raise ConfigError(
                 f"{verb}() is for a pair of stores, and this is a "
                 f"{type(self._store).__name__}: wrap a DualWriteStore, which open_store() "
-                "gives where both sides are configured."
+                "returns where both sides are configured."
             )

@@ -28,12 +28,12 @@ _READING_THREADS: Final = 2
 _COMMITTING_THREADS: Final = 2
 """One is prepared, or waits for the second store, while the other is carried out."""
 _MOST_KEYS: Final = 256
-"""Of one merged read or commit: from there on merging more gains nothing."""
+"""Keys of one merged read or commit at most: merging more gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopEngine:
-    """A queue for each kind of request, and the threads that execute them."""
+    """Engine of one event loop: a batcher for each kind of request, and the threads."""
 
     loop: asyncio.AbstractEventLoop
     process: int
@@ -52,13 +52,13 @@ class LoopEngine:
         max_waiting: int,
         timeout: float | None,
     ) -> Self:
-        """Make one.
+        """Make the engine of a loop.
 
         Args:
             loop: where the coroutines run.
             store: executes the requests.
-            threads: for requests that are not merged.
-            max_waiting: requests that are let in at a time.
+            threads: number of threads for requests that are not merged.
+            max_waiting: requests in all queues at most; further callers wait.
             timeout: seconds that a request may take; None: any time.
         """
         slots = _READING_THREADS + _COMMITTING_THREADS + threads
@@ -81,7 +81,7 @@ class LoopEngine:
         )
 
     async def close(self) -> None:
-        """Let no more requests in, and wait until those that are in are executed."""
+        """Refuse further requests, and wait until those in the queues are executed."""
         for batcher in (self.reads, self.commits, self.calls):
             batcher.close()
         await asyncio.to_thread(self.threads.shutdown)

@@ -1,7 +1,7 @@
-"""Whole files as plain data, to be awaited.
+"""Asynchronous methods for whole legacy files as plain data.
 
-What is loaded is remembered in the context of the coroutine; what waits for a store does so
-in a thread.
+Loaded values are remembered in the context of the coroutine. Calls of the store run in a
+thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class AsyncFileVerbs:
-    """The verbs of :class:`~pend_storage._whole_files.verbs.FileVerbs` with ``await``."""
+    """Methods of :class:`~pend_storage._whole_files.verbs.FileVerbs`, awaited."""
 
     _store: Store
 
@@ -51,22 +51,22 @@ class AsyncFileVerbs:
         exclusive: bool = False,
         timeout: float = 30.0,  # noqa: ASYNC109 - of the exclusive use alone
     ) -> Any:
-        """As :meth:`Store.load <pend_storage.store.Store.load>`."""
+        """Load a file, as :meth:`Store.load <pend_storage.store.Store.load>`."""
         layout = layout_of(self._store, file)
         if exclusive:
-            await self._async_holds.borrow(file, timeout)
+            await self._async_holds.lease(file, timeout)
         try:
             base = await self._wait(partial(value_of, self._store, layout))
             value = value_or_default(file, base, default)
         except BaseException:
             if exclusive:
-                await self._async_holds.bring_back(file)
+                await self._async_holds.release(file)
             raise
         working_copies_of(self._store).record(file, value, base)
         return value
 
     async def save(self, file: str, value: Any, *, strict: bool = False) -> None:
-        """As :meth:`Store.save <pend_storage.store.Store.save>`."""
+        """Save a file, as :meth:`Store.save <pend_storage.store.Store.save>`."""
         copies = working_copies_of(self._store)
         try:
             layout = layout_of(self._store, file)
@@ -75,12 +75,12 @@ class AsyncFileVerbs:
             drafts = drafts_of(layout, copies.base(file, value), new)
             await self._wait(partial(write, self._store, drafts, strict=strict))
         finally:
-            await self._async_holds.bring_back(file)
+            await self._async_holds.release(file)
         copies.record(file, value, new)
 
     @asynccontextmanager
     async def edit(self, *files: str, strict: bool = False) -> AsyncIterator[Any]:
-        """As :meth:`Store.edit <pend_storage.store.Store.edit>`, with ``async with``."""
+        """Edit files, as :meth:`Store.edit <pend_storage.store.Store.edit>`, awaited."""
         bases, values = await self._wait(partial(open_files, self._store, files))
         yield values[0] if len(values) == 1 else tuple(values)
         drafts = make_drafts(bases, values)
@@ -114,9 +114,9 @@ class AsyncFileVerbs:
         timeout: float = 30.0,  # noqa: ASYNC109 - of the exclusive use
         strict: bool = False,
     ) -> Any:
-        """As :meth:`Store.update <pend_storage.store.Store.update>`.
+        """Update a file, as :meth:`Store.update <pend_storage.store.Store.update>`.
 
-        The function runs in the event loop; what it gives is awaited, where it can be.
+        The function runs in the event loop; its result is awaited, where it is awaitable.
         """
         deadline = time.monotonic() + timeout
         async with self.exclusive(file, timeout=timeout):
@@ -138,7 +138,7 @@ class AsyncFileVerbs:
                     return result
 
     async def exists(self, file: str) -> bool:
-        """As :meth:`Store.exists <pend_storage.store.Store.exists>`."""
+        """Test for a file, as :meth:`Store.exists <pend_storage.store.Store.exists>`."""
         layout = layout_of(self._store, file)
         value = await self._wait(partial(value_of, self._store, layout))
         return value is not ABSENT
@@ -146,10 +146,10 @@ class AsyncFileVerbs:
     def exclusive(
         self, file: str, *, timeout: float = 30.0
     ) -> AbstractAsyncContextManager[None]:
-        """As :meth:`Store.exclusive <pend_storage.store.Store.exclusive>`.
+        """Lock a file, as :meth:`Store.exclusive <pend_storage.store.Store.exclusive>`.
 
-        With ``async with``. It belongs to the task: the tasks that it starts have to wait
-        for it like any others.
+        With ``async with``. The task owns the lock: tasks that it starts wait for it like
+        any others.
         """
         return self._async_holds.exclusive(file_of(self._store, file), timeout)
 
@@ -162,9 +162,9 @@ class AsyncFileVerbs:
         return found
 
     async def _wait(self, do: Callable[[], T]) -> T:
-        """Have a thread do it, in this context: who writes is told by it."""
+        """Call a function in a thread, with this context, which has the author of commits."""
         return await self._in_thread(partial(contextvars.copy_context().run, do))
 
     async def _in_thread(self, do: Callable[[], T]) -> T:
-        """Have a thread do it."""
+        """Call a function in a thread of the store."""
         raise NotImplementedError

@@ -1,7 +1,8 @@
-"""Exclusive use of files by tasks: nobody waits for it in a thread that others need.
+"""Exclusive use of files by tasks.
 
 Of the tasks that want one file, one waits for the store's lock, in a thread of its own, and
-the others wait for that task.
+the others wait for that task. So waiting takes no thread of the loop's pool, which those
+that hold the lock may need.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ __all__ = ["AsyncHolds"]
 
 
 @dataclass(slots=True)
-class _Loan:
+class _Lease:
     """Exclusive use from a ``load`` until the ``save`` of the same task."""
 
     hold: AbstractAsyncContextManager[None] | None
-    """None: it was taken back."""
+    """None: it was revoked, because it lasted too long or the task has ended."""
     end: asyncio.TimerHandle
 
 
 class AsyncHolds:
-    """The exclusive uses that tasks have of the files of one store."""
+    """Exclusive uses by tasks of the files of one store."""
 
     def __init__(self, holds: ExclusiveUses) -> None:
         self._holds: Final = holds
         self._turns: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[str, asyncio.Lock]
         ] = weakref.WeakKeyDictionary()
-        self._loans: weakref.WeakKeyDictionary[Any, dict[str, _Loan]] = (
+        self._leases: weakref.WeakKeyDictionary[Any, dict[str, _Lease]] = (
             weakref.WeakKeyDictionary()
         )
         self._ending: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def exclusive(self, file: str, seconds: float) -> AsyncIterator[None]:
-        """Exclusive use of a file in a block; see ``Store.exclusive``.
+        """Hold the exclusive use of a file for a block; see ``Store.exclusive``.
 
         Raises:
             LockTimeout: others had it for so many seconds.
@@ -75,6 +76,7 @@ class AsyncHolds:
                 raise LockTimeout(
                     path=file, seconds=seconds, holder=EXCLUSIVE_USER
                 ) from None
+            # Releasing is shielded: a task that is cancelled must not keep the lock.
             try:
                 yield
             finally:
@@ -82,7 +84,7 @@ class AsyncHolds:
 
     @asynccontextmanager
     async def _turn(self, file: str, seconds: float) -> AsyncIterator[None]:
-        """Keep other tasks of this loop out."""
+        """Hold the lock between the tasks of this loop; only its holder asks the store."""
         turns = self._turns.setdefault(asyncio.get_running_loop(), {})
         turn = turns.setdefault(file, asyncio.Lock())
         try:
@@ -99,14 +101,14 @@ class AsyncHolds:
 
     # -- from a load to a save ----------------------------------------------------------
 
-    async def borrow(self, file: str, seconds: float) -> None:
-        """Exclusive use of a file, until the same task brings it back.
+    async def lease(self, file: str, seconds: float) -> None:
+        """Lease the exclusive use of a file, until the same task releases it.
 
         Raises:
             LockTimeout: others had it for so many seconds.
         """
         owner, loop = caller(), asyncio.get_running_loop()
-        mine = self._loans.setdefault(owner, {})
+        mine = self._leases.setdefault(owner, {})
         known = mine.pop(file, None)
         hold = None
         if known is not None:
@@ -115,28 +117,28 @@ class AsyncHolds:
         if hold is None:
             hold = self.exclusive(file, seconds)
             await hold.__aenter__()
-            owner.add_done_callback(lambda _: self._take_back(mine, file))
-        end = loop.call_later(LEASE_SECONDS, self._take_back, mine, file)
-        mine[file] = _Loan(hold, end)
+            owner.add_done_callback(lambda _: self._revoke(mine, file))
+        end = loop.call_later(LEASE_SECONDS, self._revoke, mine, file)
+        mine[file] = _Lease(hold, end)
 
-    async def bring_back(self, file: str) -> None:
-        """End what :meth:`borrow` of this task has begun, if anything."""
-        loan = self._loans.get(caller(), {}).pop(file, None)
-        if loan is not None:
-            loan.end.cancel()
-            if loan.hold is not None:
-                await asyncio.shield(loan.hold.__aexit__(None, None, None))
+    async def release(self, file: str) -> None:
+        """Release the lease of this task, if it has one."""
+        lease = self._leases.get(caller(), {}).pop(file, None)
+        if lease is not None:
+            lease.end.cancel()
+            if lease.hold is not None:
+                await asyncio.shield(lease.hold.__aexit__(None, None, None))
 
     def require(self, file: str) -> None:
-        """See that this task still has what it believes to have.
+        """Check that a lease of this task was not revoked.
 
         Raises:
-            LockTimeout: it borrowed the file, and it was taken back.
+            LockTimeout: it was revoked.
             StoreUnavailable: the connection that held the lock is gone.
         """
         owner = caller()
-        loan = self._loans.get(owner, {}).get(file)
-        if loan is not None and loan.hold is None:
+        lease = self._leases.get(owner, {}).get(file)
+        if lease is not None and lease.hold is None:
             raise LockTimeout(
                 path=f"{file}, which was loaded for exclusive use and not saved in time,",
                 seconds=LEASE_SECONDS,
@@ -144,53 +146,55 @@ class AsyncHolds:
             )
         self._holds.require(file, owner)
 
-    def _take_back(self, loans: dict[str, _Loan], file: str) -> None:
-        """In the loop: end a loan that nobody brings back."""
-        loan = loans.get(file)
-        if loan is None or loan.hold is None:
+    def _revoke(self, leases: dict[str, _Lease], file: str) -> None:
+        """Revoke a lease that was not released in time; called in the loop."""
+        lease = leases.get(file)
+        if lease is None or lease.hold is None:
             return
-        hold, loan.hold = loan.hold, None
-        loan.end.cancel()
+        hold, lease.hold = lease.hold, None
+        lease.end.cancel()
         ending = asyncio.ensure_future(hold.__aexit__(None, None, None))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
 
 class _Entry:
-    """A block that is entered in a thread of its own."""
+    """Entry of a context manager in a thread of its own."""
 
     def __init__(self, hold: AbstractContextManager[None]) -> None:
         self._hold = hold
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[None] = self._loop.create_future()
         self._guard = threading.Lock()
-        self._is_given_up = False
-        self._is_in = False
+        self._is_abandoned = False
+        self._is_entered = False
         threading.Thread(target=self._run, name="pend-exclusive", daemon=True).start()
 
-    def give_up(self) -> None:
-        """Nobody waits any more: leave it as soon as it is entered."""
+    def abandon(self) -> None:
+        """Exit the block as soon as it is entered: its task was cancelled."""
+        # The guard decides which of the two threads exits the block: the one that enters it
+        # after the task was cancelled, or the one that finds it entered already.
         with self._guard:
-            self._is_given_up = True
-            is_in = self._is_in
-        if is_in:
-            threading.Thread(target=self._leave, daemon=True).start()
+            self._is_abandoned = True
+            is_entered = self._is_entered
+        if is_entered:
+            threading.Thread(target=self._exit, daemon=True).start()
 
-    def _leave(self) -> None:
+    def _exit(self) -> None:
         self._hold.__exit__(None, None, None)
 
     def _run(self) -> None:
         try:
             self._hold.__enter__()
         except BaseException as error:  # noqa: BLE001 - raised in the coroutine
-            self._tell(to_future_exception(error))
+            self._notify(to_future_exception(error))
             return
         with self._guard:
-            self._is_in = not self._is_given_up
-        if not self._is_in or not self._tell(None):
-            self._leave()
+            self._is_entered = not self._is_abandoned
+        if not self._is_entered or not self._notify(None):
+            self._exit()
 
-    def _tell(self, error: Exception | None) -> bool:
+    def _notify(self, error: Exception | None) -> bool:
         try:
             self._loop.call_soon_threadsafe(self._settle, error)
         except RuntimeError:  # the loop is closed
@@ -207,10 +211,10 @@ class _Entry:
 
 
 async def _entered(hold: AbstractContextManager[None]) -> None:
-    """Enter a block, whose waiting keeps no thread of the loop's from others."""
+    """Enter a context manager in a thread of its own, and await that."""
     entry = _Entry(hold)
     try:
         await entry.future
     except asyncio.CancelledError:
-        entry.give_up()
+        entry.abandon()
         raise

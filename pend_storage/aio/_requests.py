@@ -1,4 +1,4 @@
-"""Requests of coroutines to a store, and how a batch of them is executed in one call."""
+"""Requests of coroutines to a store, and the execution of a batch in one call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Rows: TypeAlias = dict[str, Row]
 
 
 class CallRequest(AsyncRequest):
-    """A function that is called in a thread, one at a time."""
+    """Call of a function in a thread; never merged with others."""
 
     __slots__ = ("do",)
 
@@ -38,7 +38,7 @@ class CallRequest(AsyncRequest):
 
 
 class CommitRequest(AsyncRequest):
-    """A commit. Its conflict keys are what it writes and checks."""
+    """Commit of a batch. Its conflict keys are the keys that it writes and checks."""
 
     __slots__ = ("batch", "conflict_keys", "epoch", "size")
 
@@ -46,13 +46,14 @@ class CommitRequest(AsyncRequest):
         super().__init__()
         self.batch = batch
         self.epoch = epoch
+        # Checked keys count as well: a check must not overtake an earlier write of its key.
         keys = [(o.collection, o.key) for o in batch.operations]
         self.size = len(keys) + len(batch.checks)
         self.conflict_keys = [*keys, *batch.checks] if batch.checks else keys
 
 
 class ReadRequest(AsyncRequest):
-    """Rows by key."""
+    """Read of rows by key."""
 
     __slots__ = ("collection", "deleted", "epoch", "keys", "size")
 
@@ -72,11 +73,11 @@ class ReadRequest(AsyncRequest):
 
     @property
     def kind(self) -> Hashable:
-        """What requests that are merged into one call have in common."""
+        """Merge key: requests with the same one can be answered by one call."""
         return self.collection, self.deleted, self.epoch
 
     def ask(self, store: Store) -> Rows:
-        """Read these alone."""
+        """Read the keys of this request alone."""
         return self._read(store, self.keys)
 
     def _read(self, store: Store, keys: Iterable[str]) -> Rows:
@@ -95,14 +96,21 @@ class ReadRequest(AsyncRequest):
 
 
 class LookupRequest(AsyncRequest):
-    """The row with a value in a unique field."""
+    """Lookup of the row with a value in a unique field."""
 
     __slots__ = ("field", "query", "spec", "value")
 
     def __init__(
         self, spec: CollectionSpec, field: str, value: Any, query: Query
     ) -> None:
-        """Args: query: the one that asks for it alone."""
+        """Make a request.
+
+        Args:
+            spec: of the collection.
+            field: a unique one.
+            value: of that field.
+            query: finds the row, if the request is executed alone.
+        """
         super().__init__()
         self.spec = spec
         self.field = field
@@ -111,11 +119,11 @@ class LookupRequest(AsyncRequest):
 
     @property
     def kind(self) -> Hashable:
-        """What requests that are merged into one call have in common."""
+        """Merge key: requests with the same one can be answered by one call."""
         return self.spec.name, self.field
 
     def ask(self, store: Store) -> Row | None:
-        """Look this one up alone."""
+        """Look up the value of this request alone."""
         rows = store.query(self.spec.name, self.query)
         return rows[0] if rows else None
 
@@ -138,9 +146,10 @@ class LookupRequest(AsyncRequest):
 
 
 class _Shares:
-    """Rows for several callers, none of whom gets another's object.
+    """Rows for several callers, each with objects of its own.
 
-    JSON values in a record can be changed.
+    JSON values in a record are mutable: a caller that changes one must not change the
+    answer of another caller.
     """
 
     def __init__(self, spec: CollectionSpec) -> None:
@@ -148,7 +157,7 @@ class _Shares:
         self._given: set[str] = set()
 
     def of(self, row: Row) -> Row:
-        """The row for one caller."""
+        """Return the row for one caller: the first gets it as it is, others a copy."""
         if row.key not in self._given:
             self._given.add(row.key)
             return row
@@ -175,10 +184,10 @@ def _execute_kind(store: Store, group: Sequence[Any]) -> None:
         return
     try:
         answers = group[0].ask_together(store, group)
-    except (StoreUnavailable, StaleEpoch) as error:  # whoever asks, and for whatever
+    except (StoreUnavailable, StaleEpoch) as error:  # it would fail for each alone, too
         for request in group:
             request.fail(error)
-    except Exception:  # noqa: BLE001 - of one of them; the others need not suffer
+    except Exception:  # noqa: BLE001 - one request is at fault: each is executed alone
         for request in group:
             request.complete(request.ask, store)
     else:
@@ -187,7 +196,7 @@ def _execute_kind(store: Store, group: Sequence[Any]) -> None:
 
 
 def execute_commits(store: Store, requests: Sequence[CommitRequest]) -> None:
-    """Commit batches, each on its own but those of one epoch in one call."""
+    """Commit batches: those of one epoch in one call, each as a commit of its own."""
     for epoch, run in groupby(requests, attrgetter("epoch")):
         group = list(run)
         if len(group) == 1:

@@ -73,11 +73,11 @@ _PAGE: Final = 200
 
 
 class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
-    """The verbs of a store, to be awaited, over any store in any phase.
+    """Asynchronous store: the methods of a store, awaited, over any store in any phase.
 
-    Coroutines that wait are merged: reads of one collection into one statement, commits
+    Requests that wait are merged: reads of one collection into one statement, commits
     into one transaction with one sync. Each keeps its own answer and its own error. The
-    store itself works in a few threads; nothing of it is written twice.
+    blocking store works in a few threads.
 
     Use it in one event loop. It binds to the loop in which it is first called.
     """
@@ -96,8 +96,9 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
             store: works in threads from now on.
             timeout: seconds that a call may take, waiting included; None: as long as the
                 store's own timeouts allow. For a single call use ``asyncio.timeout``.
-            max_waiting: calls that are let in at a time; the others wait outside.
-            threads: for queries, counts, scans and :meth:`call`, which are not merged.
+            max_waiting: calls in the queues at most; further callers wait.
+            threads: number of threads for queries, counts, scans and :meth:`call`, which
+                are not merged.
 
         Raises:
             ConfigError: a setting makes no sense.
@@ -120,14 +121,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._store!r})"
 
-    # -- what users call ----------------------------------------------------------------
+    # -- public -------------------------------------------------------------------------
 
     @overload
     def collection(self, name: type[R]) -> AsyncCollection[R]: ...
     @overload
     def collection(self, name: str) -> AsyncCollection[Any]: ...
     def collection(self, name: str | type) -> AsyncCollection[Any]:
-        """The verbs of one collection, by record type or name.
+        """Return a collection, by record type or name.
 
         Raises:
             UnknownCollection: the schema has none of that name.
@@ -135,17 +136,17 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         return AsyncCollection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> AsyncTransaction:
-        """Reads that are checked, and writes that take effect together at the end."""
+        """Begin a transaction: reads are checked, and writes take effect together."""
         return AsyncTransaction(self)
 
     async def run(
         self, fn: Callable[[AsyncTransaction], Awaitable[T]], *, attempts: int = 10
     ) -> T:
-        """Await ``fn`` in a transaction; again, with back-off, as long as it conflicts.
+        """Await a function in a transaction, and repeat it with back-off while it conflicts.
 
         Args:
             fn: may run several times, so it must have no other effects.
-            attempts: how often at most.
+            attempts: number of attempts at most.
 
         Raises:
             Conflict: the last attempt conflicted too.
@@ -155,14 +156,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     def acting(
         self, *, by: str | None = None, reason: str | None = None
     ) -> AbstractContextManager[None]:
-        """As :meth:`Store.acting <pend_storage.store.Store.acting>`; a plain ``with``."""
+        """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
         return attribution.acting(by=by, reason=reason)
 
     def legacy(self, file: str) -> Any:
-        """Refused: the methods of a dict and of a list wait, and cannot be awaited.
+        """Refuse: the methods of a live dict or list block, and cannot be awaited.
 
         Raises:
-            ConfigError: always; it says how to come by the file.
+            ConfigError: always; it says how to use the file.
         """
         raise refused_view(file)
 
@@ -173,9 +174,9 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call a function that waits with the store itself, in a thread.
+        """Call a blocking function with the store itself, in a thread.
 
-        For what has no verb here: ``await db.call(lambda store:
+        For what has no method here: ``await db.call(lambda store:
         store.legacy("wallet-db.json")[phone_hash])``.
         """
         return await self._in_thread(partial(fn, self._store, *args, **kwargs))
@@ -190,7 +191,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> dict[str, Row]:
-        """As :meth:`Store.read <pend_storage.store.Store.read>`."""
+        """Await :meth:`Store.read <pend_storage.store.Store.read>`."""
         engine = self._engine_here()
         name = self.schema[collection].name
         rows: dict[str, Row] = await engine.reads.call(
@@ -199,7 +200,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         return rows
 
     async def lookup(self, collection: str, name: str, value: Any) -> Row | None:
-        """The row with this value in a field declared unique, or None.
+        """Return the row with this value in a field declared unique, or None.
 
         Raises:
             InvalidQuery: the field alone is not declared unique.
@@ -213,7 +214,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        """As :meth:`Store.query <pend_storage.store.Store.query>`."""
+        """Await :meth:`Store.query <pend_storage.store.Store.query>`."""
         return await self._in_thread(
             partial(self._store.query, collection, query, epoch=epoch)
         )
@@ -221,7 +222,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        """As :meth:`Store.count <pend_storage.store.Store.count>`."""
+        """Await :meth:`Store.count <pend_storage.store.Store.count>`."""
         return await self._in_thread(
             partial(self._store.count, collection, where, epoch=epoch)
         )
@@ -234,7 +235,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> AsyncIterator[Row]:
-        """As :meth:`Store.scan <pend_storage.store.Store.scan>`."""
+        """Await :meth:`Store.scan <pend_storage.store.Store.scan>`."""
         rows = self._store.scan(collection, after=after, deleted=deleted, epoch=epoch)
         async for row in self._fetched(rows):
             yield row
@@ -242,7 +243,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def commit(
         self, batch: Batch, *, epoch: int | None = None
     ) -> tuple[int, ...]:
-        """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
+        """Await :meth:`Store.commit <pend_storage.store.Store.commit>`."""
         engine = self._engine_here()
         versions: tuple[int, ...] = await engine.commits.call(
             CommitRequest(batch, epoch)
@@ -256,50 +257,50 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
+        """Await :meth:`Store.apply <pend_storage.store.Store.apply>`."""
         return await self._in_thread(
             partial(self._store.apply, records, epoch=epoch, mark=mark)
         )
 
     async def changes(self, after: int = 0) -> AsyncIterator[Change]:
-        """As :meth:`Store.changes <pend_storage.store.Store.changes>`."""
+        """Await :meth:`Store.changes <pend_storage.store.Store.changes>`."""
         async for change in self._fetched(self._store.changes(after)):
             yield change
 
     async def find_commit(self, token: str) -> Change | None:
-        """As :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
+        """Await :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
         return await self._in_thread(partial(self._store.find_commit, token))
 
     async def pending(self, after: int) -> Pending:
-        """As :meth:`Store.pending <pend_storage.store.Store.pending>`."""
+        """Await :meth:`Store.pending <pend_storage.store.Store.pending>`."""
         return await self._in_thread(partial(self._store.pending, after))
 
     async def incarnation(self) -> str:
-        """As :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
+        """Await :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
         return await self._in_thread(self._store.incarnation)
 
     async def head(self) -> int:
-        """As :meth:`Store.head <pend_storage.store.Store.head>`."""
+        """Await :meth:`Store.head <pend_storage.store.Store.head>`."""
         return await self._in_thread(self._store.head)
 
     async def prune(self, upto: int) -> None:
-        """As :meth:`Store.prune <pend_storage.store.Store.prune>`."""
+        """Await :meth:`Store.prune <pend_storage.store.Store.prune>`."""
         await self._in_thread(partial(self._store.prune, upto))
 
     async def identity(self) -> str:
-        """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
+        """Await :meth:`Store.identity <pend_storage.store.Store.identity>`."""
         return await self._in_thread(self._store.identity)
 
     async def unread_files(self) -> tuple[UnreadFile, ...]:
-        """As :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
+        """Await :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
         return await self._in_thread(self._store.unread_files)
 
     async def role(self) -> RoleState:
-        """As :meth:`Store.role <pend_storage.store.Store.role>`."""
+        """Await :meth:`Store.role <pend_storage.store.Store.role>`."""
         return await self._in_thread(self._store.role)
 
     async def meta(self, name: str) -> JSON:
-        """As :meth:`Store.meta <pend_storage.store.Store.meta>`."""
+        """Await :meth:`Store.meta <pend_storage.store.Store.meta>`."""
         return await self._in_thread(partial(self._store.meta, name))
 
     async def compare_and_set_meta(
@@ -310,7 +311,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         *,
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
-        """As in :class:`~pend_storage.store.Store`."""
+        """Await :meth:`Store.compare_and_set_meta`; arguments as there."""
         return await self._in_thread(
             partial(
                 self._store.compare_and_set_meta, name, expected, value, given=given
@@ -320,7 +321,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     # -- life ---------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Refuse new calls, carry out those that were let in, and close the store."""
+        """Refuse new calls, execute those in the queues, and close the store."""
         if self._closing is None:
             self._is_closed = True
             self._closing = asyncio.ensure_future(self._finish())
@@ -374,7 +375,8 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         return answer
 
     async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
-        """What an iterator that waits gives, a page at a time."""
+        """Iterate over a blocking iterator, a page at a time in a thread."""
+        # A page at a time: a thread for each item would cost more than the item.
         while True:
             page = await self._in_thread(lambda: list(islice(items, _PAGE)))
             for item in page:

@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 
 class AsyncTransaction:
-    """Use as ``async with store.transaction() as tx:``; an exception writes nothing.
+    """Transaction: ``async with store.transaction() as tx:``. An exception writes nothing.
 
-    As :class:`~pend_storage._transaction.Transaction`, with ``await``.
+    As :class:`~pend_storage._transaction.Transaction`, awaited.
     """
 
     def __init__(self, store: Backend) -> None:
@@ -57,24 +57,24 @@ class AsyncTransaction:
     @overload
     def collection(self, name: str) -> AsyncTransactionCollection[Any]: ...
     def collection(self, name: str | type) -> AsyncTransactionCollection[Any]:
-        """The verbs of one collection inside this transaction."""
+        """Return a collection inside this transaction."""
         schema = self._store.schema
         return AsyncTransactionCollection(
             self._store, self._work, schema[name], schema.adapter(name)
         )
 
     def legacy(self, file: str) -> Any:
-        """Refused, as :meth:`AsyncStore.legacy` is.
+        """Refuse, as :meth:`AsyncStore.legacy`.
 
         Raises:
-            ConfigError: always; it says how to come by the file.
+            ConfigError: always; it says how to use the file.
         """
         raise refused_view(file)
 
     async def commit(self) -> None:
-        """Check all reads and write all writes, atomically; what follows begins anew.
+        """Check all reads and write all writes, atomically; later calls begin anew.
 
-        Cancelled, it has happened as a whole or not at all.
+        Cancelled, the commit has happened as a whole or not at all.
         """
         batch = self._work.batch()
         if batch is not None:
@@ -90,7 +90,7 @@ class AsyncTransaction:
 
 
 class AsyncTransactionCollection(Generic[R]):
-    """One collection inside a transaction. Sees the transaction's own writes."""
+    """Collection inside a transaction. Sees the transaction's own writes."""
 
     __slots__ = ("_adapter", "_store", "_work", "spec")
 
@@ -107,11 +107,11 @@ class AsyncTransactionCollection(Generic[R]):
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:
-        """The record under a key, or None; either answer is checked at the end."""
+        """Return the record under a key, or None; either answer is checked at the end."""
         return (await self.get_many((key,))).get(key)
 
     async def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """The records under these keys; missing keys are absent, and checked too."""
+        """Return the records under these keys; missing keys are absent, and checked too."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = await self._rows(wanted.values())
         return {
@@ -121,7 +121,7 @@ class AsyncTransactionCollection(Generic[R]):
         }
 
     async def versioned(self, key: RecordKey) -> Versioned[R] | None:
-        """The record and the version at which it was read (0: written here, new)."""
+        """Return the record and the version at which it was read (0: written here, new)."""
         text = key_text(self._adapter, key)
         row = (await self._rows((text,))).get(text)
         if row is None:
@@ -129,7 +129,7 @@ class AsyncTransactionCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     async def get_by(self, name: str, value: Any) -> R | None:
-        """The record with this value in a field declared unique, or None."""
+        """Return the record with this value in a field declared unique, or None."""
         rows = await self._find(lookup_query(self.spec, name, value))
         return given(self._adapter, rows[0].record) if rows else None
 
@@ -140,27 +140,27 @@ class AsyncTransactionCollection(Generic[R]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Page[R]:
-        """The records that meet every condition, own writes among them, as a page."""
+        """Return the records that meet every condition, own writes included, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
         rows = await self._find(fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:
-        """How many records meet every condition; each of them is checked at the end."""
+        """Count the records that meet every condition; each of them is checked at the end."""
         return len((await self.find(*where)).items)
 
     async def put(self, record: R, *, if_version: int | None = None) -> None:
         """Write a record at the end; its version is then in ``versions``."""
         present = None
         key = given_key(self.spec, record) if is_given(self.spec, record) else None
-        if key is not None:  # what only the file tells of it stays
+        if key is not None:  # stored fields that the caller's type lacks are kept
             row = (await self._rows((key,))).get(key)
             present = row and row.record
         put = over(self._store.schema, self.spec, record, present)
         self._work.write(put, if_version)
 
     async def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
-        """Delete at the end; whether there is a record to delete is checked too."""
+        """Delete at the end; that there is a record, or none, is checked then too."""
         text = key_text(self._adapter, key)
         there = bool(await self._rows((text,)))
         self._work.write(self._store.schema.delete(self.spec.name, text), if_version)

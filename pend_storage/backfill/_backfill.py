@@ -115,7 +115,7 @@ class _Chunk:
 
 
 class _Run:
-    """One pass over the source, from a cursor to the end."""
+    """Run of a backfill: one pass over the source, from a cursor to the end."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Run:
         }
 
     def copy(self, progress: Progress | None) -> bool:
-        """Copy everything; False where the target's cursor is not what was read."""
+        """Copy everything; return False where another process has moved the cursor."""
         try:
             self._copy(progress)
         except StalePosition:
@@ -168,7 +168,7 @@ class _Run:
         _COMPLETE()
 
     def _advance(self, cursor: Cursor) -> Advance:
-        """The compare-and-set that moves the target's cursor."""
+        """Return the compare-and-set that moves the target's cursor."""
         return Advance(BACKFILL_META, self._stored, cursor.to_meta())
 
     def _total(self) -> int:
@@ -210,6 +210,8 @@ class _Run:
         self._count_skipped(chunk)
         groups = self._groups(name, chunk.rows)
         last = len(groups) - 1
+        # Every call commits its rows with a cursor of a new step, on top of the stored one:
+        # a call that a failed-over server has lost is noticed, and so is a second backfill.
         for place, (file, records) in enumerate(groups):
             moved = chunk.cursor if place == last else self._cursor
             moved = replace(moved, step=self._cursor.step + 1)

@@ -1,4 +1,4 @@
-"""The order in which collections are copied: referred ones before referrers.
+"""Order of the collections in a backfill: referred ones before referrers.
 
 Facts about legacy files come before all records: a file is created with its first
 record, and its layout and permissions must be known then.

@@ -1,4 +1,4 @@
-"""The backfill cursor: its position, committed in the target's meta with the rows."""
+"""Cursor of a backfill: a position, committed in the target's meta with the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORDER: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A position in copying order, up to which every row of the source has been copied."""
+    """Position in copying order, up to which every row of the source has been copied."""
 
     source: str
     """Identity of the source."""
@@ -65,14 +65,14 @@ class Cursor:
 
     @classmethod
     def parse(cls, stored: JSON) -> Cursor | None:
-        """Read a cursor from a meta value; None where it is none, or of another version."""
+        """Parse a meta value; return None where it is no cursor, or of another version."""
         try:
             return msgspec.convert(stored, cls)
         except msgspec.ValidationError:
             return None
 
     def continues(self, stored: Cursor | None) -> bool:
-        """Whether a stored cursor can be resumed by this one, which starts now."""
+        """Return whether this cursor, which starts now, can resume at a stored one."""
         return (
             stored is not None
             and (stored.source, stored.schema) == (self.source, self.schema)

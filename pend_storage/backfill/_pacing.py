@@ -43,7 +43,7 @@ class Pacer:
 
         Args:
             rate: limit in records per second; None for no limit.
-            hold: asked between chunks; None never throttles.
+            hold: called between chunks; None never throttles.
             hook: receives ``backfill-throttled`` once for each reason.
         """
         self.size = _FIRST
@@ -63,7 +63,7 @@ class Pacer:
         """Adapt to a chunk of ``rows`` that took ``seconds``; throttle where needed."""
         fitting = int(rows * _SECONDS_PER_CHUNK / max(seconds, 0.001))
         is_smallest = self.size == _SMALLEST
-        if rows >= self.size:  # a short last chunk tells nothing about speed
+        if rows >= self.size:  # a short last chunk shows nothing about speed
             self.size = max(_SMALLEST, min(_LARGEST, 2 * self.size, fitting))
         self._done += rows
         if is_smallest and seconds > _SECONDS_PER_CHUNK:

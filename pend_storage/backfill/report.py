@@ -20,14 +20,21 @@ class _Numbers:
 
 @dataclass(slots=True)
 class Counts:
-    """The numbers while they grow."""
+    """Counters of a running backfill."""
 
     collections: dict[str, _Numbers] = field(default_factory=dict)
     files: dict[str, _Numbers] = field(default_factory=dict)
     quarantined: dict[str, int] = field(default_factory=dict)
 
     def add(self, collection: str, file: str | None, rows: int, written: int) -> None:
-        """Count records that went, or did not have to go, into the target."""
+        """Count records of a collection, written or unchanged.
+
+        Args:
+            collection: name of the collection.
+            file: the legacy file that they belong to; None for none.
+            rows: number of records.
+            written: how many of them were newer than the target's.
+        """
         places = [self.collections.setdefault(collection, _Numbers())]
         if file is not None:
             places.append(self.files.setdefault(file, _Numbers()))
@@ -36,7 +43,7 @@ class Counts:
             numbers.written += written
 
     def add_deleted(self, collection: str, deleted: int) -> None:
-        """Count tombstones that the target had not got."""
+        """Count tombstones that were newer than the target's rows."""
         self.collections.setdefault(collection, _Numbers()).deleted += deleted
 
     def add_quarantined(self, file: str) -> None:
@@ -51,7 +58,14 @@ class Counts:
         resumed: bool,
         throttled: Mapping[str, float],
     ) -> BackfillReport:
-        """The report; ``declared`` are the collections that are not the system's."""
+        """Make the report.
+
+        Args:
+            declared: names of the collections without those of the system.
+            seconds: duration of the backfill.
+            resumed: it continued one that was interrupted.
+            throttled: seconds of throttling by reason.
+        """
         tallies = {
             name: Tally(
                 rows=n.rows,

@@ -9,13 +9,18 @@ __all__ = ["start_thread"]
 
 
 def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
-    """Start a thread that does not keep the process alive; None where none can be had.
+    """Start a thread that does not keep the process alive.
 
-    Because the process is ending, for instance: what it would do stays in the log.
+    Args:
+        work: what the thread runs.
+        name: of the thread, as a debugger shows it.
+
+    Returns:
+        The thread; None where none can be started.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError:
+    except RuntimeError:  # the interpreter is ending: the work stays in the log
         return None
     return thread

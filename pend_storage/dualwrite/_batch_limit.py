@@ -36,7 +36,7 @@ _ROW_BYTES: Final = 100
 
 
 class Load(NamedTuple):
-    """What one or more commits have changed, and how much that is."""
+    """Changed records of one or more commits, with their size in bytes."""
 
     records: Sequence[ChangedRecord]
     bytes: int
@@ -44,12 +44,17 @@ class Load(NamedTuple):
 
     @classmethod
     def of(cls, records: Sequence[ChangedRecord], bodies: Iterable[int]) -> Load:
-        """Args: bodies: sizes of the encoded records."""
+        """Return the load of some records.
+
+        Args:
+            records: what was changed.
+            bodies: sizes of the encoded records, in bytes.
+        """
         return cls(records, sum(bodies) + _ROW_BYTES * len(records))
 
 
 def load_of(schema: Schema, records: Sequence[ChangedRecord]) -> Load:
-    """The same, for records whose sizes are not known."""
+    """Return the load of records whose sizes are not known yet: they are encoded."""
     sizes = (
         len(schema[item.collection].codec.encode(item.record))
         for item in records
@@ -59,7 +64,7 @@ def load_of(schema: Schema, records: Sequence[ChangedRecord]) -> Load:
 
 
 class BatchLimit:
-    """Limit of the next call, which adapts to what came of those before."""
+    """Limit of the next call in records and bytes; adapts to the outcome of earlier calls."""
 
     def __init__(self) -> None:
         self.records = MOST_RECORDS
@@ -69,12 +74,12 @@ class BatchLimit:
         """Calls for which the ceiling is kept."""
 
     def fits(self, load: Load, records: int, size: int) -> bool:
-        """Whether more fits beside what is there already; anything fits where nothing is.
+        """Return whether a load fits into a batch; an empty batch takes any load.
 
         Args:
             load: what is to be added.
-            records: how many are there.
-            size: and their bytes.
+            records: number of records in the batch.
+            size: bytes of these records.
         """
         return not records or (
             records + len(load.records) <= self.records
@@ -82,14 +87,22 @@ class BatchLimit:
         )
 
     def shrink(self, records: int, size: int) -> None:
-        """A call with so much was not answered: the next one carries half of it."""
+        """Halve the limit after a call that was not answered.
+
+        Args:
+            records: number of records in that call.
+            size: bytes of these records.
+        """
+        # The ceiling keeps the limit below what has failed, for some calls: without it the
+        # limit would grow into the same timeout again and again.
         records, size = min(self.records, records), min(self.bytes, size)
         self.records, self.bytes = max(1, records // 2), max(1, size // 2)
         self._ceiling = (max(1, 3 * records // 4), max(1, 3 * size // 4))
         self._careful = _CAREFUL
 
     def grow(self, records: int, size: int) -> None:
-        """A call with so much was answered; what it did not use proves nothing."""
+        """Raise the limit by an eighth after a call that was answered; args as above."""
+        # A call that used less than half of the limit proves nothing about the rest.
         if 2 * records >= self.records or 2 * size >= self.bytes:
             self._careful = max(0, self._careful - 1)
             most = self._ceiling if self._careful else (MOST_RECORDS, MOST_BYTES)
@@ -102,14 +115,14 @@ def _grown(value: int, most: int) -> int:
 
 
 class Entry(NamedTuple):
-    """A commit of the change log, and how much it is."""
+    """Commit of the change log, with its load."""
 
     change: Change
     load: Load
 
 
 class Backlog:
-    """Rest of a change log, read as far as it is needed."""
+    """Backlog: the rest of a change log, read from the store only as far as needed."""
 
     def __init__(self, log: Iterable[Change], schema: Schema) -> None:
         self._log = iter(log)
@@ -117,11 +130,14 @@ class Backlog:
         self._held: deque[Entry] = deque()
 
     def take(self, room: BatchLimit, most: int | None = None) -> list[Entry]:
-        """The next commits that fit into one call; none at the end of the log.
+        """Remove and return the next commits that fit into one call.
 
         Args:
-            room: bounds of the call.
-            most: commits; None: no matter how many.
+            room: limit of the call.
+            most: number of commits at most; None for no limit.
+
+        Returns:
+            The commits; none at the end of the log.
         """
         taken: list[Entry] = []
         records = size = 0
@@ -135,11 +151,11 @@ class Backlog:
         return taken
 
     def put_back(self, entries: Sequence[Entry]) -> None:
-        """They were not applied, and come first again."""
+        """Return commits that were not applied to the front of the backlog."""
         self._held.extendleft(reversed(entries))
 
     def _read(self) -> bool:
-        """See that one commit is held; False at the end of the log."""
+        """Read a commit ahead if none is held; return False at the end of the log."""
         if not self._held:
             change = next(self._log, None)
             if change is None:

@@ -23,10 +23,10 @@ from pend_storage.store import Store
 __all__ = ["as_feed_entry", "change_feed", "feed_sequence"]
 
 _BITS: Final = 44
-"""BatchLimit for 17 million million commits in each store."""
+"""Bits of a store's own sequence: enough for 17 million million commits in each store."""
 
 
-class _Place(NamedTuple):
+class _FeedPosition(NamedTuple):
     """Sequence of the feed, in its parts."""
 
     epoch: int
@@ -34,7 +34,7 @@ class _Place(NamedTuple):
     side: Side
 
     @classmethod
-    def from_sequence(cls, sequence: int) -> _Place:
+    def from_sequence(cls, sequence: int) -> _FeedPosition:
         front, is_postgres = divmod(sequence, 2)
         epoch, number = divmod(front, 1 << _BITS)
         return cls(epoch, number, "postgres" if is_postgres else "json")
@@ -45,13 +45,13 @@ class _Place(NamedTuple):
 
 def feed_sequence(route: Route, sequence: int) -> int:
     """Return the feed's sequence for a sequence of the primary's log."""
-    return _Place(route.epoch, sequence, route.side).to_sequence()
+    return _FeedPosition(route.epoch, sequence, route.side).to_sequence()
 
 
 def as_feed_entry(change: Change, side: Side) -> Change:
     """Return an entry of one store's log as an entry of the feed."""
-    place = _Place(change.epoch, change.sequence, side)
-    return replace(change, sequence=place.to_sequence())
+    position = _FeedPosition(change.epoch, change.sequence, side)
+    return replace(change, sequence=position.to_sequence())
 
 
 def change_feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
@@ -66,7 +66,7 @@ def change_feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
         ChangesExpired: the logs are not kept so far back.
         StoreUnavailable: a store that may have some of them cannot be reached.
     """
-    start = _Place.from_sequence(after)
+    start = _FeedPosition.from_sequence(after)
     logs = [_part(route.store, route.side, start, route.epoch)]
     # Entries of the store that is not primary end before the present epoch, and no others
     # can follow; so it is read only where older ones may be missing.
@@ -76,16 +76,18 @@ def change_feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
     yield from heapq.merge(*logs, key=lambda change: change.sequence)
 
 
-def _part(store: Store, side: Side, start: _Place, upto: int) -> Iterator[Change]:
-    """Yield the entries of one store's log after a place, up to an epoch."""
+def _part(
+    store: Store, side: Side, start: _FeedPosition, upto: int
+) -> Iterator[Change]:
+    """Yield the entries of one store's log after a position, up to an epoch."""
     for change in _entries(store, side, start):
         if change.epoch > upto:
             return
-        if _Place(change.epoch, change.sequence, side) > start:
+        if _FeedPosition(change.epoch, change.sequence, side) > start:
             yield as_feed_entry(change, side)
 
 
-def _entries(store: Store, side: Side, start: _Place) -> Iterator[Change]:
+def _entries(store: Store, side: Side, start: _FeedPosition) -> Iterator[Change]:
     if start.side == side or start.epoch == 0:
         yield from store.changes(start.number if start.side == side else 0)
         return

@@ -1,7 +1,7 @@
 """Current rows of the primary, applied together with a commit that came before its turn.
 
-A later commit may have reached the secondary first, because a caller's own process brought
-it: then a value that an earlier commit takes is in use there already, or a record that it
+A later commit may have reached the secondary first, because a caller's own process
+replicated it: then a value that an earlier commit takes is in use there already, or a record that it
 refers to is gone. However far ahead in the change log that later commit is, the present
 rows of the keys concerned fit together in the primary. They are newer than the refused
 commit, so applying them with it is what the rest of the log would do, sooner.
@@ -27,15 +27,15 @@ __all__ = ["current_rows"]
 T = TypeVar("T")
 
 _AT_ONCE: Final = 100
-"""Keys or values in one question."""
+"""Keys or values in one read of a store."""
 
 
 def current_rows(
     primary: Store, follower: Store, records: Sequence[ChangedRecord]
 ) -> tuple[Load, list[Place]]:
-    """Read the primary's rows of some keys, and of what stands in their way in the follower.
+    """Read the primary's rows of some keys, and of the keys that conflict in the follower.
 
-    Bounded as any call: what would be more is left out.
+    Bounded as any call to the secondary; rows beyond the limit are left out.
 
     Returns:
         The rows, and the places that are only in the follower.
@@ -49,13 +49,15 @@ def current_rows(
     size = 0
     seen: set[Place] = set()
     wanted = {(item.collection, item.key) for item in records}
+    # Each row may conflict with further ones of the follower, so follow the conflicts until
+    # no new key turns up. Applied together, the rows fit, because they fit in the primary.
     while wanted and len(seen) + len(wanted) <= most and size <= MOST_BYTES:
         seen |= wanted
         rows = list(_rows(primary, wanted))
         size += load_of(primary.schema, rows).bytes
         found += rows
         unknown += wanted - {(row.collection, row.key) for row in rows}
-        wanted = set(_in_the_way(follower, rows)) - seen
+        wanted = set(_conflicting_rows(follower, rows)) - seen
     there = (place for place in sorted(unknown) if _has(follower, place))
     return load_of(primary.schema, found), list(there)
 
@@ -82,7 +84,9 @@ def _by_collection(places: Iterable[Place]) -> Iterator[tuple[str, list[str]]]:
         yield name, [key for collection, key in ordered if collection == name]
 
 
-def _in_the_way(follower: Store, records: Sequence[ChangedRecord]) -> Iterator[Place]:
+def _conflicting_rows(
+    follower: Store, records: Sequence[ChangedRecord]
+) -> Iterator[Place]:
     """Yield rows of the follower that refuse these: by uniqueness, or by references."""
     for name in sorted({item.collection for item in records}):
         spec = follower.schema[name]

@@ -59,13 +59,13 @@ _LONGEST_PAUSE: Final = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A record that is certainly not the same in both stores."""
+    """Finding: a confirmed divergence, of one record or of an answer."""
 
     collection: str
     key: str
     kind: Kind
     versions: tuple[int, int]
-    """In the primary and in the secondary; 0 where there is no trace of it."""
+    """In the primary and in the secondary; 0 where not even a tombstone is there."""
     differences: tuple[Difference, ...] = ()
     """Of a different record: field by field, the primary on the left, redacted."""
     first_seen: datetime
@@ -89,9 +89,9 @@ class ConfirmedFindings(NamedTuple):
     """Outcome for the candidates; those that are in neither are equal."""
 
     found: dict[str, Finding]
-    """What certainly differs, by key."""
+    """Certain differences, by key."""
     unsettled: frozenset[str]
-    """What went on changing until the patience was used up: nothing is known of it."""
+    """Keys that went on changing until the patience was used up: neither equal nor certain."""
 
 
 def hide_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
@@ -211,8 +211,8 @@ class DivergenceConfirmer:
 
         Args:
             rules: what counts.
-            catch_up: brings the secondary up to date.
-            patience: seconds after which a key that goes on changing is given up.
+            catch_up: drains the change log into the secondary.
+            patience: seconds after which a key that goes on changing is left unsettled.
         """
         self._rules = rules
         self._catch_up = catch_up
@@ -232,12 +232,15 @@ class DivergenceConfirmer:
         Args:
             route: the primary and its follower.
             collection: name of the collection.
-            keys: that may differ.
-            source: of the findings.
+            keys: candidates, which may differ.
+            source: recorded in the findings.
             stop: ends the work when set.
 
+        Returns:
+            The findings, and the keys that went on changing.
+
         Raises:
-            StaleEpoch: roles have changed: what was seen means nothing.
+            StaleEpoch: the roles have changed, which makes the observations worthless.
             StoreUnavailable: a store cannot be reached.
         """
         deadline = time.monotonic() + self._patience
@@ -266,7 +269,7 @@ class DivergenceConfirmer:
     def _is_settled(
         self, collection: str, candidate: _Candidate, observation: _Observation
     ) -> bool:
-        """Whether both are equal, or the secondary has what the primary just had."""
+        """Return whether both are equal, or the secondary has what the primary just had."""
         past = candidate.past(observation)
         return self._agree(collection, observation) or (
             past is not None and self._agree(collection, past)
@@ -279,7 +282,7 @@ class DivergenceConfirmer:
         except (StaleEpoch, *OUT_OF_REACH):
             raise
         except PendStorageError:
-            pass  # the secondary refuses a commit: just what is looked for here
+            pass  # a refused commit is a divergence that this check is to confirm
         (stop or threading.Event()).wait(pause)
 
     def _mark(self, route: Route) -> int:
@@ -319,14 +322,15 @@ class DivergenceConfirmer:
 
 
 def _is_certain(observation: _Observation, mark: int, *, quiet: bool) -> bool:
-    """Whether a difference cannot be a commit on its way.
+    """Return whether a difference is certain: it cannot be a commit on its way.
 
     Args:
         observation: of one key.
         mark: how far the log had been applied before it was read.
-        quiet: nothing has moved for so long that nothing is on its way any more.
+        quiet: neither row has changed for longer than a commit can be on its way.
     """
     primary, secondary = observation.versions
+    # The secondary was read first: a version that it had, the primary had committed before.
     if secondary >= primary:
         return True
     # A version is never below the number of the commit that gave it.
@@ -349,7 +353,7 @@ def require_following(route: Route) -> None:
     A primary that detaches its follower stays at its epoch, so only the follower shows it.
 
     Raises:
-        StaleEpoch: it follows no more; what it said before means nothing.
+        StaleEpoch: it does not follow any more, which makes what was read from it worthless.
     """
     state = route.secondary.role()
     if state != RoleState(Role.SECONDARY, route.epoch):

@@ -1,6 +1,6 @@
 """Registry of divergences: findings as rows of the primary, seen by every process.
 
-Findings are ordinary commits, so the relay brings them to the secondary and they are there
+Findings are ordinary commits, so the relay applies them to the secondary and they are there
 after every switch. Their commits never wait for the secondary, and are made by the thread
 that compares, never by a call that reads. Only so many are kept: an operator who sees a
 thousand knows enough, and a broken secondary must not fill the primary.
@@ -118,13 +118,16 @@ class DivergenceRegistry:
             self._written = {i: at for i, at in self._written.items() if i in known}
         return known
 
-    # -- what was found -----------------------------------------------------------------
+    # -- opening findings ---------------------------------------------------------------
 
     def record(self, findings: Iterable[Finding]) -> None:
         """Open findings, or record that they were seen again.
 
-        What cannot be written is emitted and not raised: it will be found again.
+        Errors of the store are emitted as ``findings-not-kept`` and not raised: a divergence
+        that could not be recorded will be found again.
         """
+        # A finding that is seen at every read is written once a minute only: a broken
+        # secondary must not turn reads of the pair into writes of the primary.
         wanted = {id_of(f.collection, f.key): f for f in findings}
         try:
             known = self._open()
@@ -148,6 +151,7 @@ class DivergenceRegistry:
         rows = route.store.read(FINDINGS, part, deleted=True, epoch=route.epoch)
         open_ones = {i for i, row in rows.items() if row.record and _is_open(row)}
         news = [identity for identity in part if identity not in open_ones]
+        # Only rows that do not exist yet need room; a closed finding is opened in its place.
         fresh = [i for i in news if i not in rows or rows[i].record is None]
         room = self._most - route.store.count(
             FINDINGS, _everything(route.store), epoch=route.epoch
@@ -163,6 +167,8 @@ class DivergenceRegistry:
             )
             for i in kept
         ]
+        # Every row is checked at the version that was read: of two processes that find the
+        # same at once, one conflicts and plans again on top of the other's row.
         checks = {i: rows[i].version if _is_there(rows.get(i)) else 0 for i in kept}
         operations += [Delete(FINDINGS, row.key) for row in leaving]
         checks |= {row.key: row.version for row in leaving}
@@ -184,8 +190,8 @@ class DivergenceRegistry:
     def _emit_full(self, full: bool) -> None:  # noqa: FBT001 - the fact itself
         if full and not self._is_full:
             message = (
-                f"{self._most} findings are open, and no more are kept: repair, or see "
-                "what is wrong with the secondary"
+                f"{self._most} findings are open, and further ones are not recorded: repair "
+                "the secondary, or see what is wrong with it"
             )
             self._hook(Event("findings-full", message, logging.ERROR))
         self._is_full = full
@@ -195,7 +201,7 @@ class DivergenceRegistry:
             Event(
                 "divergence",
                 f"{finding.collection}[{shown(finding.key)}] is {finding.kind} in the "
-                "secondary: `pend-storage repair` brings it in line",
+                "secondary: `pend-storage repair` repairs it",
                 logging.ERROR,
             )
         )
@@ -204,12 +210,12 @@ class DivergenceRegistry:
         self._hook(
             Event(
                 "findings-not-kept",
-                f"what a comparison found could not be written down: {error}",
+                f"findings of a comparison could not be recorded: {error}",
                 logging.WARNING,
             )
         )
 
-    # -- what became of it ----------------------------------------------------------------
+    # -- closing findings -----------------------------------------------------------------
 
     def record_equal(self, places: Iterable[Place]) -> None:
         """Close the open findings of records that were seen to be equal."""
@@ -228,7 +234,7 @@ class DivergenceRegistry:
             self._emit_not_recorded(error)
 
     def emit_edits(self, edits: Iterable[FindingRecord]) -> None:
-        """Emit edits that were made in vain, and are findings by now."""
+        """Emit a ``divergence`` for each edit of a legacy file that was set aside."""
         for record in edits:
             if record.state == "open":
                 self._hook(
@@ -260,7 +266,14 @@ class DivergenceRegistry:
         self,
         plan: Callable[[Route], _Plan],
     ) -> list[str]:
-        """Commit what is planned; again where another process has written meanwhile."""
+        """Commit a plan, anew while it conflicts; return the ids of new findings.
+
+        Args:
+            plan: makes the commit from the rows that the primary has now.
+
+        Raises:
+            Conflict: other processes wrote the same findings at each attempt.
+        """
 
         def attempt(route: Route) -> list[str]:
             wanted = plan(route)

@@ -1,4 +1,4 @@
-"""Forced promotion, where a store was restored from a backup, replaced, or is lost for good.
+"""Forced promotion of one store after the loss, restore or replacement of the other one.
 
 No switch leads out of that, because a switch needs both stores and loses nothing. Here an
 operator decides which store holds the truth from now on; what only the other one had is
@@ -61,10 +61,10 @@ class ForcedPromotion:
 
 
 def force_promotion(json: Store, postgres: Store, side: Side) -> ForcedPromotion:
-    """Make a store primary, and detach the other one; no server may run meanwhile.
+    """Promote a store to primary, and detach the other one; no server may run meanwhile.
 
-    Where that was interrupted, do it again. The other one must be emptied before it can
-    follow again: what it holds and the primary does not know of could never be
+    An interrupted promotion is repeated. The other store must be emptied before it can
+    follow again: records that it has and the primary does not know of could never be
     overwritten.
 
     Args:
@@ -84,11 +84,12 @@ def force_promotion(json: Store, postgres: Store, side: Side) -> ForcedPromotion
         missing = _missing(chosen, rest)
         _set(rest, Role.DETACHED, epoch)
         rest.compare_and_set_meta(TAINTED_META, rest.meta(TAINTED_META), {"by": epoch})
-        # What it knew of the log of the primary means nothing any more.
+        # Its mark and witness are positions in a log that has changed: they prove nothing.
         for name in (POSITION_META, WITNESS_META):
             rest.compare_and_set_meta(name, rest.meta(name), None)
     except StoreUnavailable:
         reachable = False
+    # The other one is detached first: two primaries at a time would both take commits.
     _VOTED_OUT()
     _set(chosen, Role.PRIMARY, epoch)
     chosen.compare_and_set_meta(TAINTED_META, chosen.meta(TAINTED_META), None)
@@ -135,7 +136,7 @@ def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
 
 
 def _is_lost(store: Store, mark: ReplicationPosition) -> bool:
-    """Whether the log of a store was rewound to before a mark."""
+    """Return whether the log of a store was rewound to before a mark."""
     try:
         log_has(store, mark)
     except LogRewound:
@@ -167,7 +168,7 @@ def _records_of_its_own(
 
 
 def _is_its_own(row: Row, there: Row | None, *, is_rewound: bool) -> bool:
-    """Whether the winner lacks what the loser has; see :func:`_records_of_its_own`."""
+    """Return whether the winner lacks what the loser has; args as above."""
     if there is None or row.version > there.version:
         return True
     # One version with two values: a log was rewound, and has used the version again.

@@ -32,16 +32,24 @@ _BEAT_EVERY: Final = 0.5
 
 
 class HeartbeatMonitor:
-    """Watches whether the switch that fenced a store is still at work."""
+    """Heartbeat monitor: finds out that the switch which fenced a store has died.
+
+    The beat is a counter, so no clocks are compared between machines: a beat that has not
+    changed for ``dead_after`` seconds of this process's own clock has stopped.
+    """
 
     def __init__(self, dead_after: float) -> None:
-        """Args: dead_after: seconds without a beat after which it is not."""
+        """Make a monitor.
+
+        Args:
+            dead_after: seconds without a beat after which a switch is taken for dead.
+        """
         self._dead_after = dead_after
         self._seen: tuple[RolePair, JSON] | None = None
         self._since = 0.0
 
     def has_stopped(self, pair: Pair, view: RolePair) -> bool:
-        """Whether the switch that fenced a store has stopped beating.
+        """Return whether the switch that fenced a store has stopped beating.
 
         Args:
             pair: both stores.

@@ -38,8 +38,8 @@ class Lag:
     secondary_up: bool
     """Whether the last attempt to reach it succeeded; True without a secondary."""
     blocked: str | None = None
-    """Why the secondary stands still: a commit that it does not take, a primary that was
-    rewound, no connection. None: nothing of that kind is known."""
+    """Why replication is blocked: a commit that the secondary refuses, a primary that was
+    rewound, no connection. None: no such reason is known."""
 
 
 class Distance(NamedTuple):
@@ -66,11 +66,11 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
         StoreUnavailable: the primary cannot be reached.
     """
     try:
-        stands = mark is None or _stands(primary, mark)
+        is_on_log = mark is None or _is_on_log(primary, mark)
         commits, oldest = primary.pending(mark.sequence if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
-    if mark is not None and not stands:
+    if mark is not None and not is_on_log:
         try:
             log_reaches(primary, mark)
         except ConfigError as rewound:
@@ -81,8 +81,8 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _stands(primary: Store, mark: ReplicationPosition) -> bool:
-    """Whether the log certainly has the entry of a mark; a longer read decides else."""
+def _is_on_log(primary: Store, mark: ReplicationPosition) -> bool:
+    """Return whether the log certainly has the entry of a mark; else a full read decides."""
     if mark.committed_at is None:
         return False
     try:

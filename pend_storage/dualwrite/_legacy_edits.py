@@ -1,11 +1,12 @@
 """Synchronisation of edits of legacy files that were made while JSON was secondary.
 
 The JSON store does not adopt them: it puts what they said in quarantine, makes a finding
-of each, and writes its file again. Those rows are its own until they are brought to the
-primary, where an operator finds them, and from where they come back as everything does.
+of each, and writes its file again. Those rows are its own until they are replicated to
+the primary, where an operator finds them, and from where the relay applies them as
+everything else.
 
-Where JSON becomes primary first, they are in the primary and in no change log, so nothing
-would ever bring them to the other store. Then they are committed there once more.
+Where JSON becomes primary first, they are in the primary and in no change log, so no relay
+would ever apply them to the other store. Then they are committed there once more.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ class LegacyEditSync:
 
         Args:
             registry: emits and settles the findings of edits.
-            schedule: wakes the relay, which brings the rows to the secondary.
+            schedule: wakes the relay, which applies the rows to the secondary.
         """
         self._registry = registry
         self._schedule = schedule
 
     def sync(self, route: Route) -> None:
-        """Commit to the primary what only one side knows of edits.
+        """Commit to the primary the rows about edits that only one store has.
 
         Raises:
-            StaleEpoch: roles have changed; look again.
+            StaleEpoch: the roles have changed; read them again.
             StoreUnavailable: a store cannot be reached.
         """
         with contextlib.suppress(Conflict):  # another process is just doing it
@@ -64,10 +65,13 @@ class LegacyEditSync:
 
 
 def replicate_edits(route: Route) -> list[FindingRecord]:
-    """Commit to the primary what only its secondary knows of edits; return the new ones.
+    """Replicate findings of edits, with their quarantined records, to the primary.
+
+    Returns:
+        The findings that are new there.
 
     Raises:
-        StaleEpoch: roles have changed; look again.
+        StaleEpoch: the roles have changed; read them again.
         StoreUnavailable: a store cannot be reached.
         Conflict: another process is replicating them.
     """
@@ -95,7 +99,15 @@ def replicate_edits(route: Route) -> list[FindingRecord]:
 
 
 def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> None:
-    """Commit rows until they are newer here than there, so that they can be replicated."""
+    """Commit rows until their versions are above those of the secondary.
+
+    Args:
+        route: the primary and its follower.
+        puts: the rows.
+        versions: version of each key in the secondary.
+    """
+    # The secondary gave these rows versions of its own when it set the edits aside. A row
+    # that is not newer here would never be applied there.
     checks = {(put.collection, put.key): 0 for put in puts}
     batch = route.store.schema.batch(puts, checks)
     for _ in range(_SHORT):
@@ -112,24 +124,27 @@ def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> No
 
 
 def commit_unlogged(route: Route) -> int:
-    """Commit rows that the primary wrote outside of its log as secondary; return how many.
+    """Commit rows that the primary wrote outside of its log while it was secondary.
 
     Nothing is done before the secondary has caught up: what it lacks then is not in the
     change log.
 
+    Returns:
+        The number of rows that were committed.
+
     Raises:
-        StaleEpoch: roles have changed; look again.
+        StaleEpoch: the roles have changed; read them again.
         StoreUnavailable: a store cannot be reached.
         Conflict: another process is committing them, or has changed them.
     """
     follower = route.follower
     if follower is None:
         return 0
-    noted = list(_noted(route))
-    if not noted or not _has_caught_up(route.store, follower):
+    unlogged = list(_unlogged_rows(route))
+    if not unlogged or not _has_caught_up(route.store, follower):
         return 0
     schema, left = route.store.schema, []
-    for name, rows in groupby(noted, itemgetter(0)):
+    for name, rows in groupby(unlogged, itemgetter(0)):
         mine = {row.key: row for _, row in rows}
         there = follower.read(name, mine, deleted=True)
         left += [
@@ -145,7 +160,7 @@ def commit_unlogged(route: Route) -> int:
     return len(left)
 
 
-def _noted(route: Route) -> Iterator[tuple[str, Row]]:
+def _unlogged_rows(route: Route) -> Iterator[tuple[str, Row]]:
     """Yield the rows, by collection, that a store may write outside of its log."""
     store, epoch = route.store, route.epoch
     findings = list(_edits(store))
@@ -172,7 +187,7 @@ def _edits(store: Store) -> Iterator[Row]:
 
 
 def settled_edits(route: Route) -> list[str]:
-    """Return the ids of open findings whose quarantined record does not wait any more."""
+    """Return the ids of open findings whose quarantined record is settled."""
     query = make_query(
         route.store.schema[FINDINGS],
         (field("state") == "open", field("source") == "edit"),

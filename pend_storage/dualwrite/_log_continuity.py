@@ -66,7 +66,7 @@ class _Latest:
     token: str
 
     def is_of(self, route: Route) -> bool:
-        """Whether it was made where a route leads."""
+        """Return whether the commit was made at the primary of a route."""
         return (self.side, self.epoch) == (route.side, route.epoch)
 
     def as_position(self, of: str, incarnation: str | None) -> LogPosition:
@@ -85,7 +85,7 @@ class _Refusal:
     error: LogRewound
 
     def is_of(self, route: Route) -> bool:
-        """Whether it is about the primary of a route."""
+        """Return whether the refusal is about the primary of a route."""
         return (self.side, self.epoch) == (route.side, route.epoch)
 
 
@@ -115,7 +115,10 @@ class LogContinuity:
     # -- with every commit: no read of a store, as long as all is well --------------------
 
     def check_before_commit(self, route: Route) -> int:
-        """Check that the primary may be written to; return the last version known here.
+        """Check that the primary may be written to, without a read of a store.
+
+        Returns:
+            The latest version that this process has committed there; 0 without one.
 
         Raises:
             ConfigError: its log has lost what was in it.
@@ -141,7 +144,9 @@ class LogContinuity:
         if not version or not token:
             return
         latest = self._latest
-        if version <= before:  # the log went back; or this was a commit repeated
+        # Versions grow with every commit of a log. One that does not was given by a log
+        # that went back; or the commit was repeated by its token, which is harmless.
+        if version <= before:
             self.refresh(route, now=True)
         elif version > latest.version or not latest.is_of(route):
             self._latest = _Latest(route.side, route.epoch, version, token)
@@ -149,7 +154,7 @@ class LogContinuity:
     # -- comparing ------------------------------------------------------------------------
 
     def require(self, route: Route) -> None:
-        """Compare now, before something moves that cannot be moved back.
+        """Compare now, before a step that cannot be undone.
 
         Raises:
             ConfigError: the log of the primary has lost what was in it.
@@ -220,7 +225,10 @@ class LogContinuity:
                 self._advance_witness(route.follower, confirmed)
 
     def refusal(self, route: Route) -> LogRewound | None:
-        """Return what the primary's log is known to have lost, without a read."""
+        """Return the error with which writes are refused; None where they are not.
+
+        It is known from the last comparison; no store is read.
+        """
         known = self._refusal
         return known.error if known is not None and known.is_of(route) else None
 
@@ -234,6 +242,7 @@ class LogContinuity:
         try:
             self._compare(route)
         except LogRewound as error:
+            # Sticky for this route, until a later comparison finds the entries again.
             self._verified = None
             self._refuse(route, error)
         except BaseException:
@@ -314,7 +323,7 @@ class LogContinuity:
         """Return what the other store knows of the primary; nothing where out of reach."""
         peer = self._peer(route)
         if other(route.side) in self._pair.unreachable:
-            return None, None  # it was just asked for its role
+            return None, None  # its role could not be read a moment ago
         try:
             mark, witness = (
                 ReplicationPosition.load(peer),
@@ -332,7 +341,7 @@ class LogContinuity:
         """Find the last commit of this process in the log."""
         found = find_entry(primary, latest.token or "")
         if found is None:
-            # It was forgotten, or is lost, which raises.
+            # The entry was pruned, which is harmless; or it is lost, which raises.
             has_entry(primary, self._confirmed_as(latest) or latest)
         else:
             self._confirmed = LogPosition.on(found, latest.source, latest.incarnation)
@@ -342,13 +351,13 @@ class LogContinuity:
         return known if known is not None and known.token == latest.token else None
 
     def _record_server(self, side: Side, here: str, before: str | None) -> None:
-        """Emit that a server was exchanged, once.
+        """Emit ``server-changed`` once, where a store has another incarnation than before.
 
         Args:
             side: of the store.
-            here: what stands behind it now.
-            before: what stood behind it when a position was written down, if that is
-                known; what this process has seen counts more.
+            here: its incarnation now.
+            before: its incarnation in a stored position, if there is one; an incarnation
+                that this process has read itself takes precedence.
         """
         before = self._incarnations.get(side, before)
         self._incarnations[side] = here
@@ -378,7 +387,7 @@ class LogContinuity:
 def _is_known(
     primary: Store, mark: ReplicationPosition, seen: LogPosition | None
 ) -> bool:
-    """Whether a log is the one in which a mark was made."""
+    """Return whether a log is the one in which a mark was made."""
     # Where the mark is on no entry, a later position that is there proves as much.
     later = (
         seen is not None

@@ -47,7 +47,7 @@ __all__ = ["REFUSALS", "LogDrain", "Obstacle", "drain"]
 REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 """Errors of a secondary where rows came before their turn, or where it holds others."""
 _MOST_SETBACKS: Final = 20
-"""Passes in a row that end without the mark having moved on."""
+"""Passes in a row that may end without progress of the mark."""
 _SHOWN: Final = 3
 _CUT: Final = 80
 
@@ -57,7 +57,7 @@ _APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Commit that the secondary does not take, though it answers otherwise."""
+    """Commit that the secondary refuses or does not answer, though it answers other calls."""
 
     after: int
     """The mark: everything up to here is applied."""
@@ -66,11 +66,11 @@ class Obstacle:
     commits: int
     """1, or how many were tried together."""
     keys: str
-    """What it changes, in short."""
+    """Keys that it changes, in short."""
     reason: str
-    """Why it is not taken."""
+    """Why it is not applied."""
     error: PendStorageError
-    """What the last call ended with."""
+    """Error of the last call."""
 
     @property
     def is_refused(self) -> bool:
@@ -84,7 +84,7 @@ class Obstacle:
         )
         return (
             f"the mark stands at {self.after}, and {what} {self.sequence} ({self.keys}) "
-            f"is not taken: {self.reason}"
+            f"is not applied: {self.reason}"
         )
 
 
@@ -98,7 +98,7 @@ class _Restart(Exception):
 
 @dataclass(slots=True)
 class LogDrain:
-    """Drains a log, and keeps what it has learned from one time to the next."""
+    """Drain of one log. Batch limit, obstacle and mark are kept from one drain to the next."""
 
     on_rewound: Callable[[ReplicationPosition, ReplicationPosition | None], None] = (
         lambda _before, _now: None
@@ -111,7 +111,7 @@ class LogDrain:
     """Called after each apply."""
     room: BatchLimit = field(default_factory=BatchLimit)
     obstacle: Obstacle | None = None
-    """What the last drain stopped at."""
+    """Commit at which the last drain stopped."""
     _known: tuple[int, ReplicationPosition] | None = None
     """The latest mark, and the epoch."""
 
@@ -123,13 +123,16 @@ class LogDrain:
         *,
         between: Callable[[], None] = lambda: None,
     ) -> int:
-        """Apply what is left; return how many commits that were.
+        """Apply the rest of the log to the follower.
 
         Args:
             primary: whose log it is.
             follower: where to apply.
             epoch: at which the follower must be secondary.
-            between: called before each call; what it raises ends the work there.
+            between: called before each call; what it raises ends the drain there.
+
+        Returns:
+            The number of commits that were applied.
 
         Raises:
             StaleEpoch: the follower is not secondary at that epoch any more.
@@ -208,7 +211,7 @@ class _DrainPass:
         state = self._state
         backlog = Backlog(changes_after(self._primary, self.mark), self._primary.schema)
         if state.obstacle is not None and state.obstacle.after == self.mark.sequence:
-            self._suspects = self._few = 1  # what did not pass before is tried alone
+            self._suspects = self._few = 1  # the obstacle of the last drain goes alone
         else:
             state.obstacle = None
         while batch := backlog.take(state.room, self._few):
@@ -217,6 +220,7 @@ class _DrainPass:
             try:
                 self._apply(batch)
             except REFUSALS as refusal:
+                # Halving finds the refused commit in few calls, and applies all before it.
                 if len(batch) > 1:
                     backlog.put_back(batch)
                     self._suspects, self._few = len(batch), len(batch) // 2
@@ -233,6 +237,9 @@ class _DrainPass:
         self, batch: Sequence[Entry], more: Sequence[ChangedRecord] = ()
     ) -> None:
         records = [item for entry in batch for item in entry.load.records]
+        # One transaction for rows and mark: after a crash neither is there without the
+        # other. The mark is a compare-and-set on the one that was read, so a relay that
+        # was overtaken, or a secondary that was rewound, fails instead of skipping entries.
         moved = self.mark.moved(batch[-1].change)
         value = moved.to_meta()
         advance = Advance(POSITION_META, self._stored, value)
@@ -250,7 +257,7 @@ class _DrainPass:
     def _unanswered(
         self, batch: Sequence[Entry], records: int, size: int, error: PendStorageError
     ) -> None:
-        """Handle a call without an answer: too large, done all the same, or an obstacle."""
+        """Classify a call without an answer: too large, done all the same, or an obstacle."""
         if len(batch) > 1:
             self._state.room.shrink(records, size)
         try:
@@ -277,9 +284,7 @@ class _DrainPass:
         except REFUSALS:
             reason = str(refusal)
             if strangers:
-                reason += (
-                    f" In its way there: {_shown(strangers)}, unknown to the primary."
-                )
+                reason += f" Conflicting rows there: {_shown(strangers)}, unknown to the primary."
             obstacle = self._obstacle([entry], reason, refusal)
             self._state.obstacle = obstacle
             self._state.on_obstacle(obstacle)

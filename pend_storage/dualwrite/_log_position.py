@@ -104,15 +104,15 @@ class LogPosition:
 
     @property
     def is_entry(self) -> bool:
-        """Whether there is something by which the entry is recognised."""
+        """True where a time or a token identifies the entry."""
         return self.committed_at is not None or self.token is not None
 
     def is_lost(self, here: str) -> bool:
-        """Whether it is on no entry, and was found at another incarnation than this."""
+        """Return whether it is on no entry, and was found at another incarnation than here."""
         return not self.is_entry and self.incarnation not in {None, here}
 
     def matches(self, change: Change) -> bool:
-        """Whether an entry is the one that this position is on."""
+        """Return whether an entry is the one that this position is on."""
         if self.token is not None and change.token is not None:
             if self.token != change.token:
                 return False
@@ -198,7 +198,7 @@ def _entries_after_no_entry(store: Store, position: LogPosition) -> Iterator[Cha
 
 
 def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
-    """Return what is at a position from which on the log shows nothing.
+    """Return the entry at a position beyond the end of the visible log.
 
     The log ends below it, or a transaction that stays open holds it back. The entry's
     token shows which; without one, that the log is shown up to there.
@@ -208,6 +208,7 @@ def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
     """
     deadline = time.monotonic() + HELD_BACK
     while True:
+        # In this order: an entry that becomes visible between the reads is seen by the last.
         ahead = store.head()
         hidden = None if position.token is None else find_entry(store, position.token)
         log = _from(store, position)
@@ -220,8 +221,8 @@ def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
             raise _rewound(store, position, None)
         if time.monotonic() >= deadline:
             raise StoreUnavailable(
-                "whether its change log still has the place up to which it was followed "
-                f"({position}) cannot be told: a transaction that stays open holds it back",
+                f"its change log cannot be compared with the position {position}, up to "
+                "which it was followed: a transaction that stays open holds the log back",
                 store="the primary",
             )
         time.sleep(_PAUSE)
@@ -236,9 +237,9 @@ def find_entry(store: Store, token: str) -> Change | None:
 
 
 def has_entry(store: Store, position: LogPosition) -> bool:
-    """Whether a log has the entry of a position; one cheap read.
+    """Return whether a log has the entry of a position; one cheap read.
 
-    False where the entry was forgotten.
+    False where the entry was pruned.
 
     Raises:
         StoreUnavailable: the store cannot be reached, or it is not known yet.
@@ -256,7 +257,7 @@ def has_entry(store: Store, position: LogPosition) -> bool:
 
 
 def last_entry(store: Store, after: int) -> Change | None:
-    """Return the last entry after a sequence; to be called where few can be there."""
+    """Return the last entry after a sequence; it reads all of them, so few should be there."""
     found = None
     try:
         for change in store.changes(after):

@@ -79,7 +79,11 @@ class Validate(Protocol):
 
 
 class Maintenance:
-    """Copies, compares and repairs the stores of a pair at the primary of the moment."""
+    """Maintenance of a pair: copies, compares and repairs from the present primary.
+
+    Each job runs through the router: where a switch changes the primary meanwhile, it is
+    begun anew from the new one.
+    """
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class Maintenance:
 
         Args:
             router: knows the primary.
-            relay: brings the secondary up to date before, and again after.
+            relay: drains the change log before a job, and is woken after it.
             continuity: checks that the primary has lost nothing, before its rows replace
                 others.
             confirmer: decides which differences are certain.
@@ -120,7 +124,7 @@ class Maintenance:
 
     @property
     def can_backfill(self) -> bool:
-        """Whether there is a way to copy a store."""
+        """True where a backfill is configured."""
         return self._backfill is not None
 
     # -- copying ------------------------------------------------------------------------
@@ -140,8 +144,8 @@ class Maintenance:
             is_urgent: a switch waits for it: do not pause where the secondary lags.
 
         Raises:
-            ConfigError: there is no way to copy, no secondary, or the primary's log has
-                lost what was in it.
+            ConfigError: no backfill is configured, there is no secondary, or the
+                primary's log has lost what was in it.
             StoreUnavailable: a store cannot be reached.
         """
 
@@ -149,7 +153,8 @@ class Maintenance:
             self._continuity.require(route)
             report = self._copy(route, progress, rate, is_urgent=is_urgent)
             if not is_complete_replica(route.store, follower_of(route)):
-                # It had been interrupted before the log was lost: that proves nothing.
+                # It resumed a copy that began before a gap in the log. A copy proves
+                # nothing about what was written in the gap, so it is made once more.
                 report = self._copy(route, progress, rate, is_urgent=is_urgent)
             self._relay.wake()
             return report
@@ -179,7 +184,7 @@ class Maintenance:
         )
 
     def _catch_up(self) -> None:
-        """Drain as far as the secondary takes it; what it refuses is for these jobs."""
+        """Drain the log up to the first refused commit: such commits are for these jobs."""
         with contextlib.suppress(UniqueViolation, ReferenceViolation, InvalidRecord):
             self._relay.catch_up()
 
@@ -188,7 +193,7 @@ class Maintenance:
     def validate(
         self, *, sample: float | None, progress: Progress | None
     ) -> ValidationReport:
-        """Compare both stores; what is only on its way does not count.
+        """Compare both stores record by record; commits that are on their way do not count.
 
         Args:
             sample: share of the records to compare, 0 to 1; None: all of them.
@@ -224,7 +229,13 @@ class Maintenance:
     # -- repairing ----------------------------------------------------------------------
 
     def repair(self, *, dry_run: bool) -> RepairReport:
-        """Repair what is known to diverge, and all that a validation finds."""
+        """Repair every open finding, and every divergence that a validation confirms.
+
+        Args:
+            dry_run: only report what would be written or deleted.
+
+        Raises: as :meth:`backfill`.
+        """
 
         def repaired(route: Route) -> RepairReport:
             self._continuity.require(route)
@@ -263,7 +274,7 @@ class Maintenance:
 
 
 class _Confirmations:
-    """Confirms the differences of one validation, and remembers them."""
+    """Confirmed differences of one validation."""
 
     def __init__(
         self, confirmer: DivergenceConfirmer, route: Route, known: Sequence[Finding]
@@ -271,7 +282,7 @@ class _Confirmations:
         self._confirmer = confirmer
         self._route = route
         self.places: set[Place] = set()
-        """All that certainly differs."""
+        """Keys that were confirmed to differ."""
         self.first: list[Finding] = []
         """Those of them that are recorded; a known finding is renewed in any case."""
         self._known = {(f.collection, f.key) for f in known}

@@ -1,4 +1,4 @@
-"""Pair of stores, and the roles that they have now."""
+"""Pair of stores: reads both roles, changes them step by step, and sets the first ones."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Pair:
     def __init__(
         self, json: Store, postgres: Store, *, begin: Phase | None = None
     ) -> None:
-        """Take two stores with one schema.
+        """Make a pair of two stores with one schema.
 
         Args:
-            json: the one store.
-            postgres: the other one.
-            begin: phase of a fresh pair, ``json-only`` or ``postgres-only``; None: where
-                the data is.
+            json: the store of the JSON side.
+            postgres: the store of the PostgreSQL side.
+            begin: phase of a fresh pair, ``json-only`` or ``postgres-only``; None: the
+                phase of the store that has records.
 
         Raises:
             ConfigError: the schemas differ, or a pair cannot begin in that phase.
@@ -132,7 +132,7 @@ class Pair:
     # -- changing -----------------------------------------------------------------------
 
     def apply_step(self, step: Step, given: Mapping[str, JSON] | None = None) -> bool:
-        """Apply one step; return False where that store is not any more what it was.
+        """Apply one step; return False where that store has another role by now.
 
         Args:
             step: the compare-and-set.
@@ -186,9 +186,10 @@ class Pair:
             detached.compare_and_set_meta(POSITION_META, None, mark.to_meta())
 
     def _raise_clock(self) -> None:
-        """Raise the versions of JSON above all that PostgreSQL has by now.
+        """Raise the version counter of JSON above every version in PostgreSQL.
 
-        What was put there while it stood alone could never be overwritten otherwise.
+        Rows that were written to PostgreSQL while it stood alone could never be
+        overwritten otherwise.
         """
         ahead = self.postgres.head()
         if ahead > self.json.head() and not is_empty(self.postgres):
@@ -200,7 +201,7 @@ class Pair:
             self._record_unknown_records(side)
             self._set_first_role(side, Role.DETACHED, None)
         elif known == RoleState(Role.DETACHED, 1):
-            # The process that began did not come so far.
+            # The process that began the pair died between its two steps: make the second.
             self._set_first_role(side, Role.PRIMARY, None)
         else:
             raise ConfigError(
@@ -213,7 +214,7 @@ class Pair:
             )
 
     def _record_unknown_records(self, side: Side) -> None:
-        """Record that JSON came with records in the place of what was there before."""
+        """Mark a JSON store as tainted that replaces another one and has records."""
         # Nothing compares the stores before JSON becomes primary again, on the way back; so
         # what was deleted long ago would be there again. PostgreSQL is compared first.
         store = self.store(side)

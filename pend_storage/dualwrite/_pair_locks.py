@@ -37,6 +37,10 @@ def lock_both(
         breaker: closed while the secondary is worth calling.
         name: of the lock.
         timeout: seconds to wait for other holders.
+
+    Raises:
+        LockTimeout: another holder had it for so long.
+        StoreUnavailable: a store whose lock is needed cannot be reached.
     """
     deadline = time.monotonic() + timeout
     held: list[IsHeld] = []
@@ -53,12 +57,12 @@ def lock_both(
 
 
 def _is_needed(route: Route, side: str) -> bool:
-    """Whether other holders cannot be excluded without the lock of this store."""
+    """Return whether other holders cannot be excluded without the lock of this store."""
     return route.side == side
 
 
 @contextmanager
 def _forgiving(*, needed: bool) -> Iterator[None]:
-    """Suppress that a store is out of reach, unless it is needed."""
+    """Suppress errors of a store that is out of reach, unless its lock is needed."""
     with contextlib.nullcontext() if needed else contextlib.suppress(*_OUT_OF_REACH):
         yield

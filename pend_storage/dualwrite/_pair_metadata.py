@@ -37,7 +37,14 @@ def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
 
 
 def seal(store: Store, epoch: int) -> JSON:
-    """Seal the values of a fenced store; return what the new primary is to have."""
+    """Seal the values of a fenced store; return the entry for the new primary.
+
+    Args:
+        store: the fenced one.
+        epoch: of the switch.
+    """
+    # Setting a value does not read the role. Without the seal, a late compare-and-set would
+    # succeed at the fenced store after the copy was made, and be lost.
     while True:
         found = store.meta(PAIR_META)
         values = {name: _plain(value) for name, value in _split(found)[0].items()}
@@ -56,7 +63,7 @@ def _plain(value: JSON) -> JSON:
 
 
 class PairMetadata:
-    """Reads and sets the values at the primary. Safe to share between threads."""
+    """Metadata of a pair, read and set at the primary. Safe to share between threads."""
 
     def __init__(self, router: Router) -> None:
         self._router = router

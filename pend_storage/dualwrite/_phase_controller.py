@@ -1,4 +1,4 @@
-"""Controller of a pair's phase: read it, check what stands in the way, and change it."""
+"""Phase controller: reads the phase of a pair, checks readiness, and switches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ALONE: Final[dict[Side, Phase]] = {
     "json": Phase.JSON_ONLY,
     "postgres": Phase.POSTGRES_ONLY,
 }
-"""The phase in which a store is primary, and the other one takes no part."""
+"""Phase in which a store is primary, and the other one is detached."""
 _PATIENCE: Final = 30.0
 _PAUSE: Final = 0.005
 
@@ -89,7 +89,7 @@ class PhaseController:
             router: knows the primary.
             relay: drains before JSON is filled, and after the last step.
             metadata: holds the history of switches.
-            gate: knows what stands in the way.
+            gate: finds the blockers of a switch.
             continuity: checks that the primary has lost nothing before it is left.
             maintenance: fills JSON on the way back.
             edits: synchronised before and after JSON becomes primary.
@@ -111,7 +111,7 @@ class PhaseController:
     # -- reading ------------------------------------------------------------------------
 
     def phase(self) -> Phase:
-        """Return the phase; during a switch, the one that still or already holds.
+        """Return the phase: during a switch the one before it, until the new one is open.
 
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
@@ -122,7 +122,7 @@ class PhaseController:
         return view.phase
 
     def _phase_from_history(self, view: RolePair) -> Phase:
-        """Return the phase that the last switch led to; the secondary is out of reach."""
+        """Return the phase after the last switch, for a secondary that is out of reach."""
         mine = None if view.primary is None else view.of(view.primary)
         if view.primary is not None and mine is not None and mine.epoch == 1:
             return ALONE[view.primary]  # no other store was ever attached
@@ -134,7 +134,7 @@ class PhaseController:
         raise next(iter(self._router.pair.unreachable.values()))
 
     def readiness(self, phase: Phase) -> Readiness:
-        """Return what stands in the way from the present phase to another."""
+        """Return the blockers, and the steps, from the present phase to another."""
         view = self._switcher.wait_until_settled(time.monotonic() + _PATIENCE)
         return self._gate.readiness(view, phase)
 
@@ -168,9 +168,12 @@ class PhaseController:
             )
 
     def _abandon_unreachable(self, wanted: Phase, by: str) -> SwitchReport | None:
-        """Abandon a secondary that cannot be reached; None where there is none such.
+        """Abandon a secondary that cannot be reached, where the wanted phase needs none.
 
         The primary serves alone already; the other one is detached when it is back.
+
+        Returns:
+            The report of the switch; None where no secondary was abandoned.
         """
         begun = time.monotonic()
         view = self._router.maintain()
@@ -199,9 +202,11 @@ class PhaseController:
         by: str,
         accepted: tuple[str, ...],
     ) -> tuple[tuple[Phase, ...], float]:
-        """Take all steps; other processes may come between, and recover a switch."""
+        """Take all steps; return the phases gone through, and the write pause in seconds."""
         taken: list[Phase] = []
         total, now = 0.0, before
+        # The phase is read again after each step: another process may have switched
+        # meanwhile, or recovered a switch of this one. Only a step that was reached counts.
         while now is not wanted:
             require_time(deadline)
             after = path(now, wanted)[0]
@@ -220,7 +225,7 @@ class PhaseController:
         return tuple(taken), total
 
     def _sync_edits(self) -> None:
-        """Commit what JSON has recorded as secondary; else the relay does so soon."""
+        """Commit edits that JSON set aside as secondary; the relay retries on errors."""
         with contextlib.suppress(PendStorageError):
             self._relay.catch_up()
             self._edits.sync(self._router.route)
@@ -242,10 +247,9 @@ class PhaseController:
         return pause
 
     def _fill_json(self, deadline: float) -> None:
-        """Bring JSON up to date: from the change log if it reaches back, else whole.
+        """Bring JSON up to date: drain the change log, or backfill where that is too short.
 
-        Interrupted by the deadline or by death, the copy goes on where it stopped the
-        next time.
+        A backfill that the deadline or a crash interrupts is resumed by the next switch.
         """
         self._relay.catch_up()
         if self._maintenance.can_backfill and not self._is_complete():

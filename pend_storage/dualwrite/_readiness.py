@@ -57,7 +57,7 @@ CODES: Final = (
 )
 """Codes of blockers, in the order in which they are best removed."""
 VALIDATION_META: Final = "validation"
-"""Meta of a follower: what the last full comparison with its primary found."""
+"""Meta of a follower: result of the last full validation against its primary."""
 BACKUP_META: Final = "backup"
 """Shared value: ``{"verified_at": ...}`` of the last backup that was verified."""
 _MOST_LAG: Final = 1_000
@@ -67,7 +67,7 @@ _SHOWN_NAMES: Final = 5
 """Files that a sentence names."""
 
 Check: TypeAlias = Callable[[], str | None]
-"""Returns a sentence that says what is wrong, and what to do; None if nothing is."""
+"""Returns a sentence on what is wrong and what to do; None where there is no blocker."""
 
 _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.PARALLEL: ("schema",),
@@ -87,13 +87,13 @@ class Blocker:
 
     @property
     def can_be_accepted(self) -> bool:
-        """Whether it may be let pass. A backfill may not: records would be lost."""
+        """True where an operator may accept it. A backfill cannot be: records are lost."""
         return self.code != UNCOVERED[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a switch may be made, and which steps it would take."""
+    """Readiness for a phase: the blockers of a switch, and the steps that it would take."""
 
     phase: Phase
     """The phase asked about."""
@@ -104,7 +104,7 @@ class Readiness:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """True where there is no blocker."""
         return not self.blockers
 
     def refused(self, accept: Collection[str]) -> tuple[Blocker, ...]:
@@ -145,7 +145,7 @@ class _Validation(msgspec.Struct):
 def record_validation(
     primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
 ) -> None:
-    """Record what a full comparison found, beside the mark that it is about.
+    """Record the result of a full validation, beside the mark that it is about.
 
     Args:
         primary: one of the stores that were compared.
@@ -233,7 +233,7 @@ class ReadinessGate:
         self._given = dict(checks)
 
     def readiness(self, view: RolePair, wanted: Phase) -> Readiness:
-        """Return what stands in the way from settled roles to a phase."""
+        """Return the blockers, and the steps, from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
         forward = wanted.position > view.phase.position
@@ -242,6 +242,7 @@ class ReadinessGate:
 
     def _forward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
         needed = {code for step in steps for code in _NEEDED.get(step, ())}
+        # In the order of the codes, which is the order in which blockers are best removed.
         for code in CODES:
             if code in needed and (sentence := self._sentence(code, view)) is not None:
                 yield Blocker(code, sentence)
@@ -293,6 +294,8 @@ class ReadinessGate:
             or (fact.of, fact.base) != (primary.identity(), mark.contiguous_from)
         ):
             return f"the stores were not compared {since}: run a full validation"
+        # A validation proves something about the copies of the data that it has read. A
+        # server that was exchanged since may hold another copy.
         here = (primary.incarnation(), follower.incarnation())
         if fact.incarnations is not None and tuple(fact.incarnations) != here:
             return _exchanged(fact.at, fact.incarnations, here, "validation")
@@ -322,14 +325,14 @@ class ReadinessGate:
             commits, _, problem = lag_of(primary, mark)
             blocked = problem or blocked_reason(follower, mark)
         except StoreUnavailable as error:
-            return f"the secondary cannot be asked how far it is ({error.reason})"
+            return f"the lag of the secondary cannot be measured ({error.reason})"
         if blocked is not None:
-            return f"the secondary does not get on: {blocked}"
+            return f"replication to the secondary is blocked: {blocked}"
         if commits <= _MOST_LAG:
             return None
         return (
             f"the secondary is {commits} commits behind: wait until it has caught up, or "
-            "see why it does not"
+            "see what slows it down"
         )
 
     def _quarantine(self, view: RolePair) -> str | None:

@@ -56,7 +56,7 @@ _SYNC_EDITS_EVERY: Final = 5.0
 
 
 class Relay:
-    """Background thread that drains the log now and then, and whenever it is woken."""
+    """Relay: background thread that drains the log at an interval, and when it is woken."""
 
     def __init__(
         self,
@@ -76,13 +76,13 @@ class Relay:
             router: knows the primary; the relay subscribes to its routes.
             breaker: closed when the secondary is reached.
             schedule: wakes the relay, and spaces its attempts.
-            continuity: knows whether the primary's log may be followed at all. No mark
-                shows that where the secondary got at once what the log has lost since.
+            continuity: refuses to follow a primary that was rewound. The mark alone does
+                not show it, where the secondary got commits directly that the log lost.
             edits: synchronised now and then, by the relay that is at work.
             hook: gets events.
-            interval: seconds between two looks at the change log; None: there is no
+            interval: seconds between two reads of the change log; None: there is no
                 thread, and :meth:`catch_up` is called instead.
-            retention: how long entries are kept that the other side has passed.
+            retention: how long entries are kept that the other side has applied.
         """
         self._router = router
         self._breaker = breaker
@@ -114,12 +114,12 @@ class Relay:
     # -- life ---------------------------------------------------------------------------
 
     def route_changed(self, _: Route) -> None:
-        """Start the thread if it does not run, and look at the log of the new primary.
+        """Start the thread if it does not run, and read the log of the new primary.
 
-        Also where there is no follower: the log is kept short, and a witness is left.
+        Also where there is no follower: the log is pruned, and a witness is left.
         """
         self._start()
-        self._schedule.wake()  # what stood in the way elsewhere need not here
+        self._schedule.wake()  # an obstacle on the old route need not be one on this
 
     def _start(self) -> None:
         if self._interval is None:
@@ -129,11 +129,11 @@ class Relay:
                 self._thread = start_thread(self._work, "pend-relay")
 
     def wake(self) -> None:
-        """Try at once, also what stood in the way before."""
+        """Drain at once, without the pause that an obstacle has caused."""
         self._schedule.wake()
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what it did not get to stays in the change log."""
+        """End the thread, within so many seconds; the change log keeps what it left."""
         with self._starting:
             self._is_stopped = True
         self._schedule.notify()
@@ -145,7 +145,7 @@ class Relay:
         """Relay in the calling thread until :meth:`stop`: for a process of its own."""
         with self._starting:
             self._interval = interval or self._interval or _MAINTAIN_EVERY
-            # So that no route that is found starts another one beside it.
+            # A route that is found would start a second thread otherwise.
             self._thread = self._thread or threading.current_thread()
         self._work()
 
@@ -165,7 +165,7 @@ class Relay:
                 )
 
     def _run_once(self, *, mine: bool) -> bool:
-        """Look at the log once; return whether there was something to do."""
+        """Drain the log once, if due or woken; return whether there was something to do."""
         try:
             self._maintain()
             return self._drain_if_due(self._router.route, mine=mine)
@@ -193,10 +193,10 @@ class Relay:
                 )
         return f"cannot be reached ({why(error)})"
 
-    # -- what stands in the way -----------------------------------------------------------
+    # -- obstacles ------------------------------------------------------------------------
 
     def _is_obstacle(self, error: Exception) -> bool:
-        """Whether an error is about one commit, and was recorded already."""
+        """Return whether an error is that of one commit, and was recorded already."""
         obstacle = self._log_drain.obstacle
         return obstacle is not None and obstacle.error is error
 
@@ -217,8 +217,8 @@ class Relay:
                 f"the secondary was at position {before.sequence} (of "
                 f"{before.committed_at}) of the change log, and has {place} now: it lost "
                 "commits by a failover or a "
-                "restore. It is brought up to date again from the change log, as far as "
-                "that reaches back; validate it before it becomes primary",
+                "restore. The relay applies them again from the change log, as far as "
+                "that reaches back; validate the secondary before it becomes primary",
                 logging.WARNING,
             )
         )
@@ -243,7 +243,7 @@ class Relay:
         mark = ReplicationPosition.load(route.follower)
         others, self._seen, self._passed = mark != self._seen, mark, mark
         if others and not mine and self._breaker.is_closed:
-            return True  # another relay is at it
+            return True  # another process's relay moves the mark: leave the work to it
         if not self._schedule.is_due(mark):
             return False
         commits = self._drain(route)
@@ -317,7 +317,7 @@ class Relay:
             self._begin_anew(route)
             return 0
         except REFUSALS:
-            self._reached(route)  # it works, but for one commit
+            self._reached(route)  # it answers, so the breaker may close
             raise
         self._schedule.record_progress()
         self._reached(route)
@@ -330,7 +330,7 @@ class Relay:
             self._breaker.succeeded(time.monotonic() - started)
 
     def _begin_anew(self, route: Route) -> None:
-        """Follow from here, and ask for a backfill: the log does not reach back."""
+        """Follow from the end of the log, and emit that a backfill is needed."""
         found = route.secondary.meta(POSITION_META)
         known = ReplicationPosition.parse(found)
         if known is not None and log_reaches(route.store, known):
@@ -349,7 +349,7 @@ class Relay:
                 )
             )
 
-    # -- the past -----------------------------------------------------------------------
+    # -- retention ----------------------------------------------------------------------
 
     def _prune_now_and_then(self) -> None:
         now = time.monotonic()
@@ -358,7 +358,7 @@ class Relay:
             self.prune()
 
     def prune(self) -> None:
-        """Have both stores forget what is old, and what a follower has passed."""
+        """Prune both logs: entries older than the retention that the other side has applied."""
         # The entry at the mark stays: by it the log is recognised. What is known here of
         # the roles may be old, so either store's log is kept for the other one's mark.
         route = self._router.route
@@ -376,7 +376,8 @@ class Relay:
 
 
 def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:
-    """Forget all older entries but the last, which shows where what is kept begins."""
+    """Prune the entries before a time, up to a sequence (None: any)."""
+    # The last old entry stays: it shows where the kept part of the log begins.
     old: list[int] = [0, 0]
     for change in _from_the_beginning(store):
         if change.at >= cutoff or (passed is not None and change.sequence > passed):

@@ -1,4 +1,4 @@
-"""Schedule of the relay: what wakes it, and when it tries again what did not pass.
+"""Schedule of the relay: wakes it, and backs off from obstacles.
 
 While the mark stands still, the pauses between two attempts double, up to half a minute;
 an attempt by hand, a repair or a new route does not wait for them. After some attempts at
@@ -27,7 +27,7 @@ from pend_storage.store import Store
 __all__ = ["BLOCKED_META", "RelaySchedule", "blocked_reason"]
 
 BLOCKED_META: Final = "relay-blocked"
-"""Meta of a follower: the mark at which its relay stands still, and why."""
+"""Meta of a follower: the mark at which its relay is blocked, and the reason."""
 _EMITTED_AFTER: Final = 3
 """Attempts at one position, after which the reason is emitted."""
 _EMITTED_AFTER_SECONDS: Final = 10.0
@@ -43,10 +43,12 @@ class _Blocked(msgspec.Struct):
 
 
 def blocked_reason(follower: Store, mark: ReplicationPosition | None) -> str | None:
-    """Return why a follower stands still, as some process has found; None if unknown.
+    """Return why replication to a follower is blocked, as recorded by a relay.
+
+    None where no reason is recorded for this mark.
 
     Args:
-        follower: the store that should move on.
+        follower: the secondary.
         mark: up to which it has followed.
 
     Raises:
@@ -61,7 +63,7 @@ def blocked_reason(follower: Store, mark: ReplicationPosition | None) -> str | N
 
 
 class RelaySchedule:
-    """Wakes the relay, and spaces its attempts at what does not pass.
+    """Schedule of the relay: wakes it, and spaces its attempts at an obstacle.
 
     It knows neither the relay nor the router, so whatever leaves work to the relay can
     notify it without knowing the relay. Safe to share between threads.
@@ -71,7 +73,7 @@ class RelaySchedule:
         """Make a schedule.
 
         Args:
-            hook: gets an event where the secondary stands still, and where it moves on.
+            hook: gets ``relay-blocked``, and ``relay-resumed`` once the mark moves again.
             first_pause: seconds between the first two attempts.
         """
         self._hook = hook
@@ -91,14 +93,14 @@ class RelaySchedule:
     # -- waking -------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the relay try at once, also what stood in the way before."""
+        """Wake the relay at once, without the pause that an obstacle has caused."""
         self._reset()
         self._wake.set()
 
     def notify(self) -> None:
-        """Have the relay look soon, because something did not arrive.
+        """Wake the relay, because a write did not reach the secondary.
 
-        What stands in its way is not tried sooner by that.
+        An obstacle is not tried sooner by that: its pause goes on.
         """
         self._wake.set()
 
@@ -114,7 +116,7 @@ class RelaySchedule:
     # -- attempts -----------------------------------------------------------------------
 
     def is_due(self, mark: ReplicationPosition | None) -> bool:
-        """Whether to try now, at this mark."""
+        """Return whether the relay may try at this mark now."""
         moved = mark is None or mark.sequence != self._after
         return moved or time.monotonic() >= self._next
 
@@ -142,6 +144,7 @@ class RelaySchedule:
             self._emit(str(error))
 
     def _count(self, after: int | None) -> None:
+        # Back-off counts attempts at one position: progress of the mark starts it anew.
         if after != self._after:
             self._after, self._attempts, self._pause = after, 0, self.first_pause
             self._since = time.monotonic()
@@ -153,7 +156,7 @@ class RelaySchedule:
         self._hook(
             Event(
                 "relay-blocked",
-                f"the secondary cannot be brought up to date: {message}",
+                f"replication to the secondary is blocked: {message}",
                 logging.ERROR,
             )
         )
@@ -170,7 +173,7 @@ class RelaySchedule:
             self._hook(
                 Event(
                     "relay-resumed",
-                    f"the secondary is brought up to date again{place}",
+                    f"replication to the secondary has resumed{place}",
                 )
             )
 

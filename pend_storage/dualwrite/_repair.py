@@ -34,7 +34,7 @@ __all__ = ["Repair", "RepairReport", "repair"]
 
 _AT_ONCE: Final = 200
 _SHORT: Final = 16
-"""How far the primary may be made to count on."""
+"""Versions by which a repair may raise the counter of the primary."""
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.01
 _READ: Final = declare(
@@ -70,19 +70,27 @@ class RepairReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left that could not be repaired."""
+        """True where no repair was refused."""
         return not any(item.action == "refused" for item in self.repairs)
 
 
 def repair(
     route: Route, places: Iterable[Place], *, dry_run: bool = False
 ) -> list[Repair]:
-    """Repair records, some at a time.
+    """Repair records of the secondary from the primary, in batches.
+
+    Args:
+        route: the primary and its follower.
+        places: collection and key of each record.
+        dry_run: only plan the actions.
+
+    Returns:
+        The action on each record.
 
     Raises:
-        StaleEpoch: roles have changed meanwhile; begin again.
+        StaleEpoch: the roles have changed meanwhile; begin again.
         StoreUnavailable: a store cannot be reached.
-        UniqueViolation: something else in the secondary is in the way: validate again.
+        UniqueViolation: another record of the secondary conflicts: validate again.
     """
     rest = iter(sorted(set(places)))
     done: list[Repair] = []
@@ -97,7 +105,7 @@ def repair(
         try:
             _apply(route, held)
         except (UniqueViolation, ReferenceViolation, InvalidRecord) as error:
-            refusal = error  # perhaps what is in the way is repaired with the next ones
+            refusal = error  # the conflicting record may be repaired with the next ones
         else:
             held, refusal = [], None
     if refusal is not None:
@@ -188,18 +196,18 @@ def _plan_one(
 
 
 def _settled(place: Place, here: Row | None, there: Row | None) -> bool:
-    """Whether nothing has to be done: both are equal, or it is kept on purpose."""
+    """Return whether nothing has to be done: both are equal, or it is kept on purpose."""
     wanted = None if here is None else here.record
     found = None if there is None else there.record
     if _equal(wanted, found):
         return True
-    # What an editor wrote in vain is the secondary's own until it is replicated.
+    # An edit that was set aside is the secondary's own until it is replicated.
     aside = place[0] == QUARANTINE and here is None
     return aside and found is not None and found.code == EDITED
 
 
 def _equal(left: object, right: object) -> bool:
-    """Whether two records are equal by value, or both absent."""
+    """Return whether two records are equal by value, or both absent."""
     if left is None or right is None:
         return left is right
     return not differences(left, right)

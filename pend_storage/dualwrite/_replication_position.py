@@ -129,7 +129,7 @@ class ReplicationPosition:
         )
 
     def is_lost(self, here: str) -> bool:
-        """Whether nothing can prove that the log is still the one it was made in.
+        """Return whether nothing can prove that the log is still the one it was made in.
 
         Args:
             here: incarnation of the source now.
@@ -204,12 +204,14 @@ def rebind(primary: Store, follower: Store, mark: ReplicationPosition) -> None:
         follower.compare_and_set_meta(
             BACKFILL_META, fact, carried, given={POSITION_META: found}
         )
+    # The mark last: where this is interrupted, the old mark makes a later comparison repeat
+    # both steps.
     bound = replace(mark, incarnation=here).to_meta()
     follower.compare_and_set_meta(POSITION_META, found, bound)
 
 
 def is_complete_replica(primary: Store, follower: Store) -> bool:
-    """Whether the follower will have everything once the log is applied.
+    """Return whether the follower will have everything once the log is applied.
 
     To be called while it follows; otherwise :func:`is_complete_for` decides.
     """
@@ -218,7 +220,7 @@ def is_complete_replica(primary: Store, follower: Store) -> bool:
 
 
 def is_complete_when_resumed(primary: Store, follower: Store) -> bool:
-    """Whether a switch would find the follower complete; it need not follow now.
+    """Return whether a switch would find the follower complete; it need not follow now.
 
     This is the one definition of a complete backfill: readiness, every status and the
     doctor ask it.
@@ -234,12 +236,20 @@ def is_complete_when_resumed(primary: Store, follower: Store) -> bool:
 
 
 def is_complete_for(primary: Store, follower: Store, mark: ReplicationPosition) -> bool:
-    """Whether the follower will have everything, following from a mark it has not yet."""
+    """Return whether the follower will have everything, if it follows from this mark.
+
+    Args:
+        primary: whose log is followed.
+        follower: whose backfill counts.
+        mark: need not be the one that is stored.
+    """
     source, here = primary.identity(), primary.incarnation()
     if mark.source != source or mark.is_lost(here):
         return False
     if mark.needs_no_backfill:
         return True
+    # A backfill has copied what was there when it began. It covers all that lies before the
+    # gapless part of the log, if it began there or later.
     filled = _filled(follower, source, here)
     return filled is not None and filled >= mark.contiguous_from
 
@@ -319,7 +329,7 @@ def _on_its_entry(primary: Store, mark: ReplicationPosition) -> ReplicationPosit
 
 
 def log_reaches(primary: Store, mark: ReplicationPosition) -> bool:
-    """Whether the log is kept back to a mark.
+    """Return whether the log is kept back to a mark.
 
     Raises:
         ConfigError: it was rewound.
@@ -332,9 +342,9 @@ def log_reaches(primary: Store, mark: ReplicationPosition) -> bool:
 
 
 def log_has(primary: Store, mark: ReplicationPosition) -> bool:
-    """Whether a log has the entry of a mark; one cheap read where that has a token.
+    """Return whether a log has the entry of a mark; one cheap read where that has a token.
 
-    False where the entry was forgotten, or nothing is there to be compared.
+    False where the entry was pruned, or there is no entry to compare.
 
     Raises:
         ConfigError: the log was rewound.
@@ -361,7 +371,7 @@ def changes_after(primary: Store, mark: ReplicationPosition) -> Iterator[Change]
 
 
 def is_empty(store: Store) -> bool:
-    """Whether nothing was ever written there, not even what is deleted by now."""
+    """Return whether a store has no rows at all, not even tombstones."""
     return not any(
         True for spec in store.schema for _ in store.scan(spec.name, deleted=True)
     )

@@ -29,13 +29,13 @@ from pend_storage.events import Event, Hook
 __all__ = ["SynchronousReplicator"]
 
 _MOST_WAITING: Final = 10_000
-"""Writes that may wait, where nobody waits for them; more are left to the relay."""
+"""Writes in the queue at most; further ones are left to the relay."""
 _MOST_WAITING_BYTES: Final = 4 * MOST_BYTES
-"""And bytes of theirs."""
+"""Bytes of the writes in the queue at most."""
 
 
 class PendingWrite(Request):
-    """A commit of the primary that the secondary does not have yet."""
+    """Write that the primary has committed, on its way to the secondary."""
 
     __slots__ = ("_arrived", "load", "route")
 
@@ -49,11 +49,15 @@ class PendingWrite(Request):
         self._arrived.acquire()
 
     def wake(self) -> None:
-        """Let its caller go on: it was tried."""
+        """Wake the caller: the write was tried."""
         self._arrived.release()
 
     def wait(self, deadline: float) -> bool:
-        """Wait until it was tried; False where that takes beyond the deadline."""
+        """Wait until the write was tried; return False where the deadline passes before.
+
+        Args:
+            deadline: on the monotonic clock, in seconds.
+        """
         if self.done:
             return True
         left = max(0.0, deadline - time.monotonic())
@@ -61,7 +65,7 @@ class PendingWrite(Request):
 
 
 class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
-    """Queue of the commits that go to the secondary at once, and the thread that takes them."""
+    """Replicator: queue of committed writes, and the thread that applies them in batches."""
 
     def __init__(
         self,
@@ -71,13 +75,13 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         on_stale: Callable[[Route], None],
         on_missed: Callable[[], None],
     ) -> None:
-        """Make it; the thread starts with the first write.
+        """Make a replicator; the thread starts with the first write.
 
         Args:
-            breaker: opened and closed by what happens to the writes.
+            breaker: opened and closed by the outcome of the writes.
             hook: gets events.
-            on_stale: called where the secondary is not what the route says.
-            on_missed: called where something did not arrive.
+            on_stale: called where the secondary refuses the epoch of the route.
+            on_missed: called where a write did not reach the secondary.
         """
         self.breaker = breaker
         self._hook = hook
@@ -93,13 +97,13 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         self._limit = BatchLimit()
         self._is_stopped = False
         self._threads: list[threading.Thread] = []
-        """The one that leads, once it has begun."""
+        """The worker, once it has begun; one at most."""
         self._turns: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        """Whenever the thread is to lead; None: it is to end."""
+        """One item for each turn of the worker as leader; None ends it."""
         self._start_worker = self._turns.put
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's thread applies the parent's writes."""
+        """Begin anew in a forked child: the parent's thread applies the parent's writes."""
         self.reset()
 
     def replicate(
@@ -107,11 +111,11 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
     ) -> None:
         """Apply commits to the follower of a route; never raises.
 
-        The position does not move by it, so the relay applies them once more.
+        The mark does not move by it, so the relay applies them once more.
 
         Args:
             route: with a follower.
-            commits: what each has changed; one that is refused holds no other one up.
+            commits: changed records of each; a refused commit delays no other one.
             timeout: seconds to wait for all; 0: not at all; None: as long as it takes.
         """
         if not self.breaker.is_closed:
@@ -141,8 +145,12 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
                 return
 
     def stop(self, timeout: float) -> None:
-        """Finish what is waiting, for so many seconds at most, and end the thread."""
-        self._is_stopped = True
+        """Apply the writes that wait, and end the thread.
+
+        Args:
+            timeout: seconds to wait for that; the relay applies the rest.
+        """
+        self._is_stopped = True  # later writes are left to the relay
         self._turns.put(None)
         for thread in self._threads:
             thread.join(timeout)
@@ -175,7 +183,7 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         return batch
 
     def _fitting(self, waiting: Iterable[PendingWrite]) -> list[PendingWrite]:
-        """The first ones, as far as they go the same way and fit into one call."""
+        """Return the first writes of one route that fit into one call."""
         batch: list[PendingWrite] = []
         records = size = 0
         for write in waiting:
@@ -215,11 +223,13 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         try:
             route.follower.apply(records, epoch=route.epoch)
         except StaleEpoch:
-            # Roles have changed: what was committed is in the change log, and whoever
-            # changes the roles sees to it that it is applied.
+            # The roles have changed. The commits are in the change log, which the switch
+            # drains before it opens another primary.
             self._on_stale(route)
         except OUT_OF_REACH as error:
-            if len(writes) > 1:  # perhaps it was only too much
+            if (
+                len(writes) > 1
+            ):  # the batch may have been too large to be answered in time
                 self._limit.shrink(len(records), size)
             self.breaker.failed(f"cannot be reached ({why(error)})")
             self._on_missed()
@@ -234,21 +244,22 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
             write.done = True
 
     def _postpone(self, writes: list[PendingWrite], error: Exception) -> None:
-        """Leave to the relay what the secondary refuses, though it works.
+        """Leave writes that the secondary refuses to the relay.
 
-        As a rule it came before its turn: the value that it claims is still taken there,
-        because another process is just bringing the commit that frees it. The change log
-        has everything in order, and it is the relay that complains if that fails too.
+        As a rule such a write came before its turn: the value that it claims is still
+        in use there, because another process is just replicating the commit that frees
+        it. The change log has everything in order, and the relay emits an event if that
+        fails too.
         """
-        if len(writes) > 1:  # keep it from spoiling the rest
+        if len(writes) > 1:  # one by one, so that a refused write delays no other one
             for write in writes:
                 self._apply([write])
             return
         self._hook(
             Event(
                 "secondary-postpones",
-                f"the secondary does not take a commit yet ({error}); it gets it from "
-                "the change log",
+                f"the secondary refuses a commit for now ({error}); the relay applies it "
+                "from the change log",
                 logging.DEBUG,
             )
         )

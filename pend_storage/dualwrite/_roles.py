@@ -89,12 +89,12 @@ class RolePair:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both stores could be reached."""
+        """True where both roles could be read."""
         return self.json is not None and self.postgres is not None
 
     @property
     def is_settled(self) -> bool:
-        """Whether one store is primary and the other one agrees with it."""
+        """True where one store is primary and the other one agrees with it."""
         side = self.primary
         if side is None or self.fenced is not None:
             return False
@@ -135,7 +135,7 @@ class Step(NamedTuple):
 def _require_role(view: RolePair, side: Side) -> RoleState:
     state = view.of(side)
     if state is None:
-        raise ValueError(f"{side} could not be asked")
+        raise ValueError(f"the role of {side} could not be read")
     return state
 
 
@@ -152,13 +152,13 @@ def attach(view: RolePair, side: Side) -> tuple[Step, Step]:
 
 
 def detach(view: RolePair, side: Side) -> Step:
-    """Return the step by which a secondary takes no part any more."""
+    """Return the step that detaches a secondary."""
     mine = _require_role(view, side)
     return Step(side, mine, RoleState(Role.DETACHED, mine.epoch))
 
 
 def fence(view: RolePair, old: Side) -> Step:
-    """Return the step by which the primary accepts nothing any more."""
+    """Return the step that fences the primary: it refuses commits from then on."""
     mine = _require_role(view, old)
     return Step(old, mine, RoleState(Role.FENCED, mine.epoch))
 
@@ -234,7 +234,7 @@ def _recover_fenced(view: RolePair, old: Side, *, abandoned: bool) -> Step | Non
 
 
 def is_under_way(view: RolePair) -> bool:
-    """Whether a store is fenced, and the other one may still be opened."""
+    """Return whether a switch is under way: a store is fenced, the other not opened yet."""
     return (
         view.is_whole
         and view.fenced is not None
@@ -244,7 +244,7 @@ def is_under_way(view: RolePair) -> bool:
 
 
 def is_possible(view: RolePair) -> bool:
-    """Whether the protocol can have led to these roles, read at one instant."""
+    """Return whether the protocol can have led to these roles, read at one instant."""
     if not view.is_whole:
         return True
     old, side = view.fenced, view.primary

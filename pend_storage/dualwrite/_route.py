@@ -15,7 +15,7 @@ __all__ = ["PrimaryCheck", "Route", "RouteListener", "follower_of", "require_pri
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Primary that calls go to, its epoch, and the secondary that follows it."""
+    """Route of calls: the primary, its epoch, and the secondary that follows it."""
 
     side: Side
     store: Store
@@ -43,7 +43,7 @@ class RouteListener(Protocol):
     """Collaborator of the router that works along the route: the relay."""
 
     def route_changed(self, route: Route) -> None:
-        """Take note that calls go along another route now; must not block."""
+        """Handle a new route; must not block, because calls wait for it."""
 
 
 class PrimaryCheck(Protocol):
@@ -67,7 +67,7 @@ def follower_of(route: Route) -> Store:
 
     Raises:
         ConfigError: there is none.
-        StaleEpoch: nor is the route what it was; look again.
+        StaleEpoch: the roles have changed; read them again.
     """
     if route.follower is None:
         require_primary(route.store, route.epoch)  # perhaps there is one since

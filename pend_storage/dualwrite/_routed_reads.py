@@ -104,7 +104,9 @@ class RoutedReads(Store):
         epoch: int | None = None,
     ) -> Iterator[Row]:
         require_no_epoch(epoch)
-        while True:  # a scan that a switch interrupts goes on at the new primary
+        # Rows are in key order, so a scan that a switch interrupts goes on at the new
+        # primary after the last key that was yielded.
+        while True:
             route = self._router.route
             try:
                 if not deleted:
@@ -174,7 +176,7 @@ class RoutedReads(Store):
 
 
 def require_no_epoch(epoch: int | None) -> None:
-    """Raise where a call expects the pair to have a role: it stands alone.
+    """Refuse an epoch: a pair has no role, because it does not take part in another one.
 
     Raises:
         StaleEpoch: an epoch is given.

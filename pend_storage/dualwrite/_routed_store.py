@@ -267,7 +267,7 @@ class RoutedStore(RoutedReads):
 
 
 def _load(batch: Batch, versions: Sequence[int]) -> Load:
-    """Return what a commit has changed."""
+    """Return the changed records of a commit, with the sizes of their encoded bodies."""
     written = [
         (operation, version)
         for operation, version in zip(batch.operations, versions, strict=True)

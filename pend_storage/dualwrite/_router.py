@@ -1,6 +1,6 @@
 """Router of calls to the primary, through switches and their recovery.
 
-Each process believes in a route: the primary at an epoch. Every call carries that epoch,
+Each process caches a route: the primary at an epoch. Every call carries that epoch,
 so a store that is not primary any more refuses it with ``StaleEpoch``; the router then reads
 the roles again, waits for a switch to end, or finishes one whose heartbeat has stopped.
 """
@@ -52,7 +52,7 @@ _RECOVERING: Final = declare(
 
 
 class Router:
-    """Calls the primary, wherever it is. Safe to share between threads."""
+    """Router: calls the primary, wherever it is. Safe to share between threads."""
 
     def __init__(
         self,
@@ -90,14 +90,14 @@ class Router:
         self._heartbeat = HeartbeatMonitor(self._dead_after)
 
     def subscribe(self, listener: RouteListener) -> None:
-        """Inform a collaborator of every new route, beginning with the next one."""
+        """Call a listener at every new route, beginning with the next one."""
         self._listeners.append(listener)
 
     # -- calls --------------------------------------------------------------------------
 
     @property
     def route(self) -> Route:
-        """Route believed in; looked up if there is none yet.
+        """Cached route; the roles are read if there is none yet.
 
         Raises:
             StoreUnavailable: the store is closed, or the primary cannot be reached.
@@ -106,12 +106,19 @@ class Router:
         return self._route or self.wait_for_primary()
 
     def call(self, ask: Callable[[Route], T]) -> T:
-        """Call the primary, wherever it is now.
+        """Call the primary; again at the new one, where a switch has changed it.
+
+        Args:
+            ask: gets the route; may be called several times.
+
+        Returns:
+            What ``ask`` returns.
 
         Raises:
             StaleEpoch: no store became primary within the patience.
             StoreUnavailable: the primary cannot be reached.
         """
+        # The roles are not read beforehand: the store refuses a call at another epoch.
         route = self.route
         try:
             return ask(route)
@@ -164,7 +171,7 @@ class Router:
                 raise
             answer = ask(route.store, None)
             _READ_FENCED()
-            # What a fenced store said is good only if, looked at afterwards, the other
+            # The answer of a fenced store is valid only if, read afterwards, the other
             # store is not primary yet: otherwise an acknowledged write may be there.
             if self._is_still_unopened(route):
                 return answer
@@ -184,7 +191,7 @@ class Router:
             except StaleEpoch:
                 if time.monotonic() >= deadline:
                     raise
-                if found == route:  # seen in the middle of a change
+                if found == route:  # the roles were read in the middle of a change
                     self._moved.wait(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
                 route = found
@@ -208,13 +215,17 @@ class Router:
         """Read the roles again at the next call.
 
         Args:
-            route: only if this is the one believed in; None: in any case.
+            route: only if this is the cached one; None: in any case.
         """
         if route is None or self._route is route:
             self._route = None
 
     def adopt(self, view: RolePair) -> None:
-        """Take the route from roles that are known to hold, and wake the calls that wait."""
+        """Set the route from roles that are known to hold, and wake the calls that wait.
+
+        Args:
+            view: roles of both stores; where none is primary, calls only wake up.
+        """
         side = view.primary
         if side is not None:
             self._set_route(view, side)
@@ -222,12 +233,12 @@ class Router:
 
     @property
     def known_route(self) -> Route | None:
-        """Route believed in; None where the roles would have to be read."""
+        """Cached route; None where the roles would have to be read."""
         return self._route
 
     @property
     def is_closed(self) -> bool:
-        """Whether all further calls are refused."""
+        """True after :meth:`close`."""
         return self._is_closed
 
     def close(self) -> None:
@@ -247,13 +258,13 @@ class Router:
         One thread reads the roles; the others wait for what it finds.
 
         Args:
-            stale: a route that proved wrong; any other one that is known will do.
-            deadline: when to give up; None: after the patience.
-            reading: a fenced store will do, too.
+            stale: a route that proved wrong; any other cached one is returned at once.
+            deadline: when to raise, on the monotonic clock; None: after the patience.
+            reading: return a fenced store too.
 
         Raises:
             StaleEpoch: no store is primary.
-            StoreUnavailable: what may be primary cannot be reached.
+            StoreUnavailable: the store that may be primary cannot be reached.
         """
         deadline = deadline or time.monotonic() + self._patience
         if not self._role_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
@@ -271,7 +282,7 @@ class Router:
         pause = _FIRST_PAUSE
         while True:
             self._refuse_closed()
-            self._moved.clear()
+            self._moved.clear()  # before the read, so that no later change is missed
             view = self.pair.read_roles()
             side = view.primary
             if side is not None:
@@ -297,7 +308,7 @@ class Router:
     def route_of(self, view: RolePair, side: Side) -> Route:
         """Return the route to one store by the roles of both."""
         mine, peer = view.of(side), view.of(other(side))
-        assert mine is not None  # noqa: S101 - it is what decided
+        assert mine is not None  # noqa: S101 - the side was chosen by its role
         follows = peer is not None and (peer.role, peer.epoch) == (
             Role.SECONDARY,
             mine.epoch,
@@ -312,7 +323,11 @@ class Router:
             raise StoreUnavailable("the store is closed", store="the pair of stores")
 
     def _refuse_hopeless(self, view: RolePair) -> None:
-        """Raise where the store that can be asked takes no part in a switch."""
+        """Raise at once where waiting is of no use.
+
+        With one store out of reach, and the other one neither primary nor fenced, no switch
+        is under way that could end.
+        """
         if not view.is_whole and view.fenced is None:
             raise next(iter(self.pair.unreachable.values()))
 
@@ -327,7 +342,7 @@ class Router:
     # -- recovery -----------------------------------------------------------------------
 
     def maintain(self, *, now: bool = False) -> RolePair:
-        """Read the roles, recover a half-done switch, and take the route that results.
+        """Read the roles, recover a half-done switch, and set the route that results.
 
         Args:
             now: recover without waiting for the heartbeat of a switch to stop.

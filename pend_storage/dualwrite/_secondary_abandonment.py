@@ -1,4 +1,4 @@
-"""Abandonment of a secondary that is out of reach, so that the primary is alone at once.
+"""Abandonment of a secondary that is out of reach: the primary is alone at once.
 
 It is recorded in the primary; the process that reaches the other store again detaches it.
 """
@@ -22,10 +22,10 @@ _LEFT: Final = declare(
 
 
 def abandon_secondary(pair: Pair, view: RolePair) -> None:
-    """Have a secondary that is out of reach detached as soon as it is back."""
+    """Record that a secondary out of reach is abandoned: it is detached once it is back."""
     side = view.primary
     mine = None if side is None else view.of(side)
-    assert side is not None  # noqa: S101 - its callers have looked
+    assert side is not None  # noqa: S101 - its callers have checked
     assert mine is not None  # noqa: S101
     store = pair.store(side)
     store.compare_and_set_meta(ABANDONED_META, store.meta(ABANDONED_META), mine.epoch)

@@ -1,7 +1,7 @@
 """Shadow reads: a sample of the reads, repeated at both stores by a thread of its own.
 
-The caller's part is to draw a number and to put a sample into a queue. A full queue drops
-the sample. The caller's answer is not used: the thread asks both stores itself.
+The caller only draws a random number, and puts a sample into a queue. A full queue drops
+the sample. The caller's answer is not used: the thread reads from both stores itself.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _PAUSE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What has become of the compared reads so far."""
+    """Counters of the compared reads of this process."""
 
     sampled: int
     """Reads that were chosen."""
     dropped: int
-    """Those for which there was no room."""
+    """Those that found the queue full."""
     compared: int
-    """Those that were asked of both stores."""
+    """Those that were repeated at both stores."""
     skipped: int
     """Those that could not be: a store out of reach, a switch between, or a secondary
     that is still to be filled."""
     rechecked: int
-    """Those that differed at the first look."""
+    """Those that differed at the first read."""
     confirmed: int
     """Those of them that certainly differ."""
 
@@ -83,7 +83,7 @@ _Sample: TypeAlias = _KeySample | _QuerySample | _CountSample
 
 
 class ShadowReadSampler:
-    """Samples reads, and compares them later. Safe to share between threads."""
+    """Sampler of shadow reads, and the thread that compares them. Safe to share."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class ShadowReadSampler:
 
         Args:
             router: knows both stores.
-            breaker: closed while the secondary is taken for healthy.
+            breaker: closed while the secondary is considered healthy.
             confirmer: decides what is certain.
             registry: records what was found.
             hook: gets an event for comparisons that failed.
@@ -142,12 +142,13 @@ class ShadowReadSampler:
             self._add(_CountSample(collection, where))
 
     def _is_chosen(self, collection: str) -> bool:
-        """Whether to compare a read; findings are not, or they might be found again."""
+        """Draw whether to compare a read. Findings are not compared: they would be found."""
         share = self.share
         return bool(share) and collection != FINDINGS and self._random.random() < share
 
     def _add(self, sample: _Sample) -> None:
         with self._lock:
+            # Without room the sample is dropped: a caller never waits for a comparison.
             self._counts["sampled"] += 1
             if self._samples.qsize() >= _QUEUE or self._stop.is_set():
                 self._counts["dropped"] += 1
@@ -156,14 +157,18 @@ class ShadowReadSampler:
                 self._thread = start_thread(self._work, "pend-compare")
         self._samples.put(sample)
 
-    # -- what came of it ----------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------
 
     def compared(self) -> Compared:
-        """Return the numbers so far."""
+        """Return the counters so far."""
         return Compared(**self._counts)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all samples so far are compared; False where that took longer."""
+        """Wait until all samples so far are compared; return False after a timeout.
+
+        Args:
+            timeout: in seconds.
+        """
         deadline = time.monotonic() + timeout
         wanted = self._counts["sampled"] - self._counts["dropped"]
         while self._counts["compared"] + self._counts["skipped"] < wanted:
@@ -227,6 +232,7 @@ class ShadowReadSampler:
 
     def _compare_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
         """Compare records, and return whether some certainly differ."""
+        # The secondary first: whatever it has by then, the primary had committed before.
         secondary = route.secondary.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
         candidates = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
@@ -251,6 +257,8 @@ class ShadowReadSampler:
         ask: Callable[[Store, int | None], Any],
     ) -> None:
         """Compare two answers; where they differ, compare key by key."""
+        # An answer names no versions, so only time can tell a divergence from a commit on
+        # its way: both answers must stay the same for longer than one can be on its way.
         seen: tuple[Any, Any] | None = None
         since = started = time.monotonic()
         while not self._stop.is_set():
@@ -273,12 +281,12 @@ class ShadowReadSampler:
                 self._registry.record([_answer(collection)])
                 return
             if now - started >= 4 * HELD_BACK:
-                return  # it goes on changing
+                return  # it goes on changing: nothing can be said about it
             self._confirmer.wait(_PAUSE, self._stop)
 
 
 class _IncompleteReplicaError(Exception):
-    """The secondary lacks what a backfill is still to bring: that is no divergence."""
+    """The secondary lacks rows that a backfill is still to copy: that is no divergence."""
 
 
 def _require_complete_replica(route: Route) -> None:
@@ -287,7 +295,7 @@ def _require_complete_replica(route: Route) -> None:
 
 
 def _alike(left: Row | None, right: Row | None) -> bool:
-    """Whether two rows are alike at a quick look; others are compared closely."""
+    """Return whether two rows are equal by ``==``; others are compared by the rules."""
     if left is None or right is None:
         return left is right
     return left.version == right.version and bool(left.record == right.record)

@@ -47,14 +47,14 @@ _CLOSING: Final = 5.0
 
 
 class DualWriteStore(RoutedStore):
-    """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
+    """Dual-write store: a JSON store and a PostgreSQL store in one of four phases.
 
-    It knows nothing of either but the contract: any two stores with one schema will do.
+    It uses only the contract of the stores: any two with one schema will do.
     A fresh pair starts ``json-only``; or ``postgres-only`` where PostgreSQL was written
     to before and JSON is empty.
 
-    Nor does it know the jobs that copy and compare: without ``backfill`` and ``validate``
-    it writes to both stores and switches. ``pend_storage.DualWriteStore`` knows both jobs.
+    The jobs that copy and compare are passed in: without ``backfill`` and ``validate``
+    it writes to both stores and switches. ``pend_storage.DualWriteStore`` has both jobs.
     """
 
     def __init__(
@@ -80,19 +80,21 @@ class DualWriteStore(RoutedStore):
         Args:
             json: primary at first.
             postgres: primary at last.
-            secondary_timeout: seconds that a write waits for the secondary; the relay brings
-                what did not arrive. 0: never wait; None: as long as it takes.
+            secondary_timeout: seconds that a write waits for the secondary; the relay
+                applies what did not arrive. 0: never wait; None: as long as it takes.
             compare: share of the reads that are compared with the secondary, 0 to 1.
             ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
             redact: what of a difference may be shown.
             switch_patience: seconds that a call waits while a switch is under way.
-            relay_interval: seconds between two looks of the relay at the change log; None:
-                it looks only when :meth:`catch_up` is called.
-            retention: how long a change log is kept that the other side has passed.
-            begin: first phase of a fresh pair, where it is not to be found out.
+            relay_interval: seconds between two reads of the change log by the relay; None:
+                it is read only when :meth:`catch_up` is called.
+            retention: how long entries of a change log are kept that the other side has
+                applied.
+            begin: first phase of a fresh pair; None: the phase of the store with records.
             backfill: copies a store into its follower; None: the default of the class.
-            validate: compares two stores; likewise.
-            checks: by code of a blocker: what is wrong, in a sentence, or None.
+            validate: compares two stores; None: the default of the class.
+            checks: functions by code of a blocker; each returns a sentence on what is
+                wrong, or None.
             hook: gets events; what it raises is logged once, and has no other effect.
 
         Raises:
@@ -116,12 +118,12 @@ class DualWriteStore(RoutedStore):
             checks=checks or {},
             hook=guarded(hook),
         )
-        self._take_parts(Pair(json, postgres, begin=begin), options)
+        self._assign_parts(Pair(json, postgres, begin=begin), options)
         self._refuse_rewound()
         on_fork(self._after_fork)
 
-    def _take_parts(self, pair: Pair, options: PairOptions) -> None:
-        """Make the parts, and hold them where the verbs find them without a detour."""
+    def _assign_parts(self, pair: Pair, options: PairOptions) -> None:
+        """Make the parts of the pair, and assign them to the attributes that verbs use."""
         self.schema: Schema = pair.json.schema
         self.layouts: tuple[Layout, ...] = pair.json.layouts or pair.postgres.layouts
         parts = wire(pair, options)
@@ -174,7 +176,7 @@ class DualWriteStore(RoutedStore):
 
     @property
     def phase(self) -> Phase:
-        """Phase; in the middle of a switch, the one that still or already holds.
+        """Phase: during a switch the one before it, until the new primary is open.
 
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
@@ -186,7 +188,11 @@ class DualWriteStore(RoutedStore):
         return self._pair.read_roles()
 
     def readiness(self, phase: Phase | str) -> Readiness:
-        """Return what stands in the way of a phase, and the steps that would lead there."""
+        """Return the blockers of a phase, and the steps that would lead there.
+
+        Raises:
+            StoreUnavailable: one of the stores cannot be reached.
+        """
         return self._phases.readiness(Phase(phase))
 
     def switch(
@@ -197,19 +203,22 @@ class DualWriteStore(RoutedStore):
         timeout: float = 30.0,
         by: str | None = None,
     ) -> SwitchReport:
-        """Move to a phase, through those between, under live traffic.
+        """Switch to a phase, through those between, under live traffic.
 
         Args:
-            phase: where to.
-            accept: codes of blockers to let pass. ``backfill`` cannot be: records would
-                be lost.
-            timeout: seconds after which to give up.
-            by: who asks for it, for the history; None: this user, machine and process.
+            phase: the wanted one.
+            accept: codes of blockers to accept. ``backfill`` cannot be accepted: records
+                would be lost.
+            timeout: seconds for the whole switch.
+            by: actor in the history of switches; None: this user, machine and process.
+
+        Returns:
+            The phases gone through, and the write pause.
 
         Raises:
-            SwitchRefused: something is in the way; nothing was changed.
+            SwitchRefused: there are blockers that were not accepted; nothing was changed.
             SwitchTimeout: not finished in time; nothing is lost, call it again.
-            StoreUnavailable: one of the stores cannot be reached; likewise.
+            StoreUnavailable: one of the stores cannot be reached; nothing is lost either.
         """
         return self._phases.switch(
             Phase(phase), accept=accept, timeout=timeout, by=by or current_actor()
@@ -228,37 +237,61 @@ class DualWriteStore(RoutedStore):
     def backfill(
         self, *, progress: Progress | None = None, rate: float | None = None
     ) -> BackfillReport:
-        """Copy what was there before the secondary began to follow; resumable."""
+        """Backfill: copy what was there before the secondary began to follow; resumable.
+
+        Args:
+            progress: called after every chunk.
+            rate: records per second at most; None for no limit.
+
+        Raises:
+            ConfigError: there is no secondary, or the primary was rewound.
+            StoreUnavailable: one of the stores cannot be reached; call it again later.
+        """
         return self._maintenance.backfill(progress=progress, rate=rate)
 
     def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
     ) -> ValidationReport:
-        """Compare every record by value, in both directions; only certain ones count."""
+        """Compare every record by value, in both directions; report certain divergences.
+
+        Args:
+            sample: share of the records to compare, 0 to 1; None: all of them.
+            progress: called now and then.
+
+        Raises: as :meth:`backfill`.
+        """
         return self._maintenance.validate(sample=sample, progress=progress)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Bring the secondary in line with the primary, wherever it certainly is not."""
+        """Repair the secondary from the primary, wherever a divergence is certain.
+
+        Args:
+            dry_run: only report what would be written or deleted.
+
+        Raises: as :meth:`backfill`.
+        """
         return self._maintenance.repair(dry_run=dry_run)
 
     def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
-        """Return what any process found to differ, and is not known to be equal since.
+        """Return the open findings of all processes, by the time they were first seen.
 
         Args:
-            closed: also what was repaired, or seen to be equal again.
+            closed: also those that were repaired, accepted, or seen to be equal again.
         """
         return self._registry.findings(closed=closed)
 
     def compared(self) -> Compared:
-        """Return how many reads were compared, dropped, and found to differ."""
+        """Return the counters of compared reads: sampled, dropped, confirmed."""
         return self._shadow_reads.compared()
 
     def catch_up(self) -> int:
-        """Apply the rest of the change log now; return how many commits that were."""
+        """Drain the change log into the secondary now; return the number of commits."""
         return self._relay.catch_up()
 
     def lag(self) -> Lag:
-        """Measure how far the secondary is behind; out of reach, as far as is known here.
+        """Measure the lag of the secondary, in commits and seconds.
+
+        Where it is out of reach, the last mark that this process has read counts.
 
         Raises:
             StoreUnavailable: the primary cannot be reached.
@@ -274,13 +307,13 @@ class DualWriteStore(RoutedStore):
         """Relay in the calling thread until :meth:`close`: for a process of its own.
 
         Args:
-            interval: as ``relay_interval`` of the store, which it stands for if None.
+            interval: seconds, as ``relay_interval`` of the store; None for that one.
         """
         self._relay.run(interval)
 
     @override
     def close(self) -> None:
-        """Close both stores, when what is on its way to the secondary has arrived.
+        """Close both stores, after the writes on their way to the secondary have arrived.
 
         A witness of the last commit of this process is left beside the secondary's data,
         so that a primary which loses it later is noticed. That takes 2 seconds at most,
@@ -288,6 +321,8 @@ class DualWriteStore(RoutedStore):
         """
         is_first, route = not self._router.is_closed, self._router.known_route
         self._router.close()
+        # Callbacks run from the last to the first: threads end before the witness is left,
+        # and the stores are closed at the very end, also where an earlier step raises.
         with contextlib.ExitStack() as stack:
             stack.callback(self._pair.postgres.close)
             stack.callback(self._pair.json.close)

@@ -96,7 +96,7 @@ def require_time(deadline: float) -> None:
 
 
 class Switcher:
-    """Moves a pair from one phase to a neighbouring one."""
+    """Switcher: moves a pair from one phase to a neighbouring one."""
 
     def __init__(self, router: Router, continuity: LogContinuity) -> None:
         self._router = router
@@ -108,7 +108,7 @@ class Switcher:
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
-            SwitchTimeout: another process is at it, and does not come to an end.
+            SwitchTimeout: another process is switching, and does not come to an end.
         """
         while True:
             view = self._router.maintain()
@@ -182,6 +182,7 @@ class Switcher:
             require_time(deadline)  # all this is long before the fence
         with beating(source, deadline):
             begun = time.monotonic()
+            # From here on writes wait: everything slow has been done before the fence.
             if not self._pair.apply_step(roles.fence(view, old)):
                 return 0.0
             try:
@@ -210,7 +211,7 @@ class Switcher:
         if target.role() != view.of(other(old)):
             return False
         source.compare_and_set_meta(POSITION_META, found, mark.to_meta())
-        # Nor is an earlier log of the new one asked for, which was emptied since, perhaps.
+        # A witness of an earlier log of the new one is removed: it may have been emptied.
         source.compare_and_set_meta(WITNESS_META, source.meta(WITNESS_META), None)
         _PREPARED()
         return True
@@ -221,7 +222,7 @@ class Switcher:
     def _hand_over(
         self, view: RolePair, old: Side, epoch: int, deadline: float
     ) -> dict[str, JSON]:
-        """Bring over everything that is still missing; the fence is up.
+        """Drain the log and copy the metadata to the new primary; the fence is up.
 
         Returns:
             Meta entries that the other side must have when it is opened: another server
@@ -230,7 +231,7 @@ class Switcher:
         source, target = self._pair.store(old), self._pair.store(other(old))
         drained = self._drain_to_the_end(source, target, epoch, deadline)
         if not is_complete_replica(source, target):
-            # It was before the fence, but the log was lost meanwhile.
+            # It was complete before the fence, but the log was lost meanwhile.
             raise SwitchRefused((UNCOVERED,))
         self._continuity.require_latest(self._router.route_of(view, old))
         _DRAINED()
@@ -259,7 +260,7 @@ class Switcher:
         try:
             done = self._pair.apply_step(step, given)
         except PendStorageError:
-            # Perhaps it did happen: that is for the roles to say, once they can be read.
+            # The outcome is unknown: the roles show it, once they can be read.
             self._router.maintain(now=True)
             raise
         if done:
@@ -273,20 +274,20 @@ class Switcher:
         try:
             self._pair.apply_step(roles.follow(view, old))
         except OUT_OF_REACH:
-            return  # it follows when it is back
+            return  # any process that reaches it takes this step as a recovery
         _FOLLOWED()
         self._router.maintain()
 
     def _call_off(self, view: RolePair, old: Side) -> None:
-        """Take down the fence of this switch, which will not open the other store.
+        """Take down the fence of a failed switch: the old primary is opened again.
 
-        The other store need not be asked; it may be out of reach.
+        The role of the other store is not read; it may be out of reach.
         """
         try:
             self._pair.apply_step(roles.call_off(view, old))
         finally:
             self._router.invalidate()
-            self._router.adopt(RolePair(None, None))  # wakes the calls that wait
+            self._router.adopt(RolePair(None, None))  # no role is known; calls wake up
 
 
 def _wrote_metadata(target: Store, shared: JSON, epoch: int) -> bool:
@@ -305,11 +306,11 @@ def _refuse_tainted(store: Store, side: Side) -> None:
     if not is_empty(store):
         place = "directory" if side == "json" else "database"
         sentence = (
-            f"{NAMES[side]} holds what the other store does not know of: it was voted "
-            f"out, or replaced by one with records. Give it an empty {place} first"
+            f"{NAMES[side]} holds records that the other store does not know of: it was "
+            f"voted out, or replaced by one with records. Give it an empty {place} first"
         )
         raise SwitchRefused((("spoiled", sentence),))
-    # These describe what is not there any more.
+    # The store is empty: its marks describe records that it does not have any more.
     for name in (POSITION_META, BACKFILL_META, WITNESS_META):
         store.compare_and_set_meta(name, store.meta(name), None)
     store.compare_and_set_meta(TAINTED_META, store.meta(TAINTED_META), None)

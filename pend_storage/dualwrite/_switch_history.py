@@ -1,4 +1,4 @@
-"""History of switches: by whom, when, from which phase to which, and its pause."""
+"""History of switches: actor, time, phases and write pause of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Switch:
     at: datetime
     """When it was done, UTC."""
     by: str
-    """Who asked for it."""
+    """Actor: user, machine and process, or a name that the caller gave."""
     before: Phase
     after: Phase
     epoch: int

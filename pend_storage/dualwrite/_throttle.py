@@ -23,7 +23,7 @@ _STUCK: Final = 2.0
 
 
 class LagThrottle:
-    """Pauses a job while the secondary does not keep up; one throttle for each job."""
+    """Throttle by lag: pauses a job while the secondary does not keep up; one for each job."""
 
     def __init__(
         self, route: Route, *, max_lag: float = _MAX_LAG, stuck: float = _STUCK
@@ -43,7 +43,7 @@ class LagThrottle:
         self._since = time.monotonic()
 
     def __call__(self) -> str | None:
-        """Return why to pause; None to go on.
+        """Return the reason to pause, :data:`LAG`; None to go on.
 
         Raises:
             StoreUnavailable: a store cannot be reached.
@@ -54,7 +54,7 @@ class LagThrottle:
         if sequence != self._sequence:
             self._sequence, self._since = sequence, now
         if now - self._since >= self._stuck:
-            return None  # no relay runs, or something is in the way: no use in waiting
+            return None  # no relay runs, or it is blocked: waiting is of no use
         try:
             oldest = self._route.store.pending(sequence).oldest
         except ChangesExpired:

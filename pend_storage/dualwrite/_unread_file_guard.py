@@ -1,9 +1,9 @@
-"""Guard that refuses what rests on an unread legacy file, where the primary does not.
+"""Guard against unread legacy files, for a primary that does not refuse them itself.
 
-PostgreSQL keeps no files, and looking there for each read would cost a round trip. Which
-files are unread is looked up once for each route, and once more before anything is refused:
-while such a store is primary no file can become unread, and one that is settled, by any
-process, is noticed in time.
+PostgreSQL keeps no files, and a lookup for each read would cost a round trip. The unread
+files are looked up once for each route, and once more before a call is refused: while such
+a store is primary no file can become unread, and a file that any process has settled is
+noticed in time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _Known: TypeAlias = tuple[Store, int | None, UnreadFiles]
 
 
 class UnreadFileGuard:
-    """Refuses calls whose answer may lack an unread file. Safe to share between threads."""
+    """Guard: refuses calls whose answer may lack an unread file. Safe to share."""
 
     def __init__(self, layouts: Iterable[Layout]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
         self._known: _Known | None = None
 
     def _unread_files(self, store: Store, epoch: int | None) -> UnreadFiles | None:
-        """Return what is unread in the primary; None if nothing, or if it refuses itself."""
+        """Return the unread files; None where there are none, or the store refuses itself."""
         if store.refuses_unread or not self._layouts:
             return None
         known = self._known
@@ -66,7 +66,7 @@ class UnreadFileGuard:
         keys: Iterable[str],
         found: Mapping[str, Row],
     ) -> None:
-        """See :meth:`UnreadFiles.require_rows`."""
+        """Refuse an answer that may lack a row; as :meth:`UnreadFiles.require_rows`."""
         name = store.schema[collection].name
         self._check(store, epoch, (name,), lambda u: u.require_rows(name, keys, found))
 
@@ -83,12 +83,12 @@ class UnreadFileGuard:
         Args:
             store: the primary.
             epoch: at which it is believed to be primary.
-            collection: what was asked.
-            where: likewise.
-            found: how many records the answer has.
+            collection: of the query or count.
+            where: condition of the query or count.
+            found: number of records in the answer.
 
         Raises:
-            CorruptFile: it may.
+            CorruptFile: the answer may lack a record of an unread file.
         """
         spec = store.schema[collection]
 
@@ -100,7 +100,7 @@ class UnreadFileGuard:
         self._check(store, epoch, (spec.name,), check)
 
     def require_commit(self, store: Store, epoch: int | None, batch: Batch) -> None:
-        """See :meth:`UnreadFiles.require_commit`."""
+        """Refuse a commit that an unread file may contradict; see ``UnreadFiles``."""
 
         def find(collection: str, key: str) -> Any:
             row = store.read(collection, (key,), epoch=epoch).get(key)

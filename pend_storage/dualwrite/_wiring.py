@@ -58,7 +58,7 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PairParts:
-    """Parts of a pair; those that no other one needs are made when they are asked for."""
+    """Parts of a pair; those that no other part depends on are made at their first use."""
 
     pair: Pair
     options: PairOptions
@@ -74,7 +74,7 @@ class PairParts:
 
     @cached_property
     def replicator(self) -> SynchronousReplicator:
-        """Thread that brings commits to the secondary at once."""
+        """Replicator that applies commits to the secondary while their callers wait."""
         return SynchronousReplicator(
             self.breaker,
             self.options.hook,
@@ -84,7 +84,7 @@ class PairParts:
 
     @cached_property
     def shadow_reads(self) -> ShadowReadSampler:
-        """Sampler of the reads that are compared."""
+        """Sampler of shadow reads."""
         return ShadowReadSampler(
             self.router,
             self.breaker,

@@ -1,1 +1,1 @@
-"""The backends, each in a module or package of its own that knows no other."""
+"""Storage backends, each in a module or package of its own that imports no other."""

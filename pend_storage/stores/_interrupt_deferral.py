@@ -4,11 +4,11 @@ To hand work to a helper (:mod:`~pend_storage.stores._signal_shield`) costs two 
 some 35 us: a quarter of a commit to a quick disk. Most programs have set no handler for any
 signal, so that the only one that can interrupt is Python's own, which makes Ctrl-C a
 :class:`KeyboardInterrupt`. There the main thread does the work itself: it sets a handler
-that only takes note, does the work, sets Python's handler again, and then raises what was
-deferred. That costs 3 us.
+that only records the signal, does the work, sets Python's handler again, and then raises
+the deferred interrupt. That costs 3 us.
 
-Ctrl-C comes as late as the work takes. So the work must not wait, neither for a lock nor
-for another process; where it would have to, it gives :data:`NOT_NOW` and is handed to a
+Ctrl-C is delayed by the time of the work. So the work must not wait, neither for a lock nor
+for another process; where it would have to, it returns :data:`NOT_NOW` and is handed to a
 helper after all. The same holds where any other signal has a handler of Python's, where a
 library has taken ``SIGINT`` over below Python, or has set ``siginterrupt`` for it: what
 :func:`signal.signal` would not restore is not touched.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class NotNow(enum.Enum):
-    """What is given where the work was not begun."""
+    """Marker of work that was not begun."""
 
     NOT_NOW = enum.auto()
 
@@ -46,12 +46,12 @@ _NUMBERS: Final = tuple(sorted(map(int, signal.valid_signals())))
 
 
 class _Deferral:
-    """The handler of ``SIGINT`` while it is deferred."""
+    """Handler of ``SIGINT`` while it is deferred: it only records that one came."""
 
-    noted = False
+    received = False
 
     def __call__(self, _: int, __: FrameType | None) -> None:
-        self.noted = True
+        self.received = True
 
 
 class _Action(ctypes.Structure):
@@ -67,7 +67,10 @@ class _Action(ctypes.Structure):
 
 
 class _System:
-    """What the system does at ``SIGINT``, which Python shows nowhere. For the main thread."""
+    """Action of the system at ``SIGINT``, read by ``sigaction``: Python does not show it.
+
+    For the main thread.
+    """
 
     def __init__(self) -> None:
         self._action = _Action()
@@ -79,7 +82,7 @@ class _System:
             self._ask = getattr(ctypes.PyDLL(None), "sigaction", None)
 
     def is_pythons(self) -> bool:
-        """Whether :func:`signal.signal` would set what is set."""
+        """Return whether the action is the one that :func:`signal.signal` sets."""
         ask, action = self._ask, self._action
         if ask is None:
             return False
@@ -89,7 +92,7 @@ class _System:
         return (action.handler, action.flags) == self._pythons
 
     def _learn(self, ask: Callable[..., int]) -> None:
-        """Set Python's handler, look at it, and set again what was there before."""
+        """Set Python's handler, read its action, and restore the former one."""
         before = _Action()
         ask(_SIGINT, None, ctypes.byref(before))
         try:
@@ -107,8 +110,8 @@ _known: tuple[object, ...] = ()
 
 
 def _is_alone() -> bool:
-    """Whether Python's own handler of Ctrl-C is the only one that may run."""
-    global _known  # noqa: PLW0603 - a memory of what is compared each time
+    """Return whether Python's own handler of Ctrl-C is the only one that may run."""
+    global _known  # noqa: PLW0603 - the cache of the last comparison
     handlers = tuple(map(_signal.getsignal, _NUMBERS))
     if handlers != _known:
         able = [n for n, h in zip(_NUMBERS, handlers, strict=True) if callable(h)]
@@ -121,27 +124,27 @@ def _is_alone() -> bool:
 
 
 def with_interrupt_deferred(job: Callable[[], T]) -> T | Literal[NotNow.NOT_NOW]:
-    """Call a function in the main thread, and raise only then what Ctrl-C raises.
+    """Call a function in the main thread, and raise the interrupt of Ctrl-C after it.
 
     Args:
         job: never waits for anything.
 
     Returns:
-        What the function gives; ``NOT_NOW`` where it was not called, because this is
+        The result of the function; ``NOT_NOW`` where it was not called, because this is
         another thread, or signals have other handlers.
     """
     if not in_main_thread() or not _is_alone():
         return NOT_NOW
     deferral = _deferral
-    deferral.noted = False
+    deferral.received = False
     try:
         _signal.signal(_SIGINT, deferral)
         return job()
     finally:
-        # Ctrl-C may come before the one and after the other call, each of which is one
-        # step. What comes in between is raised here, instead of what the job gives.
+        # Each call of signal.signal is one step: Ctrl-C before the first or after the
+        # second is raised as always. One in between is raised here, instead of the result.
         _signal.signal(_SIGINT, signal.default_int_handler)
-        if deferral.noted:
+        if deferral.received:
             signal.default_int_handler(_SIGINT, None)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of stored records when their schema changes. Pure; the same on every store."""
+"""Rewriting of stored records when their schema changes. Pure; the same on every store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Misfits:
-    """What does not fit a schema, for one report."""
+    """Misfits: stored values that do not fit a schema, for one report."""
 
     def __init__(self) -> None:
         self._shown: list[str] = []
@@ -47,13 +47,13 @@ class Misfits:
         return self._count > 0
 
     def add(self, place: str, reason: str) -> None:
-        """Note one of them."""
+        """Record a misfit."""
         self._count += 1
         if len(self._shown) < _MOST_SHOWN:
             self._shown.append(f"{place}: {cut(reason, _MOST_REASON)}")
 
     def refusal(self, store: str) -> SchemaOutOfDate:
-        """Why the schema cannot be taken."""
+        """Return the error that refuses the schema."""
         more = self._count - len(self._shown)
         tail = f"; and {more:,} more" if more else ""
         return SchemaOutOfDate(
@@ -65,29 +65,31 @@ class Misfits:
 
 
 class Rewritten(NamedTuple):
-    """A record of the present schema."""
+    """Rewritten record of the present schema, with its encoded body."""
 
     record: Any
     body: bytes
 
 
 class Rewriting:
-    """What becomes of the records of one collection."""
+    """Rewriting of the records of one collection."""
 
     def __init__(
         self, spec: CollectionSpec, former: CollectionShape, present: CollectionShape
     ) -> None:
-        """Make one.
+        """Prepare the rewriting.
 
         Args:
             spec: the declared collection.
-            former: as it was noted with the records.
-            present: what is noted of it now.
+            former: its description that is stored with the records.
+            present: its description from now on.
         """
         self._spec = spec
         self._former = former
         self._present = present
         self._names = former_names(former, present, spec.evolve)
+        # A function counts only for a field that has changed: declared conversions stay in
+        # the schema after the migration, and must not convert a second time.
         self._functions = {
             field: function
             for field, function in spec.evolve.convert.items()
@@ -99,7 +101,7 @@ class Rewriting:
         return was is None or self._former.fields[was] != self._present.fields[field]
 
     def rewritten(self, body: bytes) -> Rewritten:
-        """The record that a stored one becomes.
+        """Rewrite a stored record.
 
         Raises:
             ValueError: it does not fit; with the reason.
@@ -122,7 +124,7 @@ class Rewriting:
     def _value(
         self, field: str, shape: FieldShape, old: Mapping[str, msgspec.Raw]
     ) -> Any:
-        """The member of the new record; None where its default is meant."""
+        """Return the member of the new record; None for its default."""
         was, function = self._names.get(field), self._functions.get(field)
         declared = self._spec.fields[field]
         if was is None:
@@ -140,7 +142,7 @@ class Rewriting:
         return value_in(declared, function, _python(former, raw))
 
     def _as_dict(self, old: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
-        """The whole former record."""
+        """Return the whole former record, as a dict."""
         return {
             name: _python(shape, old[name]) if name in old else shape.default
             for name, shape in self._former.fields.items()
@@ -148,13 +150,13 @@ class Rewriting:
 
 
 def _python(shape: FieldShape, raw: msgspec.Raw) -> Any:
-    """A stored value as the former field gave it."""
+    """Decode a stored value by the former field."""
     kind = _TYPES.get(Kind(shape.kind), Any)
     return msgspec.json.decode(raw, type=kind if kind is Any else kind | None)
 
 
 def is_of(shape: FieldShape, raw: msgspec.Raw) -> bool:
-    """Whether a stored value is one of a field, as far as its kind goes."""
+    """Return whether a stored value is of the kind of a field."""
     try:
         value = _python(shape, raw)
     except msgspec.DecodeError:
@@ -165,10 +167,10 @@ def is_of(shape: FieldShape, raw: msgspec.Raw) -> bool:
 def value_in(
     field: FieldSpec, function: Callable[[Any], Any], former: Any
 ) -> msgspec.Raw:
-    """The JSON of a field's value that a function makes of the former one.
+    """Convert a former value by a function, and encode it as JSON.
 
     Raises:
-        ValueError: the function fails, or gives what the field does not take.
+        ValueError: the function fails, or returns a value that the field refuses.
     """
     if former is None and field.optional:
         return _NULL
@@ -191,7 +193,7 @@ def value_in(
 def check_unique(
     spec: CollectionSpec, records: Iterable[tuple[str, Any]], misfits: Misfits
 ) -> None:
-    """Note the records that have a unique value of another one."""
+    """Record as misfits the records that have a unique value of another one."""
     owners: dict[tuple[Any, ...], str] = {}
     for key, record in records:
         for group in spec.unique:

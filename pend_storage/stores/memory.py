@@ -38,7 +38,7 @@ _PAGE: Final = 500
 
 
 class MemoryStore(Store):
-    """A store in memory: for tests, and the measure of what every other store answers."""
+    """Store in memory: for tests, and the reference for the answers of every other store."""
 
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
@@ -48,7 +48,7 @@ class MemoryStore(Store):
         self._state = State(schema, "memory")
         self._log: list[LogRecord] = []
         self._tokens: dict[str, LogRecord] = {}
-        """Of the entries of the log."""
+        """Entries of the log by token."""
         self._pruned = 0
         self._listings = Listings()
         self._lock = threading.Lock()
@@ -95,6 +95,7 @@ class MemoryStore(Store):
             state = self._open_state()
             state.require_read(epoch)
             candidates = state.candidates(collection, query)
+        # Sorted and decoded outside of the lock: stored rows never change.
         return state.answer(collection, query, candidates)
 
     @override
@@ -124,13 +125,13 @@ class MemoryStore(Store):
 
     @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
-        def look(job: Callable[[State], Any]) -> Any:
+        def with_state(job: Callable[[State], Any]) -> Any:
             with self._lock:
                 state = self._open_state()
                 state.require_read(epoch)
                 return job(state)
 
-        return self._listings.of(layout, look)
+        return self._listings.of(layout, with_state)
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
@@ -168,7 +169,7 @@ class MemoryStore(Store):
             state = self._open_state()
             if after < self._pruned:
                 raise ChangesExpired(store=state.name, after=after, oldest=self._pruned)
-            effects = self._log[_place(self._log, after) :]
+            effects = self._log[_index_after(self._log, after) :]
         for effect in effects:
             yield state.change_of(effect)
 
@@ -176,7 +177,7 @@ class MemoryStore(Store):
     def prune(self, upto: int) -> None:
         with self._lock:
             self._open_state()
-            gone = _place(self._log, upto)
+            gone = _index_after(self._log, upto)
             if gone:
                 self._pruned = self._log[gone - 1].sequence
                 for effect in self._log[:gone]:
@@ -196,9 +197,9 @@ class MemoryStore(Store):
             state = self._open_state()
             if after < self._pruned:
                 raise ChangesExpired(store=state.name, after=after, oldest=self._pruned)
-            place = _place(self._log, after)
-            oldest = self._log[place].at if place < len(self._log) else None
-            return Pending(len(self._log) - place, oldest)
+            index = _index_after(self._log, after)
+            oldest = self._log[index].at if index < len(self._log) else None
+            return Pending(len(self._log) - index, oldest)
 
     @override
     def head(self) -> int:
@@ -231,6 +232,6 @@ class MemoryStore(Store):
             self._closed = True
 
 
-def _place(log: list[LogRecord], sequence: int) -> int:
-    """Where the entries after a sequence begin."""
+def _index_after(log: list[LogRecord], sequence: int) -> int:
+    """Return the index of the first entry after a sequence."""
     return bisect_right(log, sequence, key=lambda effect: effect.sequence)

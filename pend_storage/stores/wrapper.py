@@ -108,7 +108,7 @@ class WrapperStore(Store):
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
         if type(self).commit is not WrapperStore.commit:
-            return super().commit_each(batches, epoch=epoch)  # none passes it by
+            return super().commit_each(batches, epoch=epoch)  # calls that commit()
         return self.inner.commit_each(batches, epoch=epoch)
 
     @override

@@ -1,4 +1,4 @@
-"""Proving that two stores hold the same, and that legacy files can be made from one."""
+"""Validation: two stores compared record by record, and legacy files rendered from one."""
 
 from pend_storage.validation._compare_stores import validate
 from pend_storage.validation._render_check import render_check

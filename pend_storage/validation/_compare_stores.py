@@ -1,4 +1,4 @@
-"""Every record of two stores compared by value, in both directions."""
+"""Comparison of two stores: every record by value, in both directions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pend_storage.reports import (
 )
 from pend_storage.schema import FINDINGS, CollectionSpec
 from pend_storage.store import Store
-from pend_storage.validation._confirmation import TwoLooks
+from pend_storage.validation._confirmation import StableReadConfirmer
 from pend_storage.validation._merge_scan import Block, Comparator, merged
 
 __all__ = ["validate"]
@@ -35,7 +35,7 @@ _TICK: Final = 2_000
 _SAMPLED: Final = 500
 """Keys of a sample that are read at once."""
 
-_Look = tuple[Row | None, Row | None]
+_RowPair = tuple[Row | None, Row | None]
 
 
 @as_stored()
@@ -51,8 +51,8 @@ def validate(
 ) -> ValidationReport:
     """Compare two stores, which may be in use meanwhile.
 
-    What differs is looked at again until it is certain, or equal: then somebody was just
-    writing it. Only what is certain counts, however much there is of it.
+    Records that differ are read again until the difference is certain, or gone: then
+    another process was just writing them. Only certain divergences are reported.
 
     Args:
         left: one store.
@@ -61,10 +61,14 @@ def validate(
             collection that is not equally large in both is then compared whole. None
             compares everything.
         progress: called now and then with the records done and to do.
-        details: so many divergences are told in full; the rest is confirmed and counted.
-        certain: decides what of some keys is certain; None: two looks in a row that see
-            the same two versions. Who knows more of the two stores decides better.
+        details: number of divergences that the report has in full; the rest is confirmed
+            and counted.
+        certain: confirms divergences; None: two reads in a row at the same two versions.
+            A pair passes its own, which knows the change log and the mark.
         rng: chooses the sample.
+
+    Returns:
+        The counts, and the divergences in detail.
 
     Raises:
         ConfigError: ``sample`` is not a share.
@@ -72,12 +76,12 @@ def validate(
     if sample is not None and not 0 <= sample <= 1:
         raise ConfigError(f"sample must be a share from 0 to 1, not {sample}.")
     started = time.monotonic()
-    work = _Work(
+    work = _Validation(
         left,
         right,
         details,
-        _Ticker(left, progress),
-        certain or TwoLooks(left, right, details),
+        _ProgressReporter(left, progress),
+        certain or StableReadConfirmer(left, right, details),
     )
     work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
     return ValidationReport(
@@ -92,7 +96,7 @@ def validate(
 
 
 def compared(store: Store) -> Iterator[CollectionSpec]:
-    """The collections that are compared: what was found is not looked at again."""
+    """Yield the collections that are compared: all but the findings themselves."""
     return (spec for spec in store.schema if spec.name != FINDINGS)
 
 
@@ -100,8 +104,8 @@ def _equally_many(left: Store, right: Store, spec: CollectionSpec) -> bool:
     return left.count(spec.name, And(())) == right.count(spec.name, And(()))
 
 
-class _Ticker:
-    """Tells about progress, not too often."""
+class _ProgressReporter:
+    """Reporter of progress: one call for some thousand records."""
 
     def __init__(self, store: Store, progress: Progress | None) -> None:
         self._progress = progress
@@ -132,15 +136,15 @@ class _Tally:
         return CollectionCheck(checked=self.checked, **self.kinds)
 
 
-class _Work:
-    """A validation under way."""
+class _Validation:
+    """Validation under way: its counts and divergences."""
 
     def __init__(
         self,
         left: Store,
         right: Store,
         details: int,
-        ticker: _Ticker,
+        reporter: _ProgressReporter,
         certain: Confirm,
     ) -> None:
         self.checks: dict[str, CollectionCheck] = {}
@@ -149,7 +153,7 @@ class _Work:
         self._left, self._right = left, right
         self._certain = certain
         self._details = details
-        self._ticker = ticker
+        self._reporter = reporter
 
     def run(self, sample: float | None, rng: random.Random) -> None:
         """Compare every collection."""
@@ -158,7 +162,7 @@ class _Work:
                 self.compare(spec)
             else:
                 self.compare_sample(spec, sample, rng)
-        self._ticker.finish()
+        self._reporter.finish()
 
     def compare(self, spec: CollectionSpec) -> None:
         """Compare a whole collection."""
@@ -178,13 +182,15 @@ class _Work:
     ) -> None:
         size = len(block.left)
         tally.checked += size
-        self._ticker.tick(size)
-        if comparator.all_same(block):
+        self._reporter.tick(size)
+        if comparator.all_same(
+            block
+        ):  # nearly always: one comparison for a whole block
             return
-        looks = zip(block.left, block.right, strict=True)
-        suspects = [_key(look) for look in looks if not comparator.same(*look)]
+        pairs = zip(block.left, block.right, strict=True)
+        suspects = [_key(pair) for pair in pairs if not comparator.same(*pair)]
         if suspects:
-            self._settle(spec, suspects, tally)
+            self._confirm(spec, suspects, tally)
 
     def compare_sample(
         self, spec: CollectionSpec, sample: float, rng: random.Random
@@ -198,10 +204,10 @@ class _Work:
             self._compare_block(spec, block, comparator, tally)
         self.checks[spec.name] = tally.check()
 
-    def _settle(
+    def _confirm(
         self, spec: CollectionSpec, suspects: Sequence[str], tally: _Tally
     ) -> None:
-        """Count what is confirmed of the suspects, and tell the first of it in detail."""
+        """Confirm the suspects and count them; keep the first ones in detail."""
         confirmed = self._certain(spec.name, suspects)
         self.unsettled += len(confirmed.unsettled)
         self.found += len(confirmed.found)
@@ -227,6 +233,6 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _key(look: _Look) -> str:
-    left, right = look
+def _key(pair: _RowPair) -> str:
+    left, right = pair
     return left.key if left is not None else right.key if right is not None else ""

@@ -1,4 +1,4 @@
-"""Whether what seems to differ does: looked at again until that is certain."""
+"""Confirmation of divergences: suspects are read again until the difference is stable."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pend_storage.reports import Confirmed, Divergence, Kind
 from pend_storage.store import Store
 from pend_storage.validation._merge_scan import Comparator
 
-__all__ = ["TwoLooks"]
+__all__ = ["StableReadConfirmer"]
 
-_LOOKS: Final = 8
+_ATTEMPTS: Final = 8
 _FIRST_PAUSE: Final = 0.02
-"""Seconds between two looks at what is changing; doubled each time."""
+"""Seconds between two reads of keys that are changing; doubled each time."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Observation:
     left: Row | None
     right: Row | None
 
@@ -45,11 +45,11 @@ class _Look:
         return differences(self.left.record, self.right.record)
 
 
-class TwoLooks:
-    """Calls certain what two looks in a row see at the same two versions.
+class StableReadConfirmer:
+    """Confirmer: a difference is certain if two reads in a row find the same two versions.
 
-    That is as much as can be known of two stores of which nothing else is known. It takes
-    a follower that is behind by more than the pause between the looks for a wrong one.
+    More cannot be known of two stores without their change log. A follower that is behind
+    by more than the pause between the reads is reported as diverging.
     """
 
     def __init__(self, left: Store, right: Store, details: int) -> None:
@@ -58,26 +58,26 @@ class TwoLooks:
         Args:
             left: one store.
             right: the other one.
-            details: so many divergences are compared field by field.
+            details: number of divergences that are compared field by field.
         """
         self._left, self._right = left, right
         self._details = details
 
     def __call__(self, collection: str, keys: Sequence[str]) -> Confirmed:
-        """Look again until each is equal, or twice the same, or that was often enough."""
+        """Read keys again until each is equal, or stable, or the attempts are used up."""
         comparator = Comparator(self._left.schema[collection])
         found: dict[str, Divergence] = {}
         before: dict[str, tuple[int, int] | None] = dict.fromkeys(keys)
         pause = _FIRST_PAUSE
-        for _ in range(_LOOKS):
+        for _ in range(_ATTEMPTS):
             moving: dict[str, tuple[int, int] | None] = {}
-            for key, look in self._looks(collection, list(before)).items():
-                if comparator.same(look.left, look.right):
+            for key, observed in self._observe(collection, list(before)).items():
+                if comparator.same(observed.left, observed.right):
                     continue
-                if look.versions == before[key]:
-                    found[key] = self._divergence(collection, key, look)
+                if observed.versions == before[key]:
+                    found[key] = self._divergence(collection, key, observed)
                 else:
-                    moving[key] = look.versions
+                    moving[key] = observed.versions
             before = moving
             if not moving:
                 break
@@ -85,17 +85,19 @@ class TwoLooks:
             pause *= 2
         return Confirmed(found, frozenset(before))
 
-    def _divergence(self, collection: str, key: str, look: _Look) -> Divergence:
+    def _divergence(
+        self, collection: str, key: str, observed: _Observation
+    ) -> Divergence:
         self._details -= 1
         return Divergence(
             collection=collection,
             key=key,
-            kind=look.kind,
-            versions=look.versions,
-            differences=look.differences if self._details >= 0 else (),
+            kind=observed.kind,
+            versions=observed.versions,
+            differences=observed.differences if self._details >= 0 else (),
         )
 
-    def _looks(self, collection: str, keys: Sequence[str]) -> dict[str, _Look]:
+    def _observe(self, collection: str, keys: Sequence[str]) -> dict[str, _Observation]:
         left = self._left.read(collection, keys)
         right = self._right.read(collection, keys)
-        return {key: _Look(left.get(key), right.get(key)) for key in keys}
+        return {key: _Observation(left.get(key), right.get(key)) for key in keys}

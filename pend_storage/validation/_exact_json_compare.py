@@ -1,11 +1,11 @@
-"""Two JSON texts compared by value, exactly, and quickly where they are mostly equal.
+"""Exact comparison of two JSON texts by value, quick where they are mostly equal.
 
 Exactly: numbers by the decimal value that is written there, whatever their size; true is
 not 1; members given twice count twice; NaN and infinities, which are not JSON but do
 occur, equal themselves. The order of members and the way of writing them do not count.
 
-Quickly: equal bytes are equal values. Long texts are taken apart by looking for brackets
-alone, and only parts whose bytes differ are parsed.
+Quickly: equal bytes are equal values. Long texts are divided by a scan for brackets alone,
+and only parts whose bytes differ are parsed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Unequal:
-    """A place at which two texts do not have the same value."""
+    """Place at which two texts do not have the same value."""
 
     path: Path
     left: str
@@ -60,13 +60,13 @@ class Unequal:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """NaN or an infinity, or a number beyond all measure."""
+    """NaN or an infinity, or a number that Decimal cannot hold."""
 
     text: str
 
 
 def unequal(left: Text, right: Text) -> Generator[Unequal]:
-    """The places at which two JSON texts differ by value; none if they are equal.
+    """Yield the places at which two JSON texts differ by value; none if they are equal.
 
     A text that is not JSON equals only itself, byte by byte. Close the generator before
     the mapped files that it reads.
@@ -109,15 +109,15 @@ def _shown(text: Text) -> str:
     return cut if len(text) <= _SHOWN else f"{cut[:_SHOWN]}..."
 
 
-# -- taking apart --------------------------------------------------------------------
+# -- dividing ------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Parts:
-    """Where the items of a list, or the values of an object's members, stand."""
+    """Spans of the items of a list, or of the values of an object's members, in bytes."""
 
     names: dict[str, int] | None
-    """Of an object: which place each member has."""
+    """Of an object: index of each member by name; None for a list."""
     starts: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
 
@@ -126,7 +126,7 @@ class _Parts:
         self.ends.append(end)
 
     def span(self, index: int | None) -> tuple[int, int]:
-        """Where the part stands; nowhere if there is none."""
+        """Return begin and end of a part; an empty span where there is none."""
         if index is None or index >= len(self.starts):
             return 0, 0
         return self.starts[index], self.ends[index]
@@ -135,7 +135,7 @@ class _Parts:
 def _paired(
     left: _Parts, right: _Parts
 ) -> Iterator[tuple[str | int, int | None, int | None]]:
-    """What stands at the same place, or under the same name, in both."""
+    """Yield the parts at the same index, or under the same name, of both; None: missing."""
     if left.names is not None and right.names is not None:
         for name in {**left.names, **right.names}:
             yield name, left.names.get(name), right.names.get(name)
@@ -145,7 +145,7 @@ def _paired(
 
 
 def _divide(text: Text) -> _Parts | None:
-    """A container, divided; None where it is none, or not one of unique members."""
+    """Divide a list or an object; return None for other texts, or repeated members."""
     start = _START.match(text)
     if start is None:
         return None
@@ -211,7 +211,7 @@ def _number(text: str) -> Any:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
-    """An object: all that is written in it by name, twice-named members in their order."""
+    """Return an object as sorted pairs; members of one name stay in their order."""
     return tuple(sorted(pairs, key=_NAME_OF_PAIR))
 
 
@@ -229,7 +229,7 @@ def _parse(text: bytes) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Whether values that are equal to Python have no true where the other has a 1."""
+    """Return whether values that are ``==`` also agree in which of them are bools."""
     if isinstance(left, tuple):
         return all(_same(a, b) for (_, a), (_, b) in zip(left, right, strict=True))
     if isinstance(left, list):

@@ -1,4 +1,4 @@
-"""Two key-ordered scans side by side, and whether what stands side by side is equal."""
+"""Merge of two key-ordered scans, and the comparison of the rows that it pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pend_storage.schema import CollectionSpec
 __all__ = ["Block", "Comparator", "merged"]
 
 _BATCH: Final = 1_000
-"""Rows that a thread prepares while those before them are compared."""
+"""Rows that a thread reads ahead while those before them are compared."""
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 
 class Comparator:
-    """Whether records of one collection are equal by value.
+    """Comparator of the records of one collection, by value.
 
     ``==`` between dataclasses does most of it, but inside of JSON values it takes true
     for 1. Equal JSON values mostly have equal texts too; where not, a walk decides.
@@ -42,7 +42,10 @@ class Comparator:
         self._json: Callable[[Any], Any] | None = attrgetter(*names) if names else None
 
     def all_same(self, block: Block) -> bool:
-        """Whether every pair is equal; may say no where only a closer look says yes."""
+        """Return whether every pair is equal, by a quick test.
+
+        False proves nothing: then :meth:`same` decides pair by pair.
+        """
         if None in block.left or None in block.right:
             return False
         left = [row.record for row in block.left]  # type: ignore[union-attr]
@@ -57,7 +60,7 @@ class Comparator:
         )
 
     def same(self, left: Row | None, right: Row | None) -> bool:
-        """Whether one pair is equal."""
+        """Return whether one pair is equal."""
         if left is None or right is None:
             return left is right
         if left.record != right.record:
@@ -71,7 +74,7 @@ class Comparator:
 
 
 def merged(left: Iterator[Row], right: Iterator[Row]) -> Generator[Block]:
-    """Both scans, block by block."""
+    """Merge two scans in key order, block by block."""
     with ExitStack() as stack:
         lefts, rights = _ahead(left, stack), _ahead(right, stack)
         a, b = next(lefts, []), next(rights, [])
@@ -89,7 +92,11 @@ def merged(left: Iterator[Row], right: Iterator[Row]) -> Generator[Block]:
 
 
 def _paired(a: list[Row], b: list[Row]) -> tuple[Block, int, int]:
-    """Pair rows up to the lower of the two last keys; and how many of each that took."""
+    """Pair rows up to the lower of the two last keys.
+
+    Returns:
+        The pairs, and the numbers of rows of each side that are in them.
+    """
     size = min(len(a), len(b))
     if [row.key for row in a[:size]] == [row.key for row in b[:size]]:
         return Block([*a[:size]], [*b[:size]]), size, size
@@ -102,7 +109,7 @@ def _paired(a: list[Row], b: list[Row]) -> tuple[Block, int, int]:
 
 
 def _ahead(rows: Iterator[Row], stack: ExitStack) -> Iterator[list[Row]]:
-    """The same rows in batches, fetched by a thread of their own one batch ahead."""
+    """Yield rows in batches, read by a thread of their own one batch ahead."""
     executor = stack.enter_context(ThreadPoolExecutor(1, "pend-validation-reader"))
 
     def batch() -> list[Row]:

@@ -1,4 +1,4 @@
-"""Legacy files made again from a store, and compared with the originals.
+"""Render check: legacy files are made from a store, and compared with the originals.
 
 Files may be large, so the texts of records go through a temporary file, and only their
 order is kept in memory.
@@ -34,11 +34,11 @@ from pend_storage.validation.report import FileCheck, FileDifference
 __all__ = ["render_check"]
 
 _DIFFERENCES: Final = 20
-"""Differences of a file that are told."""
+"""Differences of a file that are reported."""
 _BUFFER: Final = 1 << 20
 
 _Place: TypeAlias = tuple[tuple[Any, ...], int, int]
-"""What to sort by; where the text begins in the temporary file; its length."""
+"""Sort key; begin of the text in the temporary file, in bytes; its length."""
 
 
 @as_stored()
@@ -49,13 +49,16 @@ def render_check(
     files: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
 ) -> list[FileCheck]:
-    """Make every legacy file from a store, and compare each with the original by value.
+    """Render every legacy file from a store, and compare each with its original by value.
 
     Args:
         store: with the layouts of the files.
         directory: where the original files are.
         files: originals that lie elsewhere, by their name in the layout.
         progress: called with files done and to do.
+
+    Returns:
+        One result for each file that exists, or of which the store has records.
 
     Raises:
         ConfigError: an original cannot be read.
@@ -75,7 +78,7 @@ def render_check(
 
 
 class _File:
-    """A legacy file that is being made: its records' texts, in no order yet."""
+    """Legacy file that is rendered: the texts of its records, not sorted yet."""
 
     def __init__(self, store: Store, layout: Layout, stack: ExitStack) -> None:
         found = store.collection(LegacyFile).get(layout.file)
@@ -113,7 +116,7 @@ class _File:
             self._whole.append(record)
             return
         if record.position is None:
-            return  # it does not stand among the records
+            return  # it is not among the records of the file
         named = text_of(self.layout, record, version, len(self.places))
         if named is not None:
             self._namesakes.setdefault(named.name, []).append(named)
@@ -122,8 +125,8 @@ class _File:
     def settle(self) -> None:
         """Decide whether the file is broken as a whole, once all quarantined are added.
 
-        Of a broken file there is no other record. One that was accepted, or deleted, is
-        written from the other records, as a new file is.
+        A broken file has no other record. A file whose quarantined text was accepted, or
+        deleted, is written from the other records, as a new file is.
         """
         broken = broken_record(self.header, self._whole)
         if broken is not None:
@@ -135,7 +138,7 @@ class _File:
             self.header = self.layout.missing()
 
     def text(self) -> Iterator[bytes]:
-        """The text of the whole file."""
+        """Return the text of the whole file, in pieces."""
         self._texts.flush()
         gone = hidden(chain(*self._namesakes.values()))
         places = sorted(p for i, p in enumerate(self.places) if i not in gone)
@@ -145,7 +148,7 @@ class _File:
 
 
 def _collect(store: Store, files: list[_File]) -> None:
-    """Give every record of the store to the file that it belongs to."""
+    """Add every record of the store to the file that it belongs to."""
     for row in store.scan(QUARANTINE):
         for file in files:
             if file.layout.owns(row.record):
@@ -163,7 +166,7 @@ def _collect(store: Store, files: list[_File]) -> None:
 
 
 def _check(file: _File, original: Path) -> FileCheck:
-    """How one file compares with its original."""
+    """Compare one file with its original."""
     check = FileCheck(
         file=file.layout.file,
         result="identical",
@@ -190,7 +193,7 @@ def _is_there(layout: Layout, path: Path) -> bool:
 
 @contextmanager
 def _original(layout: Layout, path: Path) -> Iterator[Text]:
-    """The text of a file; of a folder, that of its files as one object."""
+    """Open the text of a file; of a folder, its files as one JSON object."""
     if layout.is_folder:
         yield read_folder(path) or b""
         return
@@ -199,7 +202,7 @@ def _original(layout: Layout, path: Path) -> Iterator[Text]:
 
 
 def _comparable(layout: Layout, *texts: Text) -> Iterator[Text]:
-    """What the layout holds of each text, as one JSON text."""
+    """Yield each text as one JSON text: of other formats, as the layout reads it."""
     for text in texts:
         yield text if layout.is_one_text else layout.as_json(bytes(text))
 
@@ -240,7 +243,7 @@ def _mapped(path: Path) -> Iterator[Text]:
 
 @contextmanager
 def _view(stream: IO[bytes]) -> Iterator[Text]:
-    """The bytes of a file, which the system loads when they are looked at."""
+    """Map the bytes of a file into memory: the system loads them when they are read."""
     stream.flush()
     size = os.fstat(stream.fileno()).st_size
     if size == 0:

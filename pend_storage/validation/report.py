@@ -1,4 +1,4 @@
-"""Report of a comparison of legacy files; those of records are re-exported."""
+"""Report of a render check; the reports of record comparisons are re-exported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDifference:
-    """One place at which a rendered file is not equal to the original."""
+    """Place at which a rendered file is not equal to the original."""
 
     path: tuple[str | int, ...]
     """Member names and list indices, from the top of the file."""
@@ -37,12 +37,12 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCheck:
-    """How a legacy file, rendered from a store, compares with the original."""
+    """Result for one legacy file: rendered from a store, compared with the original."""
 
     file: str
     result: Literal["identical", "equal", "different", "missing"]
-    """Byte by byte, by value, not even that; or there is no original though the store
-    has records of it."""
+    """Identical: byte by byte. Equal: by value. Missing: there is no original, though the
+    store has records of it."""
     records: int
     """Records rendered, quarantined ones included."""
     quarantined: int = 0
@@ -51,5 +51,5 @@ class FileCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether both are equal by value."""
+        """True where both are equal by value."""
         return self.result in {"identical", "equal"}

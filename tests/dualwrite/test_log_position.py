@@ -161,7 +161,7 @@ def test_an_entry_without_a_token_that_is_held_back_cannot_be_told(
     store = a_store()
     position = replace(position_at(store), token=None)
 
-    with pytest.raises(StoreUnavailable, match="cannot be told"):
+    with pytest.raises(StoreUnavailable, match="cannot be compared"):
         next(entries_after(HeldBack(store, 2), position), None)
     assert list(entries_after(store, position)) == []
 

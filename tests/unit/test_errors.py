@@ -109,7 +109,7 @@ def test_some_errors_are_builtin_ones_too(name: str, builtin: type[Exception]) -
         ),
         (
             make("MergeConflict"),
-            ["a.json: 'users.ann.3' was changed by somebody else", "store.update()"],
+            ["a.json: 'users.ann.3' was changed by another writer", "store.update()"],
         ),
         (make("UniqueViolation"), ["c['k']", "a, b", "another value"]),
         (make("ReferenceViolation"), ["c.f", "t['v']", "first"]),

@@ -113,28 +113,32 @@ def test_who_comes_meanwhile_is_carried_out_together(slots: int) -> None:
 def test_a_free_lane_is_taken_directly_and_no_more_than_there_are() -> None:
     group = CallerLedQueue(Works(), slots=2)
 
-    assert [group.try_enter(), group.try_enter(), group.try_enter()] == [
+    assert [
+        group.try_acquire_slot(),
+        group.try_acquire_slot(),
+        group.try_acquire_slot(),
+    ] == [
         True,
         True,
         False,
     ]
-    group.leave()
-    assert group.try_enter()
+    group.release_slot()
+    assert group.try_acquire_slot()
 
 
 def test_who_leaves_a_lane_passes_it_on() -> None:
     works = Works()
     group = CallerLedQueue(works, slots=1)
     found: list[Any] = []
-    assert group.try_enter()
+    assert group.try_acquire_slot()
     threads = [start(outcome, group, lambda: 7, found) for _ in range(3)]
     wait_until(lambda: len(group._waiting) == 3)
-    assert not group.try_enter()
-    group.leave()
+    assert not group.try_acquire_slot()
+    group.release_slot()
     join(threads)
 
     assert found == [7, 7, 7]
-    assert group.try_enter()
+    assert group.try_acquire_slot()
 
 
 def test_nobody_is_lost_among_many() -> None:
@@ -144,8 +148,8 @@ def test_nobody_is_lost_among_many() -> None:
 
     def work() -> None:
         for turn in range(200):
-            if turn % 3 and group.try_enter():
-                group.leave()
+            if turn % 3 and group.try_acquire_slot():
+                group.release_slot()
             else:
                 assert run(group, partial(int, turn)) == turn
         counts.append(1)
@@ -155,7 +159,7 @@ def test_nobody_is_lost_among_many() -> None:
 
     assert len(counts) == 64
     assert works.most <= 3
-    assert [group.try_enter() for _ in range(4)] == [True, True, True, False]
+    assert [group.try_acquire_slot() for _ in range(4)] == [True, True, True, False]
 
 
 def test_an_error_is_raised_by_its_own_thread_alone() -> None:

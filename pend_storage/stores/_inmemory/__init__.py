@@ -1,1 +1,1 @@
-"""In-memory tables: the rows that the JSON store and the memory store keep."""
+"""In-memory tables: the rows of the JSON store and of the memory store."""

@@ -1,9 +1,9 @@
-"""The listings of a store that keeps its rows in memory.
+"""Listings of legacy files, for a store with its rows in memory.
 
-A listing is made when a view of a file first asks for it, and made anew from the rows that
+A listing is made when a view of a file first reads it, and is updated from the rows that
 were set since. It holds no record: names, orders, short values, and the encoded rows that
-the store has anyway; some 400 bytes a record. Files of more records than
-:data:`MOST_LISTED` have none, and are asked for.
+the store has anyway; some 400 bytes a record. Files with more records than
+:data:`MOST_LISTED` have none; their views query the store.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["MOST_LISTED", "Listings", "is_current"]
 MOST_LISTED: Final = 250_000
 
 
-class _News(NamedTuple):
+class _ListingChanges(NamedTuple):
     """Changes of a file since its listing was made."""
 
     mark: Mark
     stored: dict[str, Iterable[StoredListed]]
     since: Listing | None
-    """None: all of it is here."""
+    """Listing that the changes are based on; None: these are all rows."""
 
 
 class Listings:
-    """What was made last, by file. Safe to share: a listing never changes.
+    """Cache of the latest listings, by file. Safe to share: a listing never changes.
 
     Two threads may make the same one at a time; either is right.
     """
@@ -42,52 +42,55 @@ class Listings:
         self._made: Final[dict[str, Listing]] = {}
 
     def known(self, layout: Layout) -> Listing | None:
-        """The one that was made last."""
+        """Return the cached listing of a file, which may be outdated."""
         return self._made.get(layout.file)
 
     def of(
-        self, layout: Layout, look: Callable[[Callable[[State], Any]], Any]
+        self, layout: Layout, with_state: Callable[[Callable[[State], Any]], Any]
     ) -> Listing | None:
-        """The listing of a file, up to date; None where the file is too large.
+        """Return the listing of a file, up to date; None where the file is too large.
 
         Args:
             layout: of the file.
-            look: calls a function with the state, while nothing changes in it.
+            with_state: calls a function with the state, while nothing changes in it.
         """
+        # Rows never change, so they are decoded after this, outside of the store's lock.
         known = self._made.get(layout.file)
-        news: _News | Listing | None = look(lambda state: _news(state, layout, known))
-        if news is None or isinstance(news, Listing):
-            return news
-        if news.since is None:
+        changes: _ListingChanges | Listing | None = with_state(
+            lambda state: _changes_since(state, layout, known)
+        )
+        if changes is None or isinstance(changes, Listing):
+            return changes
+        if changes.since is None:
             made = Listing.of_stored(
-                layout, news.mark, news.stored, _decoders(layout, look)
+                layout, changes.mark, changes.stored, _decoders(layout, with_state)
             )
         else:
-            made = news.since.changed(news.mark, news.stored)
+            made = changes.since.changed(changes.mark, changes.stored)
         self._made[layout.file] = made
         return made
 
 
 def is_current(known: Listing, state: State) -> bool:
-    """Whether nothing has been set since a listing was made."""
+    """Return whether no row has been set since a listing was made."""
     placed, aside = state.table(known.layout.collection), state.table(QUARANTINE)
     return known.mark == (state.serial, placed.changes, aside.changes)
 
 
 def _decoders(
-    layout: Layout, look: Callable[[Callable[[State], Any]], Any]
+    layout: Layout, with_state: Callable[[Callable[[State], Any]], Any]
 ) -> dict[str, Callable[[bytes], Any]]:
     names = (layout.collection, QUARANTINE)
-    decoders: dict[str, Callable[[bytes], Any]] = look(
+    decoders: dict[str, Callable[[bytes], Any]] = with_state(
         lambda state: {name: state.table(name).spec.codec.decode for name in names}
     )
     return decoders
 
 
-def _news(
+def _changes_since(
     state: State, layout: Layout, known: Listing | None
-) -> _News | Listing | None:
-    """What has changed; the listing itself where nothing has."""
+) -> _ListingChanges | Listing | None:
+    """Collect the changes since a listing; return the listing itself where it is current."""
     if known is not None and is_current(known, state):
         return known
     placed, aside = state.table(layout.collection), state.table(QUARANTINE)
@@ -99,18 +102,18 @@ def _news(
         }
         if None not in since.values():
             stored: Any = since
-            return _News(mark, stored, known)
+            return _ListingChanges(mark, stored, known)
     where = make_query(placed.spec, layout.where).where
     found = placed.candidates(where)
     if len(found) > MOST_LISTED:
         return None
     here = make_query(aside.spec, (field("file") == layout.file,)).where
     waiting = aside.candidates(here) if aside.rows else []
-    return _News(mark, {layout.collection: found, QUARANTINE: waiting}, None)
+    return _ListingChanges(mark, {layout.collection: found, QUARANTINE: waiting}, None)
 
 
 def _since(table: Table, changes: int) -> list[StoredListed] | None:
-    """The rows that were set since, as they are now; None where that is too long ago."""
+    """Return the rows that were set since, as they are now; None where that is unknown."""
     touched = table.touched(changes)
     if touched is None:
         return None

@@ -1,4 +1,4 @@
-"""The state of a store that keeps its rows in memory, encoded, and how it may change.
+"""State of a store with its rows in memory, encoded, and its changes in two steps.
 
 `MemoryStore` is this and a lock; `JsonStore` is this and a journal. A change goes through
 two steps: a :class:`Plan` checks batches and turns each into a :class:`LogRecord`, and
@@ -55,7 +55,7 @@ class LogRecord:
     reason: str | None = None
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
-        """The versions that this commit gave to a batch's operations."""
+        """Return the versions that this commit assigned to a batch's operations."""
         return batch.versions_in(self.rows)
 
 
@@ -72,23 +72,23 @@ class State:
     def __init__(self, schema: Schema, name: str) -> None:
         self.schema = schema
         self.name = name
-        """How errors call the store."""
+        """Name of the store in error messages."""
         self._known = {spec.name: Table(spec) for spec in schema}
         self.tables: dict[str, Table] = dict(self._known)
         """By name; collections that the schema does not have are among them."""
         self.serial: int = next(_serials)
-        """Tells this state from others of the process."""
+        """Number of this state, unique in the process."""
         self.meta: dict[str, JSON] = {}
         self.sequence = 0
-        """The highest sequence or version given or seen so far."""
+        """Highest sequence or version that was assigned or applied so far."""
         self._role = RoleState()
         self.kept: Mapping[str, frozenset[str]] = {}
         """By collection, members of stored records that this program's schema does not
         have, and that its writes leave as they are."""
         self.is_read = False
-        """Whether it is known that no legacy file is unread; else :attr:`unread`."""
+        """True if it is known that no legacy file is unread; else see :attr:`unread`."""
         self.unread: UnreadFiles | None = None
-        """The legacy files of which nothing could ever be read; None: not known."""
+        """Legacy files that could never be read; None: not known."""
 
     # -- change -------------------------------------------------------------------
 
@@ -115,14 +115,14 @@ class State:
 
     @property
     def role(self) -> RoleState:
-        """The role of the store."""
+        """Role of the store, and its epoch."""
         return self._role
 
     def require(self, role: Role, epoch: int | None) -> None:
-        """Demand a role, at this epoch if one is given.
+        """Check the role, and the epoch if one is given.
 
         Raises:
-            StaleEpoch: it is another.
+            StaleEpoch: role or epoch is another one.
         """
         alone = epoch is None and ROLE_META not in self.meta
         if alone:  # a store that stands alone takes commits and follows backfills
@@ -132,14 +132,14 @@ class State:
             raise StaleEpoch(store=self.name, role=mine.role.value, epoch=mine.epoch)
 
     def require_read(self, epoch: int | None) -> None:
-        """Demand the role primary for a read that says which epoch it believes in."""
+        """Check the role primary for a read that passes an epoch."""
         if epoch is not None:
             self.require(Role.PRIMARY, epoch)
 
-    # -- look -------------------------------------------------------------------------
+    # -- reads ------------------------------------------------------------------------
 
     def table(self, collection: str) -> Table:
-        """The rows of one collection.
+        """Return the table of one collection.
 
         Raises:
             UnknownCollection: the schema has none of that name.
@@ -148,7 +148,7 @@ class State:
         return self._known[self.schema[collection].name] if table is None else table
 
     def any_table(self, name: str) -> Table:
-        """The rows of a collection that the schema need not have.
+        """Return the table of a collection that the schema need not have.
 
         A program with an older or a newer schema may have written it; its rows are kept.
         """
@@ -161,15 +161,16 @@ class State:
     def read(
         self, collection: str, keys: Iterable[str], *, deleted: bool
     ) -> dict[str, Row]:
-        """See :meth:`Store.read`."""
+        """Read rows by key; see :meth:`Store.read`."""
         table = self.table(collection)
         found = ((key, table.row(key, deleted=deleted)) for key in keys)
         return {key: row for key, row in found if row is not None}
 
     def candidates(self, collection: str, query: Query) -> list[StoredRow]:
-        """Rows from which :func:`select` makes the answer of a query, as they are now.
+        """Return the rows from which :func:`select` makes the answer of a query.
 
-        They need no lock any more, so that a long query stops nobody.
+        Rows never change, so the answer is made without the lock: a long query holds up
+        no commit.
         """
         if query.limit == 0:
             return []
@@ -181,13 +182,13 @@ class State:
     def answer(
         self, collection: str, query: Query, candidates: list[StoredRow]
     ) -> list[Row]:
-        """The answer of a query, from its candidates."""
+        """Answer a query from its candidates."""
         return select(query, self.table(collection).decoded(candidates))
 
     def page(
         self, collection: str, after: str | None, *, deleted: bool, size: int
     ) -> list[StoredRow]:
-        """The next rows of a scan; fewer than ``size`` on the last page."""
+        """Return the next rows of a scan; fewer than ``size`` on the last page."""
         return self.table(collection).page(after, deleted=deleted, size=size)
 
     def change_of(self, effect: LogRecord) -> Change:
@@ -204,10 +205,7 @@ class State:
         )
 
     def decoded(self, rows: Iterable[ChangedRow]) -> Iterator[ChangedRecord]:
-        """Rows with their records instead of their bodies.
-
-        Without rows of collections that this schema does not have.
-        """
+        """Decode the bodies of rows; rows of unknown collections are left out."""
         for row in rows:
             if row.collection not in self._known:
                 continue

@@ -1,4 +1,4 @@
-"""The rows of one collection in memory: encoded, decoded when looked at."""
+"""Table: the rows of one collection in memory, encoded, and decoded when they are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NO_KEYS: Final[_Keys] = frozenset()
 
 
 def index_value(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """The values of some fields as an index knows them; None if one of them is null."""
+    """Return the values of some fields for an index; None if one of them is null."""
     values = []
     for name in fields:
         value = getattr(record, name)
@@ -39,7 +39,7 @@ def index_value(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
 
 
 class ValueIndex:
-    """Which keys have which values in some fields. Nulls are not in it."""
+    """Index from the values of some fields to keys. Nulls are not in it."""
 
     __slots__ = ("_keys", "fields")
 
@@ -48,17 +48,17 @@ class ValueIndex:
         self._keys: dict[tuple[Any, ...], set[str]] = {}
 
     def keys(self, value: tuple[Any, ...]) -> _Keys:
-        """The keys that have this value; not to be changed."""
+        """Return the keys that have this value; the set must not be changed."""
         return self._keys.get(value, _NO_KEYS)
 
     def add(self, key: str, record: Any) -> None:
-        """Enter a record."""
+        """Add a record."""
         value = index_value(record, self.fields)
         if value is not None:
             self._keys.setdefault(value, set()).add(key)
 
     def move(self, key: str, old: Any, new: Any) -> None:
-        """Enter a record in the place of another; None where there is none."""
+        """Replace a record by another; None where there is none."""
         before = None if old is None else index_value(old, self.fields)
         after = None if new is None else index_value(new, self.fields)
         if before == after:
@@ -72,7 +72,7 @@ class ValueIndex:
 
 
 def _together(spec: CollectionSpec) -> Iterator[tuple[str, ...]]:
-    """Fields that are looked for together: the beginnings of declared indexes."""
+    """Yield groups of fields that are indexed together."""
     for index in spec.indexes:
         names = tuple(name for name, _ in index.columns)
         if len(names) > 1 and all(not spec.fields[n].kind.is_json for n in names):
@@ -90,11 +90,11 @@ def _flat(parts: Iterable[Condition]) -> Iterator[Condition]:
 
 _LEFT_FOR_LATER: Final = frozenset({"rows", "tombstones", "_order"})
 _TOUCHED: Final = 5_000
-"""Keys remembered as set lately."""
+"""Keys that were set last, kept so that listings need not be made anew."""
 
 
 class _KeyOrder:
-    """Keys in order; sorted only when looked at, and then only what has changed."""
+    """Keys in order; sorted when they are read, and then only those that have changed."""
 
     __slots__ = ("_added", "_keys", "_removed", "_rows")
 
@@ -105,21 +105,21 @@ class _KeyOrder:
         self._removed: set[str] = set()
 
     def add(self, key: str) -> None:
-        """Enter a key that is not there."""
+        """Add a key that is not there."""
         if key in self._removed:
             self._removed.discard(key)
         elif self._keys is not None:
             self._added.add(key)
 
     def remove(self, key: str) -> None:
-        """Take out a key that is there."""
+        """Remove a key that is there."""
         if key in self._added:
             self._added.discard(key)
         elif self._keys is not None:
             self._removed.add(key)
 
     def keys(self) -> list[str]:
-        """All of them, in order; not to be changed, and itself never changed later."""
+        """Return all keys in order; the list must not be changed, and never is later."""
         if self._keys is None:
             self._keys = sorted(self._rows)
         elif self._added or self._removed:
@@ -131,7 +131,7 @@ class _KeyOrder:
 
 
 class Table:
-    """Rows and tombstones of one collection.
+    """Table of one collection: rows, tombstones and indexes.
 
     Indexes are built when they are first needed, so that opening a store decodes nothing.
     """
@@ -155,7 +155,7 @@ class Table:
         return len(self.rows)
 
     def set(self, key: str, version: int, body: bytes | None) -> None:
-        """Put a row, or with no body a tombstone, in the place of what was there."""
+        """Set a row, or without a body a tombstone."""
         self.changes += 1
         self._touched.append(key)
         old = self.rows.get(key)
@@ -173,7 +173,7 @@ class Table:
             self._order.add(key)
 
     def forget_indexes(self) -> None:
-        """Have the indexes built anew when they are needed."""
+        """Drop the indexes; each is built anew when it is needed."""
         self._indexes.clear()
 
     def _enter(self, key: str, old: bytes | None, new: bytes | None) -> None:
@@ -185,40 +185,40 @@ class Table:
     def load(
         self, rows: dict[str, tuple[int, bytes]], tombstones: dict[str, int]
     ) -> None:
-        """Take over a whole content, without looking into it."""
+        """Replace all rows and tombstones, without decoding them."""
         self.rows, self.tombstones = rows, tombstones
         self._indexes.clear()
         self._order = _KeyOrder(rows)
 
     def load_later(self, make: Callable[[], Contents]) -> None:
-        """Take over a whole content when it is first looked at."""
+        """Replace all rows and tombstones when they are first read."""
         del self.rows, self.tombstones, self._order
         self._make: Callable[[], Contents] = make
 
     def __getattr__(self, name: str) -> Any:
-        """Called only for what is missing: the content that was left for later."""
+        """Load the content that was deferred; called only for missing attributes."""
         make = self.__dict__.get("_make") if name in _LEFT_FOR_LATER else None
         if make is not None:
             self.load(*make())
-            self.__dict__.pop("_make", None)  # and with it whatever it holds
+            self.__dict__.pop("_make", None)  # frees the snapshot that it refers to
         if name not in self.__dict__:
             raise AttributeError(name)
         return self.__dict__[name]
 
     def touched(self, since: int) -> frozenset[str] | None:
-        """The keys set since ``changes`` was so high; None if that is too long ago."""
+        """Return the keys that were set since a value of ``changes``; None: not known."""
         count = self.changes - since
         if count > len(self._touched):
             return None
         return frozenset(itertools.islice(reversed(self._touched), count))
 
     def version(self, key: str) -> int:
-        """The version of a row or a tombstone; 0 where there is neither."""
+        """Return the version of a row or a tombstone; 0 where there is neither."""
         row = self.rows.get(key)
         return row[0] if row is not None else self.tombstones.get(key, 0)
 
     def row(self, key: str, *, deleted: bool = False) -> Row | None:
-        """The decoded row under a key."""
+        """Return the decoded row under a key, or None."""
         row = self.rows.get(key)
         if row is not None:
             return Row(key, row[0], self.spec.codec.decode(row[1]))
@@ -227,7 +227,8 @@ class Table:
         return None
 
     def index(self, fields: tuple[str, ...]) -> ValueIndex:
-        """The index over these fields, built if it is not there yet."""
+        """Return the index over these fields; it is built if it is not there yet."""
+        # Built at the first query that needs it, and kept up to date by set() from then on.
         index = self._indexes.get(fields)
         if index is None:
             index = ValueIndex(fields)
@@ -237,14 +238,14 @@ class Table:
         return index
 
     def candidates(self, where: Condition) -> list[StoredRow]:
-        """Rows among which are all that meet a condition, as they are now."""
+        """Return a superset of the rows that meet a condition, as they are now."""
         keys = self._narrowed(where)
         if keys is None:
             return [(key, row[0], row[1]) for key, row in self.rows.items()]
         return self._stored(keys)
 
     def after(self, key: str | None, limit: int | None) -> list[StoredRow]:
-        """The rows in key order, beginning after a key, at most ``limit``."""
+        """Return the rows in key order, beginning after a key, at most ``limit``."""
         order = self._order.keys()
         start = 0 if key is None else bisect_right(order, key)
         return self._stored(order[start : None if limit is None else start + limit])
@@ -254,13 +255,13 @@ class Table:
         return [(key, row[0], row[1]) for key, row in found if row is not None]
 
     def decoded(self, rows: Iterable[StoredRow]) -> Iterator[Row]:
-        """The rows with their records; needs no lock, because rows never change."""
+        """Decode rows; it needs no lock, because rows never change."""
         decode = self.spec.codec.decode
         for key, version, body in rows:
             yield Row(key, version, None if body is None else decode(body))
 
     def _narrowed(self, where: Condition) -> _Keys | None:
-        """The keys that indexed equalities leave; None where none of them helps."""
+        """Return the keys that indexed equalities leave; None where no index helps."""
         match where:
             case Or(parts):
                 return self._narrowed_either(parts)
@@ -280,7 +281,7 @@ class Table:
         return None
 
     def _narrowed_either(self, parts: Iterable[Condition]) -> _Keys | None:
-        """The keys that one condition or another leaves."""
+        """Return the keys that a disjunction leaves; None where one part has no index."""
         found: set[str] = set()
         for part in parts:
             keys = self._narrowed(part)
@@ -290,7 +291,8 @@ class Table:
         return found
 
     def _narrowed_together(self, parts: Iterable[Condition]) -> _Keys | None:
-        """The keys that several conditions leave; of one index where it has them."""
+        """Return the keys that a conjunction leaves, by one index where it has all fields."""
+        # The longest declared group of fields wins: it leaves the fewest keys.
         values = {
             part.path[0]: part.value
             for part in _flat(parts)
@@ -305,7 +307,7 @@ class Table:
         return min(found, key=len).intersection(*found) if found else None
 
     def page(self, after: str | None, *, deleted: bool, size: int) -> list[StoredRow]:
-        """The next rows in key order after a key, at most ``size``."""
+        """Return the next rows in key order after a key, at most ``size``."""
         found = self.after(after, size)
         if not deleted or not self.tombstones:
             return found

@@ -31,7 +31,7 @@ _Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
 
 
 class _Rows:
-    """Rows that planned batches have written over a state, and unique values they claim."""
+    """Rows of planned batches on top of a state, and the unique values that they claim."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], tuple[int, Any]] = {}
@@ -39,11 +39,11 @@ class _Rows:
         self.claims: dict[_Claim, str | None] = {}
         """Owner of a unique value; None where it has become free."""
         self.bodies: dict[tuple[str, str], bytes | None] = {}
-        """Of rows with members that this program's schema does not have."""
+        """Bodies of rows with members that this program's schema does not have."""
 
 
 _NOTHING: Final = _Rows()
-"""No changes: what was there before."""
+"""No changes: for a look-up of the rows before a batch."""
 
 
 def _claims(spec: CollectionSpec, record: Any) -> list[_Claim]:
@@ -69,23 +69,23 @@ class Plan:
         """Begin with nothing planned.
 
         Args:
-            state: what the changes are checked against.
-            find: the entry of the change log that has a token, if there is one.
+            state: checked against, and not changed.
+            find: finds the entry of the change log with a token.
         """
         self._state = state
         self._find = find
         self._tokens: dict[str, LogRecord] = {}
-        """Of the commits in this plan."""
+        """Commits of this plan, by token."""
         self._done = _Rows()
         self._meta: dict[str, JSON] = {}
         self._sequence = state.sequence
         self.effects: list[LogRecord] = []
         self.closed = False
-        """Roles change with this plan: what comes next must be planned after it."""
+        """True where roles change with this plan: later changes need a plan of their own."""
 
     @property
     def state(self) -> State:
-        """What the changes are checked against."""
+        """State that the changes are checked against."""
         return self._state
 
     def add(
@@ -126,12 +126,12 @@ class Plan:
         self._check_unique(batch, mine)
         self._check_references(batch, mine)
         if rows or meta:
-            self._take(mine, rows, meta, sequence if rows else 0, batch)
+            self._append(mine, rows, meta, sequence if rows else 0, batch)
         written = {(row.collection, row.key): row.version for row in rows}
         return tuple(written.get((o.collection, o.key), 0) for o in batch.operations)
 
     def is_done(self, batch: Batch) -> bool:
-        """Whether a commit is in the change log, or planned, already."""
+        """Return whether a commit is in the change log, or planned, already."""
         return self._done_before(batch.token) is not None
 
     def _done_before(self, token: str) -> LogRecord | None:
@@ -146,7 +146,10 @@ class Plan:
         epoch: int | None,
         mark: Advance | None,
     ) -> int:
-        """Plan the changes of another store that are newer, as ``Store.apply`` does.
+        """Plan the newer ones of another store's changes, as ``Store.apply`` does.
+
+        Returns:
+            The number of rows that will be written.
 
         Raises:
             StaleEpoch: the store is not secondary at that epoch.
@@ -166,7 +169,7 @@ class Plan:
         rows = tuple(self._followed(newer, mine))
         if rows or mark is not None:
             meta = () if mark is None else ((mark.name, mark.value),)
-            self._take(mine, rows, meta, 0)
+            self._append(mine, rows, meta, 0)
         return len(rows)
 
     def rewrite(
@@ -176,14 +179,14 @@ class Plan:
         self.effects.append(LogRecord(rows=tuple(rows), meta=meta))
         self.closed = True
 
-    def note(
+    def add_unlogged(
         self, puts: Iterable[Put], meta: tuple[tuple[str, JSON], ...] = ()
     ) -> None:
         """Plan rows of this store's own, whatever its role, outside of the change log."""
         mine = _Rows()
         batch = self._state.schema.batch(puts, limited=False)
         rows = tuple(self._rows_of(batch, self._sequence + 1, mine))
-        self._take(mine, rows, meta, 0)
+        self._append(mine, rows, meta, 0)
 
     def set_meta(
         self,
@@ -196,14 +199,14 @@ class Plan:
         wanted = {**(given or {}), name: expected}
         if not all(equal(self._meta_of(n), v) for n, v in wanted.items()):
             return False
-        self._take(_Rows(), (), ((name, value),), 0)
+        self._append(_Rows(), (), ((name, value),), 0)
         self.closed = name == ROLE_META
         return True
 
     def _meta_of(self, name: str) -> JSON:
         return self._meta[name] if name in self._meta else self._state.meta.get(name)
 
-    def _take(
+    def _append(
         self,
         mine: _Rows,
         rows: tuple[ChangedRow, ...],
@@ -214,7 +217,7 @@ class Plan:
         self._done.rows.update(mine.rows)
         self._done.claims.update(mine.claims)
         self._done.bodies.update(mine.bodies)
-        meta = deepcopy(meta) if meta else ()  # the caller may change what he gave
+        meta = deepcopy(meta) if meta else ()  # the caller may change its own objects
         self._meta.update(meta)
         self._sequence = max(self._sequence, sequence, *(row.version for row in rows))
         if not sequence or batch is None:
@@ -241,7 +244,7 @@ class Plan:
             body = None
             if item.record is not None:
                 body = spec.codec.encode(item.record)
-                # Not judged: the store followed has done that.
+                # Not checked: the primary has done so, in the order of its commits.
                 mine.claims.update(dict.fromkeys(_claims(spec, item.record), key))
             yield ChangedRow(collection, key, item.version, body)
 
@@ -276,7 +279,7 @@ class Plan:
         kept = {n: members[n] for n in self._state.kept[collection] if n in members}
         return _encode({**_members(body), **kept}) if kept else body
 
-    # -- what is there, with the planned batches on top --------------------------------
+    # -- rows of the state, with the planned batches on top ----------------------------
 
     def _version(self, collection: str, key: str) -> int:
         planned = self._done.rows.get((collection, key))
@@ -292,7 +295,7 @@ class Plan:
         return 0 if row is None else row[0]
 
     def _record(self, collection: str, key: str, mine: _Rows) -> Any:
-        """The record after the batch, or None."""
+        """Return the record after the batch, or None."""
         for layer in (mine, self._done):
             if (collection, key) in layer.rows:
                 return layer.rows[collection, key][1]
@@ -312,9 +315,10 @@ class Plan:
             new = _claims(
                 spec, operation.record if isinstance(operation, Put) else None
             )
-            if old != new:  # else it keeps what it has
+            if old != new:  # else it keeps its values
                 self._free(key, old, mine)
                 wanted += [(claim, key) for claim in new]
+        # Only after all old values are free: two records of one batch may swap theirs.
         for claim, key in wanted:
             if self._owner(claim, mine) not in {None, key}:
                 raise UniqueViolation(collection=claim[0], fields=claim[1], key=key)

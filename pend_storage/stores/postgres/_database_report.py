@@ -41,7 +41,7 @@ class DatabaseReport:
 
     @property
     def is_current(self) -> bool:
-        """Whether it fits the library and the schema."""
+        """True if it fits the library and the schema."""
         return self.revision == self.wanted
 
 

@@ -84,7 +84,7 @@ class MetaTable:
 
 
 def _has_value(connection: LibpqConnection, name: str, value: JSON) -> bool:
-    """Whether an entry has a value; its row is locked until the transaction ends."""
+    """Return whether an entry has a value; its row is locked until the transaction ends."""
     result = connection.execute(statements.META_FOR_SHARE, (name.encode(),))
     found = result.get_value(0, 0) if result.ntuples else None
     return equal(None if found is None else load_json(found), value)

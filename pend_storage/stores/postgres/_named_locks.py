@@ -196,7 +196,7 @@ def _lock_key(name: str) -> bytes:
 
 
 def _is_alive(connection: LibpqConnection) -> bool:
-    """Whether the connection is open, as far as is known without a round trip."""
+    """Return whether the connection is open, as far as is known without a round trip."""
     pg = connection.driver_connection.pgconn
     try:
         pg.consume_input()  # a last message, perhaps

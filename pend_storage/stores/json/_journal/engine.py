@@ -136,7 +136,7 @@ class Engine(SharedReplica):
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         """Commit if no other thread or process is writing: without waiting."""
-        if self._stale or not self._queue.try_enter():
+        if self._stale or not self._queue.try_acquire_slot():
             return NOT_NOW
         try:
             if not self._writing.acquire(blocking=False):
@@ -146,7 +146,7 @@ class Engine(SharedReplica):
             finally:
                 self._writing.release()
         finally:
-            self._queue.leave()
+            self._queue.release_slot()
 
     def _try_commit(
         self, job: Callable[[Plan], T]

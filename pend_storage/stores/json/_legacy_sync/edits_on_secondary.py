@@ -140,4 +140,4 @@ def write_as_secondary(
         StaleEpoch: the store has become primary since: it must commit them.
     """
     plan.apply_changes((), None, None)
-    plan.note(puts, meta)
+    plan.add_unlogged(puts, meta)

@@ -92,7 +92,7 @@ class Revision:
         return {**asdict(self), **{name: list(value) for name, value in lists.items()}}
 
     def is_extension_of(self, other: Revision) -> bool:
-        """Whether programs of another revision can go on: only additions came since."""
+        """Return whether programs of another revision can go on: only additions came since."""
         return (
             other.schema in self.ancestors
             and self.core == other.core

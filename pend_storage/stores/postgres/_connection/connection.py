@@ -133,7 +133,7 @@ class LibpqConnection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take a statement: open, idle, and outside of a transaction.
+        """True if it can take a statement: open, idle, and outside of a transaction.
 
         Costs no round trip: a server that has gone away leaves the end of the stream,
         or its last message, to be read.
@@ -147,7 +147,7 @@ class LibpqConnection:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the last statement left it ready for another one."""
+        """True if the last statement left it ready for another one."""
         return (
             not self.is_retired
             and self._pg.status == ConnStatus.OK

@@ -96,7 +96,7 @@ class Pool:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the pool is closed."""
+        """True if the pool is closed."""
         return self._closed.is_set()
 
     def acquire(self) -> LibpqConnection:

@@ -84,7 +84,7 @@ _ADVICE: Final = {
 
 
 def proves_not_executed(code: str) -> bool:
-    """Whether the SQLSTATE that ended a session proves that nothing was executed.
+    """Return whether the SQLSTATE that ended a session proves that nothing was executed.
 
     The server sends these before a session begins, or when it terminates one outside of
     a commit. 57P02 is not among them: a crashing server sends it in the middle of
@@ -138,7 +138,7 @@ class ServerRefusal(Exception):
         super().__init__(f"{message} ({code})")
 
     def may_be_from_pooler(self, *, pooled: bool) -> bool:
-        """Whether a pooler or a proxy may have sent it in its own name.
+        """Return whether a pooler or a proxy may have sent it in its own name.
 
         Then it proves nothing about what the server did. A server does not leave a
         session open that it has terminated.
@@ -152,24 +152,24 @@ class ServerRefusal(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same statement may succeed if it is retried at once."""
+        """True if the same statement may succeed if it is retried at once."""
         if self.code == _LOCK_TIMEOUT:
             return self.waited < _SHORT_WAIT
         return self.code in _RETRYABLE
 
     @property
     def is_session_bound(self) -> bool:
-        """Whether the statement may succeed on a new connection."""
+        """True if the statement may succeed on a new connection."""
         return self.code in _SESSION_BOUND
 
     @property
     def is_violation(self) -> bool:
-        """Whether a unique or a foreign key constraint was violated."""
+        """True if a unique or a foreign key constraint was violated."""
         return self.code in _VIOLATIONS
 
     @property
     def is_splittable(self) -> bool:
-        """Whether a part of the call may succeed where the whole did not."""
+        """True if a part of the call may succeed where the whole did not."""
         return self.code[:2] in _VALUES or self.code in _SPLITTABLE
 
     def public(self, store: str, collection: str = "") -> PendStorageError:

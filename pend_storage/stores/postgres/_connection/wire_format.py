@@ -106,7 +106,7 @@ def optional(text: str | None) -> Value:
 
 
 def is_token(text: str) -> bool:
-    """Whether a text is a token: 32 lower-case hex digits, stored as 16 bytes."""
+    """Return whether a text is a token: 32 lower-case hex digits, stored as 16 bytes."""
     return _TOKEN.fullmatch(text) is not None
 
 

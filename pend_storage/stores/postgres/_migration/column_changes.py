@@ -141,6 +141,8 @@ class ColumnChanges:
                 f'create temporary table {_converted_table(spec)} (key text collate "C" primary key,'
                 " record json) on commit drop"
             )
+        # Everything is checked before the first change, so that one report has all misfits,
+        # and not only the first one that a constraint would refuse.
         checked: dict[str, Any] = {}
         for page in self._pages(spec, shape):
             made = []
@@ -248,6 +250,8 @@ class ColumnChanges:
         table, column = self._table(spec.name), quoted(column_name(field.name))
         kind = column_type(field).compile(dialect=DIALECT)
         self._run(f"alter table {table} add column {column} {kind}")
+        # Values are joined by key from the temporary table: a statement for each record
+        # would cost a round trip each.
         result = self._run(
             f"update {table} as t set {column} = {column_from_json(field, 'x')} "
             f"from {_converted_table(spec)} as m "

@@ -68,7 +68,7 @@ def drop_leftover_tables(
 
 
 def _is_other(name: str, former: Description | None, schema: Schema) -> bool:
-    """Whether a table differs from what the declared schema would create."""
+    """Return whether a table differs from what the declared schema would create."""
     if name not in schema.names:
         return True
     if former is None or name not in former.collections:

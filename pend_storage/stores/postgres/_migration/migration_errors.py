@@ -33,7 +33,7 @@ _ADVICE: Final = {
     "54": "Declare fewer fields, or fewer fields in one index",
     "42": (
         "Something in the database does not fit: rename or remove what another program "
-        "or somebody made there, and migrate again"
+        "or person made there, and migrate again"
     ),
 }
 """Remedy by SQLSTATE or class, where a retry does not help."""

@@ -133,7 +133,7 @@ class _SchemaDiff:
         return [*done, *self._add_checks()]
 
     def _is_allowed(self, operation: ops.MigrateOperation) -> bool:
-        """Whether an operation is run; False for one that is skipped.
+        """Return whether an operation is run; False for one that is skipped.
 
         Raises:
             SchemaOutOfDate: it would lose data.

@@ -13,7 +13,7 @@ __all__ = ["default_text", "fits_bigint", "quoted_text", "to_parameter"]
 
 
 def fits_bigint(value: int) -> bool:
-    """Whether an integer fits eight bytes."""
+    """Return whether an integer fits eight bytes."""
     return -(1 << 63) <= value < 1 << 63
 
 

@@ -150,6 +150,7 @@ class Applier:
         """
 
         def attempt() -> int:
+            # Most applies are a single statement, which is a transaction of its own.
             if not plan.bulk and plan.size <= MOST_BYTES:
                 return self._call(connection, plan, plan.rest, plan.mark, epoch)
             return self._apply_in_parts(connection, plan, epoch)
@@ -177,6 +178,7 @@ class Applier:
                     written += len(items)
                 else:
                     rest += map(self._item, items)
+            # The last call moves the position: it compares it again, after all the rows.
             *parts, last = _split(rest)
             for part in parts:
                 written += self._call(connection, plan, part, None, epoch)
@@ -213,6 +215,7 @@ class Applier:
         """
         if self._copied[collection] < self._analyze_at[collection]:
             return
+        # At each doubling: the cost stays proportional to the rows that were copied.
         self._analyze_at[collection] = 2 * self._copied[collection]
         with contextlib.suppress(ServerRefusal), connection.transaction():
             connection.execute(statements.LIMIT_LOCK_WAIT)

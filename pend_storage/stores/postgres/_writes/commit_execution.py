@@ -108,6 +108,8 @@ class CommitExecutor:
         show that it is in the log: the deletes of a retried batch find nothing any
         more.
         """
+        # Versions of 0 are deletes that found no record: either there was none, or the first
+        # attempt has deleted it. Only the token tells the two apart.
         wrote = any(versions) or not versions
         if wrote or self.find(storable.batch.token) is None:
             return storable.caller_versions(versions)
@@ -144,7 +146,7 @@ class CommitExecutor:
                         ),
                     )
                 failed, error = error, None
-                raise failed
+                raise failed  # the first error is handled by the same clauses as later ones
             except AlreadyCommitted:
                 return self.logged_versions(storable)
             except _Renumbered:
@@ -169,6 +171,8 @@ class CommitExecutor:
         Returns:
             The versions, if an earlier attempt was committed.
         """
+        # First the token: an attempt whose answer was lost may have written the very record
+        # that this attempt conflicts with.
         if self.find(storable.batch.token) is not None:
             return self.logged_versions(storable)
         if refusal.constraint != TOKEN_CONSTRAINT:
@@ -198,6 +202,8 @@ class CommitExecutor:
     def _attempt(
         self, batch: Batch, epoch: int | None, lock_timeout: Value, *, again: bool
     ) -> tuple[int, ...]:
+        # One put, checked at most at its own key, is what most commits are: it has a
+        # function of its own, which takes fewer steps than the one for batches.
         operations, checks = batch.operations, batch.checks
         if len(operations) == 1 and isinstance(put := operations[0], Put):
             expected = checks.get((put.collection, put.key))
@@ -248,7 +254,7 @@ class CommitExecutor:
         """
         answer = _text(self._client.execute_once(statement, values))
         if answer == "renumber":
-            renumber = statements.RENUMBER
+            renumber = statements.RENUMBER  # the database has moved to another server
             self._client.execute_write(
                 lambda connection: connection.execute(renumber), idempotent=True
             )
@@ -299,6 +305,8 @@ class CommitExecutor:
             except _NO_ANSWER as error:
                 retry.unavailable(error)
             except ServerRefusal as refusal:
+                # The whole call was rolled back. A part of the group may succeed, so the
+                # caller halves it until the batch at fault is alone with its own error.
                 if refusal.is_splittable:
                     return None
                 try:

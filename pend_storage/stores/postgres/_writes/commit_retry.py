@@ -80,7 +80,7 @@ class CommitRetry:
         self._attempt = 0
         self._since = time.monotonic()
         self.is_unknown = False
-        """Whether an answer was lost, so that the call may have been executed."""
+        """True once an answer was lost, so that the call may have been executed."""
 
     def lost(self, lost: ConnectionLost) -> None:
         """Pause before the call is repeated after a lost connection.
@@ -89,8 +89,9 @@ class CommitRetry:
             StoreUnavailable: the retries are used up.
         """
         if lost.sent and not self.is_unknown:
+            # From here on only the token can tell whether the commit was made. The call is
+            # repeated for the whole time again: giving up leaves the outcome unknown.
             self.is_unknown = True
-            """Whether an answer was lost, so that the call may have been executed."""
             self._attempt = 0
             self._since = time.monotonic()
             if not all(batch.token for batch in self._batches):
@@ -147,7 +148,7 @@ class CommitRetry:
             StoreUnavailable: the attempts are used up.
         """
         if self._attempt + 1 == _ATTEMPTS:
-            reason = f"the commit was in the way of others {_ATTEMPTS} times"
+            reason = f"the commit conflicted with others {_ATTEMPTS} times"
             if cause is not None and cause.is_violation:
                 reason = (
                     f"the constraint {cause.constraint!r} refused the commit "
@@ -179,6 +180,7 @@ class CommitRetry:
 
 
 def _sleep(attempt: int, shortest: float, longest: float) -> None:
+    # Jitter of a half: commits that met once must not meet again at the next attempt.
     limit = min(longest, shortest * 2 ** min(attempt, 20))
     time.sleep(jitter.between(limit / 2, limit))
 

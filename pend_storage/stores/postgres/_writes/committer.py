@@ -58,7 +58,7 @@ class _LockWait:
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is used up."""
+        """True if the budget is used up."""
         return self.error is not None and time.monotonic() > self._until
 
 
@@ -110,14 +110,14 @@ class Committer:
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
         if is_long or in_main_thread():
             return self._execution.commit(storable, epoch)
-        if self._queue.try_enter():
+        if self._queue.try_acquire_slot():
             try:
                 lock_timeout = _SLOT_LOCK_TIMEOUT if self._queue.is_shared else None
                 return self._execution.commit(storable, epoch, lock_timeout)
             except SharedLockTimeout:
-                pass
+                pass  # another session holds a lock: wait for it without the slot
             finally:
-                self._queue.leave()
+                self._queue.release_slot()
             return self._commit_outside(storable, epoch)
         request = Request((storable, epoch))
         self._queue.run(request)
@@ -131,8 +131,9 @@ class Committer:
         self, storable: StorableBatch, epoch: int | None
     ) -> tuple[int, ...]:
         """Commit outside of the slots, on some of the connections at most."""
+        # Bounded, so that commits which wait for one lock leave connections to reads.
         if not self._room.acquire(timeout=self._retry_timeout):
-            reason = "too many commits wait for locks that somebody holds"
+            reason = "too many commits wait for locks that other sessions hold"
             raise StoreUnavailable(
                 reason + describe_lock_holders(self._client), store=self._client.name
             )
@@ -207,6 +208,8 @@ class Committer:
         self, members: Sequence[StorableBatch], epoch: int | None, wait: _LockWait
     ) -> list[Outcome]:
         """Outcomes of the batches of one group."""
+        # One lock that is held for long may block many members: the first one waits for it
+        # in full, and once the budget of the group is used up, the rest fail at once.
         if wait.error is not None and wait.is_over:
             return [own_copy(wait.error) for _ in members]
         if len(members) == 1:
@@ -224,7 +227,7 @@ class Committer:
         except PendStorageError as error:
             return [_error_for(error, member) for member in members]
         if outcomes is None:
-            # One of them must not fail the others.
+            # One batch is at fault and must not fail the others: bisection finds it.
             wait.lock_timeout = _SPLIT_LOCK_TIMEOUT
             half = len(members) // 2
             first = self._commit_group(members[:half], epoch, wait)

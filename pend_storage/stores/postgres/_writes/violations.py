@@ -108,7 +108,7 @@ class _ViolationFinder:
         }
 
     def _keeps(self, spec: CollectionSpec, key: str, record: Any) -> bool:
-        """Whether a stored record has the same unique values afterwards."""
+        """Return whether a stored record has the same unique values afterwards."""
         operation = self._after.get((spec.name, key))
         return operation is None or (
             isinstance(operation, Put)
