@@ -23,7 +23,7 @@ class NotThereError(LookupError):
 
 
 async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:
-    """Write a new user, with the profile, and with the event that tells of it.
+    """Write a new user, with the profile, and with the event that records it.
 
     Raises:
         Conflict: the phone hash has a user.

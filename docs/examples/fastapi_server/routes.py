@@ -96,7 +96,7 @@ async def show_transactions(
 async def show_kyc_queue(
     db: Db, limit: Limit = 50, after: After = None
 ) -> Page[QueuedApplication]:
-    """The KYC applications that wait for somebody, oldest first."""
+    """The KYC applications that wait for a decision, oldest first."""
     found = await db.collection(KycApplication).find(
         field("status") == "pending_review",
         order_by=["updated_at"],
