@@ -1,4 +1,4 @@
-"""What the machine is, without telling whose it is."""
+"""Facts of the machine, without its identity."""
 
 from __future__ import annotations
 

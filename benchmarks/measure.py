@@ -38,7 +38,7 @@ Operation: TypeAlias = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a slice found that looked at more than the rate."""
+    """Details of a slice beside its rate."""
 
     rate: float
     details: Mapping[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ _LOOKS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Where repeated measurements lie."""
+    """Spread of repeated measurements."""
 
     median: float
     q1: float
@@ -107,7 +107,7 @@ def alternate(
     """Run every slice once a round, in another order each time.
 
     A round before the first is thrown away, if there is a warm-up. The garbage collector stays on, as it is in
-    a server, but runs before each slice, so that nobody pays for another's garbage.
+    a server, but runs before each slice, so that no slice pays for another's garbage.
     """
     for run in slices.values() if warm_up else ():
         run()

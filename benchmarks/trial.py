@@ -1,4 +1,4 @@
-"""What a trial is: a schedule that is run once, and figures that come out of it.
+"""Trial: a schedule that is run once, and its figures.
 
 A case compares rates of the same work. A trial answers other questions: how many records
 are left different, how long writes pause, what is added to a call. Its figures are better

@@ -26,7 +26,7 @@ THREADS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the stores are, and the file that ends the work."""
+    """Addresses of the stores, and the file that ends the work."""
 
     directory: Path
     url: str
@@ -43,7 +43,7 @@ class Place:
 
 @dataclass(slots=True)
 class Client:
-    """What one client has done and seen."""
+    """Calls and observations of one client."""
 
     key: str
     written: int = 0

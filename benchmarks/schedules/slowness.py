@@ -1,4 +1,4 @@
-"""What a slow secondary adds to the calls of those who do not wait for it."""
+"""Overhead of a slow secondary for calls that do not wait for it."""
 
 from __future__ import annotations
 

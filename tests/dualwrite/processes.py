@@ -80,7 +80,7 @@ class Line(InterceptingStore):
         return self.server or self.inner.incarnation()
 
     def lead_to(self, store: Store, server: str | None = None) -> None:
-        """Exchange what stands behind the address; nobody sees an outage."""
+        """Exchange the server behind the address, without a visible outage."""
         self.inner, self.server = store, server
 
     @override
@@ -236,7 +236,7 @@ class Task:
             raise Died(name)
         self._go_on.clear()
         self._stopped_or_done.set()
-        assert self._go_on.wait(_PATIENCE), "nobody lets the task go on"
+        assert self._go_on.wait(_PATIENCE), "the task was not resumed"
 
     def _run(self) -> None:
         try:

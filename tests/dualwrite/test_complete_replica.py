@@ -1,4 +1,4 @@
-"""What a follower must have before it may become primary."""
+"""Complete replica: the precondition for a secondary to become primary."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def meet(key: str, process: Process, read: str) -> None:
 
 
 def damage(store: MemoryStore, key: str, text: str | None) -> None:
-    """Somebody changes a record by hand; its version stays."""
+    """A record is changed by hand; its version stays."""
     body = None if text is None else SCHEMA["logs"].codec.encode(a_log(key, text))
     version = store._state.tables["logs"].version(key)
     row = ChangedRow("logs", key, version or 1, body)
@@ -107,7 +107,7 @@ def test_reads_of_equal_stores_find_nothing(pair: Process) -> None:
 
 
 def test_a_live_writer_raises_no_false_alarm(place: Place, pair: Process) -> None:
-    """Where a comparison that does not look twice raises one in fifty."""
+    """False alarms: a comparison without a second look raises one in fifty."""
     stop = threading.Event()
 
     def write() -> None:
@@ -530,7 +530,7 @@ def test_a_write_in_the_middle_of_a_repair_wins(
     write = Once(lambda: pair.put("a", "newer"))
 
     class Primary(InterceptingStore):
-        """Somebody writes as soon as its head was asked for."""
+        """A write arrives as soon as its head was asked for."""
 
         @override
         def around(self, verb: Verb, call: Callable[[], T]) -> T:

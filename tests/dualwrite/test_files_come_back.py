@@ -517,7 +517,7 @@ def test_a_file_broken_under_way_comes_back_broken(twins: Twins) -> None:
     with twins.pair() as store:
         (user,) = store.collection(User).scan()
         assert user.blockchain_address == wallet(9)[1]
-        assert user.tier == 3  # no file tells of it
+        assert user.tier == 3  # in no file
         assert {r.file for r in store.collection(QuarantinedRecord).scan()} == {TIERS}
 
 

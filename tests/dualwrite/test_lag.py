@@ -1,4 +1,4 @@
-"""What the lag says: the truth, or that it is not known; at the same cost always."""
+"""Lag: exact, or reported as unknown; at the same cost always."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_switch_that_dies_leaves_them_to_the_relay(site: Site) -> None:
 
 
 def test_nothing_is_committed_again_while_the_secondary_is_behind(site: Site) -> None:
-    """What it lacks may be on its way."""
+    """Missing rows may be under way."""
     site.store.switch(Phase.PARALLEL, accept=CODES)
     site.edit({"a": "adopted", "b": "1"})  # JSON is primary: an ordinary commit
     head = site.json.head()

@@ -1,4 +1,4 @@
-"""What happens between the look at a file and the commit: others, doubts, refusals."""
+"""Races between reading a file and the commit: other writers, doubts, refusals."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_value_that_is_taken_meanwhile(store: Met) -> None:
 def test_a_value_that_is_taken_elsewhere(
     store: Met, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the file does not tell why, the store's word is enough."""
+    """Without a reason in the file, the store's error is enough."""
     (one, address), (two, _), *_ = ADDRESSES.items()
     monkeypatch.setattr(RecordReader, "_claim", lambda *_: None)
     take(store, two, address)()

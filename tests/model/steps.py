@@ -1,4 +1,4 @@
-"""What may happen next in the model."""
+"""Possible next steps of the model."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ class Protocol(Controllers, Judging):
     # -- recovery -----------------------------------------------------------------------
 
     def _heal(self, world: World) -> Steps:
-        """Somebody who takes whatever switch he sees for dead; his view may be old."""
+        """A process that presumes any switch in its view dead; the view may be old."""
         if world.healing is not None:
             after = world.cas(world.healing, self.weak) or world
             if not world.of(world.healing.side).open:

@@ -131,7 +131,7 @@ class StoreState(NamedTuple):
         return next((e for e in self.log if e.row.token == token), None)
 
     def knows(self, mark: Mark) -> bool:
-        """Whether the log has the entry that a mark stands on."""
+        """Return True if the log has the entry of a mark."""
         if not mark.token:
             return True
         return any((e.sequence, e.row.token) == mark[:2] for e in self.log)
@@ -232,7 +232,7 @@ class World(NamedTuple):
     lost: frozenset[int] = frozenset()
     """Those of them that the failover has lost for good."""
     is_told: bool = False
-    """Whether somebody has noticed the failover, and said so."""
+    """Whether a process has detected and reported the failover."""
     is_verified: bool = False
     """Whether the log was read before; counts where it is verified once."""
 
@@ -277,11 +277,11 @@ class World(NamedTuple):
 
     @property
     def is_refused(self) -> bool:
-        """Whether the failover has brought back roles that no switch leaves behind."""
+        """Return True if the failover brought back roles that no switch leaves behind."""
         return self.has_failed and not roles.is_possible(self.view)
 
     def settled(self) -> World:
-        """What everybody together makes of it in the end."""
+        """The final state, once all processes have acted."""
         world = self
         while (step := roles.recovery_step(world.view, abandoned=True)) is not None:
             after = world.cas(step)

@@ -59,7 +59,7 @@ _ATTEMPTS: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where, how long, and how much."""
+    """Directory, duration and load of a run."""
 
     directory: Path
     url: str
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Verdict:
-    """What came of it."""
+    """Result of a run."""
 
     calls: dict[str, int] = field(default_factory=dict)
     """By what they did."""
@@ -167,7 +167,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[AsyncStore, LeakyStore]]:
 
 
 def _ignore(event: Event) -> None:
-    """The events of many changes of phase: nobody need be told."""
+    """Discard the events of many changes of phase."""
 
 
 class Client:

@@ -21,7 +21,7 @@ __all__ = ["Soaked", "left_different", "soak"]
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What a soak has found."""
+    """Findings of a soak."""
 
     samples: Sequence[Sample]
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""What the routes write: everything that belongs together, in one transaction."""
+"""Writes of the routes: related changes in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NotThereError", "change_tier", "create_wallet", "decide"]
 
 
 class NotThereError(LookupError):
-    """What is to be changed is not there."""
+    """The record to be changed does not exist."""
 
 
 async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:

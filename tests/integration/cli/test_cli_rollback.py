@@ -50,7 +50,7 @@ def records(site: Site) -> dict[tuple[str, str], Any]:
 
 
 def change_everything(site: Site) -> None:
-    """What only the primary has: a new record, a changed one, and a deleted one."""
+    """Differences that only the primary has: a new, a changed and a deleted record."""
     with open_pair(settings_of(site)) as pair:
         wallets = pair.legacy("wallet-db.json")
         known = sorted(wallets)
