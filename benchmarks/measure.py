@@ -49,11 +49,11 @@ T = TypeVar("T")
 Slice: TypeAlias = Callable[[], float | Sample]
 """Runs for a short while and gives a rate, for which more is better."""
 Work: TypeAlias = Callable[[], int]
-"""Does something that takes its time, and tells how many records it was about."""
+"""Does the measured work, and returns its number of records."""
 
 _SEED: Final = 7
 _LOOKS: Final = 20
-"""How often a slice looks at the clock, so that looking costs nothing."""
+"""Calls between two reads of the clock, so that reading it costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The machine and the programs; nothing that tells whose machine it is."""
+    """The machine and the programs; nothing that identifies the owner."""
 
     processors: int
     processor: str

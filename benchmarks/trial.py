@@ -18,7 +18,7 @@ from benchmarks.workbench import Workbench
 __all__ = ["Run", "Trial"]
 
 Run: TypeAlias = Callable[[Workbench, Callable[[str], None]], Sequence[Figure]]
-"""Gets where to work and whom to tell how it goes, and gives what was found."""
+"""Gets a workbench and a progress callback, and returns the figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ _UNUSUAL: Final = 0.02
 
 
 def be_busy(report: Report, place: Place, number: int) -> None:
-    """Write and read until the end, then tell what was seen."""
+    """Write and read until the end, then report the observations."""
     logging.getLogger("pend_storage").setLevel(logging.CRITICAL)
     mine = accounts((number + 1) * THREADS)[number * THREADS :]
     clients = [Client(account.id) for account in mine]

@@ -56,7 +56,7 @@ class Line(InterceptingStore):
         super().__init__(inner)
         self.is_cut = False
         self.server: str | None = None
-        """What stands at the other end, where it is not told by the store there."""
+        """The server at the other end, where the store there does not report it."""
         self.before_next: dict[Verb, Callable[[], object]] = {}
         """What happens, once, before a call of a verb."""
 

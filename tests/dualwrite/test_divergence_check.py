@@ -404,7 +404,7 @@ def test_a_validation_does_not_report_what_is_only_on_its_way(
 def test_a_record_that_is_never_seen_equal_is_none_the_less(
     place: Place, pair: Process
 ) -> None:
-    """Whenever both are looked at, the secondary has what the primary had before."""
+    """Whenever both are read, the secondary has an earlier state of the primary."""
     pair.put("a", "0")
     pair.store.catch_up()
     for part in (pair.store._relay, pair.store._replicator):
@@ -685,7 +685,7 @@ def test_what_was_deleted_is_not_repaired_back(place: Place, pair: Process) -> N
 def test_a_secondary_ahead_of_everything_is_not_repaired_by_force(
     place: Place, pair: Process
 ) -> None:
-    """Its version would stand in the way of every later write."""
+    """Its version would block every later write."""
     epoch = place.postgres.role().epoch
     ahead = ChangedRecord("logs", "a", 10**6, a_log("a", "from nowhere"))
     place.postgres.apply([ahead], epoch=epoch)

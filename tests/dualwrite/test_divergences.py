@@ -168,7 +168,7 @@ def test_a_repair_closes_it(one: Process, another: Process) -> None:
 def test_a_validation_closes_what_is_equal_again(
     one: Process, another: Process, sample: float | None
 ) -> None:
-    """Also one that by chance has looked at other records."""
+    """Also one that by chance has compared other records."""
     find(one)
     one.put("a", "anew")
 

@@ -184,7 +184,7 @@ class Twins:
             (directory / file).chmod(mode)
 
     def meet(self, *phases: Phase) -> None:
-        """Both servers look at their files; one of them in some phases first."""
+        """Both servers checkpoint their files; one of them in some phases first."""
         self.go(*phases)
         with self.pair(), self.alone():
             pass
@@ -329,7 +329,7 @@ def test_so_does_one_that_was_used_meanwhile(twins: Twins, *, lost: bool) -> Non
 
 
 def test_a_file_that_json_made_and_emptied_comes_back_empty(twins: Twins) -> None:
-    """Of one that shares its collection, no deleted record tells that it was there."""
+    """A file that shares its collection leaves no tombstone that shows it was there."""
     name = "consents-db.json"
     twins.begin({TIERS: b"[1]"})
     twins.meet(PAR)

@@ -215,7 +215,7 @@ def test_a_mark_stands_on_an_entry_where_there_is_one() -> None:
         list(changes_after(rewound, mark))
 
 
-# -- who is covered -----------------------------------------------------------------------
+# -- complete replicas --------------------------------------------------------------------
 
 
 def test_a_mark_in_another_stores_log_covers_nothing(place: Place) -> None:

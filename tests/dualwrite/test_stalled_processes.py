@@ -24,7 +24,7 @@ def to(process: Process, phase: Phase) -> None:
 
 
 def sleeping(place: Place, one: Process, phase: Phase) -> Process:
-    """A process that knows the roles in a phase, and does not look again by itself."""
+    """A process that has read the roles in a phase, and does not refresh them by itself."""
     to(one, phase)
     sleeper = Process(place, switch_patience=20.0)
     sleeper.get("a")

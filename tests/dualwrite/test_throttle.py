@@ -1,4 +1,4 @@
-"""A long job waits while the secondary lags, and not where waiting brings nothing."""
+"""Throttle: a long job waits while the secondary lags, unless waiting is useless."""
 
 from __future__ import annotations
 

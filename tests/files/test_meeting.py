@@ -110,7 +110,7 @@ def test_equal_items_that_meet_are_both_kept(store: Met) -> None:
 
 
 def test_one_number_that_two_give(store: Met) -> None:
-    """Keys of the store do not tell it, for a list of anything."""
+    """Keys of the store do not show it, for a list of any values."""
 
     def create() -> None:
         with store.edit(ANY) as data:

@@ -325,7 +325,7 @@ KNOWN_WRITERS: Final = {
         "JsonStore.compare_and_set_meta",
     },
 }
-"""Functions of these packages that write records, each of which was looked at."""
+"""Functions of these packages that write records, each of which was reviewed."""
 
 
 def test_every_place_that_writes_records_is_known() -> None:

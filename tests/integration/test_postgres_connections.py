@@ -1,4 +1,4 @@
-"""Connections: few, reused, given up when idle, never shared with a child, never hung on."""
+"""Connections: few, reused, closed when idle, never shared with a child, never hung on."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ NEW = User(phone_hash=f"0x{9:064x}", blockchain_address=f"0x{9:040x}")
 
 
 class Counting(WrapperStore):
-    """Counts looks at the headers of legacy files."""
+    """Counts reads of the headers of legacy files."""
 
     looks = 0
 

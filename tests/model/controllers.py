@@ -73,7 +73,7 @@ class Controllers(Deliveries):
             return
         turn = _Turn(world, n, controller, self.weak)
         if controller.pc == "look":
-            # Waits for settled roles, as the library does; then looks at one after the other.
+            # Waits for settled roles, as the library does; then reads one after the other.
             if world.view.is_settled:
                 yield f"c{n} looks at JSON", turn.go(pc="look2", json=world.json.role)
             return

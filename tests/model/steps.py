@@ -44,7 +44,7 @@ class Protocol(Controllers, Judging):
         if world.standby is None:
             # Numbers are not given in the order in which commits end. What is put back
             # to between two of them has the later one and not the earlier one: the entry
-            # of a mark does not tell that, the incarnation does.
+            # of a mark does not show that, the incarnation does.
             if world.of(side).open and not world.is_promoted:
                 return
             yield f"the standby of {side} falls behind", world.falls_behind(side)

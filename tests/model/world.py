@@ -1,4 +1,4 @@
-"""The dual-write protocol, small enough to look at every interleaving of it.
+"""Model of the dual-write protocol, small enough to explore every interleaving.
 
 The decisions about roles are those of the library itself
 (:mod:`pend_storage.dualwrite._roles`); around them stand two stores, and processes that do
@@ -92,7 +92,7 @@ class StoreState(NamedTuple):
     whole: bool = True
     """Whether what lies before the followed part of the other log is here."""
     copied: int = 0
-    """Keys that a backfill has brought."""
+    """Keys that a backfill has copied."""
     incarnation: int = 0
     """How often it has failed over."""
 
@@ -179,7 +179,7 @@ class Parcel(NamedTuple):
     expected: Mark | None = None
     """The mark that it continues."""
     copied: int | None = None
-    """Keys that are brought, with these."""
+    """Keys that are copied, with these."""
 
 
 class Controller(NamedTuple):
@@ -206,18 +206,18 @@ class World(NamedTuple):
     backfill: tuple[str, ...] = ()
     """Keys that are to be copied."""
     place: int = 0
-    """How many of them the backfill believes to have brought."""
+    """Number of them that the backfill believes to have copied."""
     copied: Parcel | None = None
     heals: int = 0
     """How many steps the healer may still take."""
     seen: RoleState | None = None
-    """What the healer has seen of JSON, before it looks at PostgreSQL."""
+    """Role of JSON as the healer read it, before it reads PostgreSQL's."""
     healing: Step | None = None
     crashes: int = 0
     cuts: bool = False
     """Whether the secondary may be out of reach."""
     brings: bool = True
-    """Whether writers bring their commits to the secondary themselves."""
+    """True: writers replicate their commits to the secondary themselves."""
     fails: Side | None = None
     """Which store may fail over, once."""
     is_promoted: bool = True

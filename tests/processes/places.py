@@ -47,7 +47,7 @@ class Place:
         return self.root / "histories"
 
     def signal(self, name: str) -> Path:
-        """A file by which the test tells all processes something."""
+        """A file by which the test signals all processes."""
         return self.root / name
 
     def json(self) -> JsonStore:

@@ -145,7 +145,7 @@ def read(report: Report, place: Place, number: int) -> None:
 
 
 def conduct(report: Report, place: Place, phases: Sequence[Phase], seed: int) -> None:
-    """Go through these phases, and tell when each change began and when it was made."""
+    """Go through these phases, and record when each change began and was made."""
     chance = random.Random(seed)
     with place.open() as store:
         for phase in phases:

@@ -15,7 +15,7 @@ FEWEST: Final = 9
 _WARM_UP: Final = 0.2
 """Share of the time in which pools, threads and caches fill."""
 _MOST: Final = 200
-"""Samples that the slope is taken from: it looks at every pair."""
+"""Number of samples of the slope, which compares every pair."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class Client:
         self._chance = random.Random(number)
 
     async def work(self, stop: asyncio.Event, calls: float) -> None:
-        """Call at random moments until told to stop."""
+        """Call at random moments until stopped."""
         works: dict[Callable[[], Awaitable[None]], int] = {
             self.write: 25,
             self.read: 35,

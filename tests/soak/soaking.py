@@ -1,4 +1,4 @@
-"""Lets a server run in a process of its own, and looks at both stores afterwards."""
+"""Soak: runs a server in a process of its own, and compares both stores afterwards."""
 
 from __future__ import annotations
 

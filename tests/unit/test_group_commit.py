@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 
 class Works:
-    """Carries requests out, once told to; each job is a function."""
+    """Executes requests once it is released; each job is a function."""
 
     def __init__(self) -> None:
         self.groups: list[list[Any]] = []

@@ -215,7 +215,7 @@ def found_in(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_a_directory_that_was_lost_is_written_again(server: Site) -> None:
-    """By the real database, with what no record tells: see test_files_come_back."""
+    """With the real database, and files without records: see test_files_come_back."""
     files = {
         "wallet-db.json": None,
         "admin-logs.json": b'{"logs": [ ], "version": 1}\n',

@@ -1,4 +1,4 @@
-"""Edits of legacy files that meet commits to what the files tell of."""
+"""Edits of legacy files that race with commits to their derived records."""
 
 from __future__ import annotations
 

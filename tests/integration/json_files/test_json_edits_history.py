@@ -71,7 +71,7 @@ class History(RuleBasedStateMachine):
         self.old.save(FILE, {"a": self.value(), "b": self.value()})
         self.open()
         self.synced = self.old.load(FILE)
-        """What the file showed when the store looked at it last."""
+        """Content of the file when the store read it last."""
         self.disk = dict(self.synced)
         self.programs = [Program(dict(self.disk), dict(self.disk)) for _ in range(2)]
         self.claims = {*self.disk.items()}
