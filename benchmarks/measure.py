@@ -52,8 +52,8 @@ Work: TypeAlias = Callable[[], int]
 """Does the measured work, and returns its number of records."""
 
 _SEED: Final = 7
-_LOOKS: Final = 20
-"""Calls between two reads of the clock, so that reading it costs nothing."""
+_CLOCK_READS: Final = 20
+"""Reads of the clock in a slice, about: few, so that they cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def rate_of(operation: Operation, seconds: float) -> Callable[[], float]:
                 operation(number)
             done += chunk
             before, now = now, time.perf_counter()
-            if now - before < seconds / _LOOKS:
+            if now - before < seconds / _CLOCK_READS:
                 chunk *= 2
         return (done - first) / (now - started)
 

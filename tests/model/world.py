@@ -5,7 +5,7 @@ The decisions about roles are those of the library itself
 one atomic thing at a time: writers, a reader, a relay, a backfill, a healer, controllers.
 PostgreSQL's commits take two steps, so that a later one can end before an earlier one.
 
-A weakness is a rule left out. The model must find what goes wrong without it.
+A weakness is a rule left out. The model must find the damage without it.
 """
 
 from __future__ import annotations
@@ -104,10 +104,14 @@ class StoreState(NamedTuple):
         if row.version <= self.row(row.key).version and Weakness.NO_GUARD not in weak:
             return self
         rest = [r for r in self.rows if r.key != row.key]
+        # A deleted key keeps its version, or a late copy would bring the record back.
         if row.value is not None or Weakness.NO_TOMBSTONE not in weak:
             rest.append(row)
         return self._replace(
-            rows=tuple(sorted(rest)), sequence=max(self.sequence, row.version)
+            rows=tuple(sorted(rest)),
+            # Later commits get higher versions than all that was applied: this store may
+            # become primary.
+            sequence=max(self.sequence, row.version),
         )
 
     def begin(
@@ -138,6 +142,7 @@ class StoreState(NamedTuple):
 
     def news(self, weak: frozenset[Weakness], after: int) -> tuple[Entry, ...]:
         """The log after a place, up to what may still be open."""
+        # An open commit has its number already: a reader that passes it would miss it.
         horizon = min((e.sequence for e in self.open), default=1 << 30)
         if Weakness.NO_HORIZON in weak:
             horizon = 1 << 30
@@ -258,14 +263,17 @@ class World(NamedTuple):
 
     def falls_behind(self, side: Side) -> World:
         """From now on its standby gets nothing more."""
+        # Commits that are still open do not survive a failover.
         return self._replace(standby=self.of(side)._replace(open=()))
 
     def fails_over(self, side: Side) -> World:
         """Its standby takes its place, with whatever role it knows."""
+        # Roles and marks are stored with the data, so they fall behind together with it.
         standby, store = self.standby, self.of(side)
         assert standby is not None
         former = frozenset(entry.row.token for entry in store.log)
         kept = {entry.row.token for entry in standby.log}
+        # What a secondary lost comes again by the log; only the primary's loss counts.
         is_truth = side == (self.view.primary or self.view.fenced)
         return self._replace(
             standby=None,
