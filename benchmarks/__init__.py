@@ -1,1 +1,1 @@
-"""How quick the stores are, next to what else one could use. ``python -m benchmarks``."""
+"""Benchmarks: the stores next to their alternatives. ``python -m benchmarks``."""

@@ -106,7 +106,7 @@ def _positive(text: str) -> int:
 
 
 def chosen(arguments: Sequence[str]) -> list[Case | Trial]:
-    """What a command line asks for."""
+    """Options of the command line."""
     return _chosen(_options(arguments))
 
 

@@ -1,4 +1,4 @@
-"""What a case is: contenders that do the same work, and how they should compare."""
+"""Case: contenders that do the same work, and the ratio to aim at."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """How a contender should compare with another one."""
+    """Aim of a contender, as a ratio to another one."""
 
     subject: str
     base: str | None
@@ -75,7 +75,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What many asyncio clients of one process do."""
+    """Work of many asyncio clients of one process."""
 
     clients: int
     writes: float = 0.1
@@ -121,11 +121,11 @@ class Case:
     """What the page says about the case."""
 
     def size(self, *, quick: bool) -> int:
-        """How many records there are."""
+        """Number of records."""
         return self.quick_records if quick else self.records
 
     def rounds(self, plan: Plan) -> int:
-        """How often every contender runs."""
+        """Number of rounds of every contender."""
         most = self.most_quick_rounds if plan.quick else plan.rounds
         return min(plan.rounds, self.most_rounds, most)
 
@@ -153,7 +153,7 @@ class Case:
 
 
 def load(package: str, place: str) -> Any:
-    """What ``module:name`` means in one of the packages here.
+    """Resolve ``module:name`` in one of the packages here.
 
     Raises:
         Missing: a package of others that it needs is not installed.

@@ -47,7 +47,7 @@ _STYLE: Final[dict[Any, Any]] = {
 
 
 def digest(data: object) -> str:
-    """What ties a chart to the numbers it shows; stands in the file."""
+    """Digest of the numbers that a chart shows, stored in the file."""
     return hashlib.sha256(msgspec.json.encode(data)).hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ __all__ = ["AsyncOperation", "Calls", "CpuTime", "Window", "drive"]
 AsyncOperation: TypeAlias = Callable[[int], Awaitable[object]]
 """One call to be timed; gets the number of the call, from 0 on."""
 CpuTime: TypeAlias = Callable[[], float | None]
-"""Seconds of processor time that somebody has used up to now; None: not to be seen."""
+"""Seconds of processor time that a process has used up to now; None: not visible."""
 
 _SEED: Final = 5
 _WARM_UP: Final = 1.0
@@ -37,7 +37,7 @@ that they may wait for, or what is quick would be counted more often than it is 
 
 
 class Calls(NamedTuple):
-    """What a client can call."""
+    """Calls of a client."""
 
     get: AsyncOperation
     """Answers with a record's values."""

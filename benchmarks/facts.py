@@ -1,4 +1,4 @@
-"""What the machine is, without telling whose it is."""
+"""Facts of the machine, without its identity."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _processor() -> str:
 
 
 def _file_system(path: Path) -> str:
-    """The type of the file system that holds a path; "" where /proc does not tell."""
+    """The type of the file system that holds a path; "" where /proc does not show it."""
     mounts = Path("/proc/mounts")
     if not mounts.exists():
         return ""

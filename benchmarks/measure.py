@@ -38,7 +38,7 @@ Operation: TypeAlias = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a slice found that looked at more than the rate."""
+    """Details of a slice beside its rate."""
 
     rate: float
     details: Mapping[str, float] = field(default_factory=dict)
@@ -49,16 +49,16 @@ T = TypeVar("T")
 Slice: TypeAlias = Callable[[], float | Sample]
 """Runs for a short while and gives a rate, for which more is better."""
 Work: TypeAlias = Callable[[], int]
-"""Does something that takes its time, and tells how many records it was about."""
+"""Does the measured work, and returns its number of records."""
 
 _SEED: Final = 7
-_LOOKS: Final = 20
-"""How often a slice looks at the clock, so that looking costs nothing."""
+_CLOCK_READS: Final = 20
+"""Reads of the clock in a slice, about: few, so that they cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Where repeated measurements lie."""
+    """Spread of repeated measurements."""
 
     median: float
     q1: float
@@ -107,7 +107,7 @@ def alternate(
     """Run every slice once a round, in another order each time.
 
     A round before the first is thrown away, if there is a warm-up. The garbage collector stays on, as it is in
-    a server, but runs before each slice, so that nobody pays for another's garbage.
+    a server, but runs before each slice, so that no slice pays for another's garbage.
     """
     for run in slices.values() if warm_up else ():
         run()
@@ -136,7 +136,7 @@ def rate_of(operation: Operation, seconds: float) -> Callable[[], float]:
                 operation(number)
             done += chunk
             before, now = now, time.perf_counter()
-            if now - before < seconds / _LOOKS:
+            if now - before < seconds / _CLOCK_READS:
                 chunk *= 2
         return (done - first) / (now - started)
 

@@ -266,7 +266,7 @@ def _clients(count: int) -> str:
 
 
 def _rates(case: CaseResult) -> str:
-    """The memory is left out where nobody asked for it."""
+    """The memory is left out where it was not measured."""
     has_memory = any(each.peak_mib is not None for each in case.measured)
     memory = ("peak memory",) if has_memory else ()
     head = ("", f"{case.unit}/s", "quartiles", "best", *memory, "")
@@ -286,7 +286,7 @@ def _measured(each: Measured, *, memory: bool) -> tuple[str, ...]:
 
 
 def _details(case: CaseResult) -> Iterator[str]:
-    """What was looked at beside the rate, as medians over the rounds."""
+    """Details beside the rate, as medians over the rounds."""
     names = list(dict.fromkeys(n for each in case.measured for n in each.details))
     if names:
         found = [(each.name, _medians(each.details)) for each in case.measured]
@@ -313,7 +313,7 @@ def in_series(results: Results) -> dict[str, list[CaseResult]]:
 
 
 def _series(name: str, cases: Sequence[CaseResult], charts: str) -> str:
-    """Who gets how much done, by the number of clients."""
+    """Throughput of each contender by the number of clients."""
     rates: dict[str, dict[int, float]] = {}
     for case in cases:
         for each in case.measured:

@@ -57,7 +57,7 @@ def _server(url: str) -> Any:
 
 
 def _used(process: Any) -> float:
-    """Seconds; Linux counts in nanoseconds, but tells most only in hundredths."""
+    """Seconds; Linux counts in nanoseconds, but reports most only in hundredths."""
     exact = _PROCESSES / str(process.pid) / "schedstat"
     if exact.exists():
         return int(exact.read_text().split()[0]) / 1e9

@@ -45,7 +45,7 @@ _LOCALES: Final = ("en-KE", "fr-CI", "pt-BR", "en-NG")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Somebody's account. All values are invented."""
+    """An account. All values are invented."""
 
     id: str
     phone_hash: Annotated[str, Limit(max_length=66)]
@@ -135,6 +135,6 @@ def shuffled(count: int, most: int = 5_000) -> list[Account]:
 
 
 def revisions(count: int) -> list[Account]:
-    """What the calls of a put write: the next one under a key is always different."""
+    """Records of the put calls: the next one under a key is always different."""
     chosen = shuffled(count)
     return [revised(each, turn) for turn in (1, 2) for each in chosen]

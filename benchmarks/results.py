@@ -1,4 +1,4 @@
-"""What a run has measured, as it is written to ``results.json``."""
+"""Results of a run, as written to ``results.json``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The machine and the programs; nothing that tells whose machine it is."""
+    """The machine and the programs; nothing that identifies the owner."""
 
     processors: int
     processor: str
@@ -49,7 +49,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """How it was on the machine just before a case was measured."""
+    """State of the machine just before a case was measured."""
 
     load: float
     """Processes that wanted to run, on average over a minute, this one included."""
@@ -73,7 +73,7 @@ class Measured:
     """What else each round found, such as ``p95 ms``; less is better."""
 
     def values(self, detail: str) -> tuple[float, ...] | None:
-        """The rates, or one of the details; None where nobody looked."""
+        """The rates, or one of the details; None where it was not measured."""
         return self.details.get(detail) if detail else self.rates
 
 
@@ -90,7 +90,7 @@ class Comparison:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the aim; None where nothing is aimed at."""
+        """Return True if the median reaches the aim; None without an aim."""
         if self.aim is None:
             return None
         median = self.spread.median
@@ -98,7 +98,7 @@ class Comparison:
 
     @property
     def lost(self) -> bool:
-        """Whether the base does better."""
+        """Return True if the base does better."""
         median = self.spread.median
         return self.base is not None and (median > 1 if self.detail else median < 1)
 
@@ -146,13 +146,13 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether it does not exceed what is aimed at."""
+        """Return True if it does not exceed the aim."""
         return None if self.aim is None else self.value <= self.aim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """What came out of one trial."""
+    """Result of one trial."""
 
     name: str
     title: str

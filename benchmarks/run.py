@@ -18,7 +18,7 @@ from benchmarks.workbench import Workbench
 __all__ = ["Tell", "run_case", "run_trial"]
 
 Tell: TypeAlias = Callable[[str], None]
-"""Shows a line to whoever waits."""
+"""Shows a line of progress."""
 
 
 def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseResult:

@@ -1,4 +1,4 @@
-"""What a trial is: a schedule that is run once, and figures that come out of it.
+"""Trial: a schedule that is run once, and its figures.
 
 A case compares rates of the same work. A trial answers other questions: how many records
 are left different, how long writes pause, what is added to a call. Its figures are better
@@ -18,7 +18,7 @@ from benchmarks.workbench import Workbench
 __all__ = ["Run", "Trial"]
 
 Run: TypeAlias = Callable[[Workbench, Callable[[str], None]], Sequence[Figure]]
-"""Gets where to work and whom to tell how it goes, and gives what was found."""
+"""Gets a workbench and a progress callback, and returns the figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

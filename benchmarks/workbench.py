@@ -1,4 +1,4 @@
-"""Where a run of the benchmarks works: directories, databases, and how long it takes."""
+"""Workbench of a run: directories, databases, and its duration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILLED: Final = ".complete"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """Size of a measurement."""
 
     quick: bool = False
     rounds: int = 11
@@ -32,7 +32,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Workbench:
-    """What a contender may use. Handed to child processes as JSON."""
+    """Tools of a contender. Handed to child processes as JSON."""
 
     plan: Plan
     root: Path
@@ -63,7 +63,7 @@ class Workbench:
     def kept(self, name: str) -> tuple[Path, bool]:
         """A directory that all contenders share, and whether it has been filled.
 
-        Whoever fills it calls :meth:`fill` at the end.
+        The code that fills it calls :meth:`fill` at the end.
         """
         path = self.root / "kept" / name
         path.mkdir(parents=True, exist_ok=True)

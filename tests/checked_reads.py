@@ -1,4 +1,4 @@
-"""A double that tells which records were read for a commit and are not checked by it.
+"""Store double that reports reads of a commit which the commit does not check.
 
 A whole record that was read, changed and written back undoes every commit made to it in
 between, unless the commit checks the version that was read. The same holds for what is

@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis profiles, and the servers of the run."""
+"""Shared fixtures: Hypothesis profiles, and the servers of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What old code does with a file that it has loaded, by a live view."""
+"""Idioms of old code on a loaded file, by a live view."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ CASES: Final = (
         most_rounds=7,
         text=(
             "The files are those of a Pend server; almost all records are in its "
-            "transaction log. Opening reads rows that stay encoded until somebody asks "
+            "transaction log. Opening reads rows that stay encoded until they are asked "
             "for them."
         ),
     ),

@@ -1,4 +1,4 @@
-"""What a call costs with more records, and with larger ones."""
+"""Cost of a call with more records, and with larger ones."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Make: TypeAlias = Callable[[], Store]
-"""Opens the store that a slice uses; whoever gets it closes it."""
+"""Opens the store that a slice uses; the caller closes it."""
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ async def direct(make: Make, records: int) -> AsyncIterator[Calls]:
         get, put = our_verbs.get(store, records), our_verbs.put(store, records)
 
         async def ask(number: int) -> object:
-            await asyncio.sleep(0)  # or nobody else in the loop would ever have a turn
+            await asyncio.sleep(0)  # or no other task of the loop would ever run
             return get(number)
 
         async def write(number: int) -> object:

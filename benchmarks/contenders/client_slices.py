@@ -60,7 +60,7 @@ def client_slice(
         nonlocal turn
         turn += 1
         # The records to be written are the benchmark's own heap, as large as a server's.
-        # Searching it for garbage, over and over, is nobody's work here.
+        # Searching it for garbage, over and over, is not part of the measured work.
         gc.collect()
         gc.freeze()
         with asyncio.Runner(loop_factory=factory) as runner:

@@ -1,6 +1,6 @@
 """COPY of ready-made bytes into the tables that the migration fills.
 
-Somebody else has parsed, checked and mapped the records, and has written them in the
+The records were parsed, checked and mapped before, and written in the
 format of COPY: this is as quick as the server takes them, with all its indexes.
 """
 

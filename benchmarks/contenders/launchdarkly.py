@@ -26,7 +26,7 @@ __all__ = ["Calls", "Stage", "migrator"]
 
 Work: TypeAlias = Callable[[Any], Any]
 _FLAG: Final = "migration"
-_SOMEBODY: Final = Context.create("somebody")
+_CONTEXT: Final = Context.create("a-user")
 
 
 class Calls:
@@ -37,11 +37,11 @@ class Calls:
 
     def read(self, payload: Any) -> OperationResult:
         """Read as the stage demands."""
-        return self._inner.read(_FLAG, _SOMEBODY, Stage.OFF, payload)
+        return self._inner.read(_FLAG, _CONTEXT, Stage.OFF, payload)
 
     def write(self, payload: Any) -> WriteResult:
         """Write as the stage demands."""
-        return self._inner.write(_FLAG, _SOMEBODY, Stage.OFF, payload)
+        return self._inner.write(_FLAG, _CONTEXT, Stage.OFF, payload)
 
 
 @contextmanager

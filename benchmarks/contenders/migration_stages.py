@@ -1,4 +1,4 @@
-"""Where the time of a migration goes: each part by itself, one after the other.
+"""Stages of a migration, timed one by one.
 
 In a migration some of them overlap, so the sum is a little more than the whole.
 """

@@ -1,4 +1,4 @@
-"""What a server does that begins to write twice by hand: the whole file, then a row."""
+"""Naive dual writes, by hand: the whole file, then a row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["puts"]
 def puts(bench: Workbench, records: int) -> Iterator[Slice]:
     """``json.dump`` of all records over the file, then an upsert of the one.
 
-    The file is neither synced nor renamed, nobody is kept from writing at the same time,
+    The file is neither synced nor renamed, concurrent writers are not excluded,
     and what a crash leaves between the two writes stays so.
     """
     news = [

@@ -1,4 +1,4 @@
-"""What a server calls, over whichever of our stores."""
+"""Verbs of a server, over any of our stores."""
 
 from __future__ import annotations
 

@@ -87,5 +87,5 @@ def pages(bench: Workbench, records: int) -> AbstractContextManager[Slice]:
 
 
 def counts(bench: Workbench, records: int) -> AbstractContextManager[Slice]:
-    """How many records meet a condition."""
+    """Count records that meet a condition."""
     return _sliced(bench, records, our_verbs.count)

@@ -117,7 +117,7 @@ def pages(bench: Workbench, records: int) -> Iterator[Slice]:
 
 @contextmanager
 def counts(bench: Workbench, records: int) -> Iterator[Slice]:
-    """How many records have a certain tier."""
+    """Count records of a tier."""
     with _held(bench, records) as connection:
         yield rate_of(
             lambda number: connection.execute(_COUNT, (number % 4,)).fetchone(),

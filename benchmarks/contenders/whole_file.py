@@ -1,4 +1,4 @@
-"""What servers do that keep JSON files themselves: write all of it, read all of it."""
+"""Servers that keep JSON files themselves: write all of it, read all of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the trials do."""
+"""Schedules of the trials."""

@@ -60,7 +60,7 @@ _OURS: Final = "DualWriteStore"
 
 @contextmanager
 def writing(store: DualWriteStore) -> Iterator[Callable[[], int]]:
-    """A thread that writes without a pause; gives what tells how much it has written."""
+    """A thread that writes without a pause; returns a counter of its writes."""
     everyone, collection = accounts(_KEYS), store.collection(Account)
     collection.put_many(everyone)
     stop = threading.Event()

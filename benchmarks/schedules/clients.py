@@ -26,7 +26,7 @@ THREADS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the stores are, and the file that ends the work."""
+    """Addresses of the stores, and the file that ends the work."""
 
     directory: Path
     url: str
@@ -43,7 +43,7 @@ class Place:
 
 @dataclass(slots=True)
 class Client:
-    """What one client has done and seen."""
+    """Calls and observations of one client."""
 
     key: str
     written: int = 0
@@ -60,7 +60,7 @@ _UNUSUAL: Final = 0.02
 
 
 def be_busy(report: Report, place: Place, number: int) -> None:
-    """Write and read until the end, then tell what was seen."""
+    """Write and read until the end, then report the observations."""
     logging.getLogger("pend_storage").setLevel(logging.CRITICAL)
     mine = accounts((number + 1) * THREADS)[number * THREADS :]
     clients = [Client(account.id) for account in mine]

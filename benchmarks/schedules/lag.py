@@ -1,4 +1,4 @@
-"""What it costs to ask how far the secondary is behind, whatever that is."""
+"""Cost of ``lag()``, at any backlog."""
 
 from __future__ import annotations
 

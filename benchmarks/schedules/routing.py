@@ -1,4 +1,4 @@
-"""What the way to two stores costs, when the stores themselves do nothing."""
+"""Cost of routing to two stores that do nothing themselves."""
 
 from __future__ import annotations
 

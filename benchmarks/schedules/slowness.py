@@ -1,4 +1,4 @@
-"""What a slow secondary adds to the calls of those who do not wait for it."""
+"""Overhead of a slow secondary for calls that do not wait for it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _ours(json: Store, postgres: Store, stack: ExitStack) -> Calls:
 
 
 def _launchdarkly(json: Store, postgres: Store, stack: ExitStack) -> Calls:
-    """Stage shadow, both reads at the same time, as it does if not told otherwise."""
+    """Stage shadow, both reads at the same time, as it does by default."""
     from benchmarks.contenders.launchdarkly import Stage, migrator  # noqa: PLC0415
 
     here, there = json.collection(Account), postgres.collection(Account)

@@ -160,7 +160,7 @@ def _figures(
 
 
 def _steps(made: Sequence[_Switch]) -> Sequence[Figure]:
-    """Where the pause goes."""
+    """Parts of the write pause."""
     figures = []
     for (before, after), what in _STEPS.items():
         seconds = [

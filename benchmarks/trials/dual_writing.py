@@ -1,4 +1,4 @@
-"""What a migration must not do to data or to callers: differ, lose, cry wolf, wait."""
+"""Trials of a migration: no difference, no loss, no false alarm, no wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a server needs."""
+"""Memory of a server."""
 
 from __future__ import annotations
 

@@ -394,5 +394,5 @@ def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _storable(key: str) -> bool:
-    """Whether this text can be a key at all; one that cannot is simply not there."""
+    """Return True if this text can be a key at all; one that cannot is not there."""
     return not any("\ud800" <= character <= "\udfff" for character in key)

@@ -1,4 +1,4 @@
-"""What waits is merged; what does not wait goes alone; nobody gets another's answer."""
+"""Merging: waiting calls share a batch, others go alone, and each gets its own answer."""
 
 from __future__ import annotations
 
@@ -259,9 +259,9 @@ def test_each_caller_gets_its_own_error(watched: WatchedStore) -> None:
             calls: list[Any] = [logs.put(a_log(f"{n}")) for n in range(20)]
             calls += [
                 ships.put(a_ship("s1", call_sign="ABC")),
-                cargo.put(a_cargo("c1", ship_id="nobody")),
+                cargo.put(a_cargo("c1", ship_id="absent")),
                 logs.put(a_log("x"), if_version=77),
-                logs.delete("nobody"),
+                logs.delete("absent"),
             ]
             tasks = [asyncio.create_task(call) for call in calls]
             await settled()

@@ -1,4 +1,4 @@
-"""Whatever can be called and waited for can be awaited, with the same arguments."""
+"""Parity: every blocking verb has an awaited twin with the same arguments."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def pair(
 
 
 class Crowd:
-    """Clients that count what they were told."""
+    """Clients that count their acknowledged increments."""
 
     def __init__(self, db: AsyncStore, seed: int) -> None:
         self._db = db
@@ -69,7 +69,7 @@ class Crowd:
         self.told: Counter[str] = Counter()
         """Increments that certainly happened."""
         self.doubtful: Counter[str] = Counter()
-        """Increments that nobody waited for to the end."""
+        """Increments that were cancelled before their answer."""
         self.is_over = False
 
     async def client(self) -> None:
@@ -96,7 +96,7 @@ class Crowd:
         await self._db.run(work, attempts=1000)
 
     async def reader(self) -> None:
-        """What was seen once is never unseen: a counter does not go back."""
+        """Monotonic reads: a counter does not go back."""
         seen: Counter[str] = Counter()
         while not self.is_over:
             found = await self._db.collection(Tally).get_many(map(str, range(KEYS)))

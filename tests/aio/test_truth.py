@@ -37,7 +37,7 @@ from .watching import WatchedStore, run, settled
 CALLERS: Final = 256
 UNIQUE, REFERENCE, CONFLICT, CANCELLED = 10, 20, 30, 40
 LOCKED: Final = 200
-"""Its key is held by somebody else, so the transaction that writes it has to wait."""
+"""Its key is locked by another session, so the transaction that writes it has to wait."""
 Accident = Literal["none", "terminated", "cut"]
 
 
@@ -102,7 +102,7 @@ def have_an_accident(company: Company, accident: Accident, holder: Any) -> None:
     elif accident == "cut":
         company.line.stall("answers")
     holder.rollback()
-    if accident == "cut":  # after it has happened, before anybody is told
+    if accident == "cut":  # after the commit, before its answer
         wait_for(lambda: bool(company.direct.read("logs", [f"k{LOCKED}"])))
         company.line.cut()
         company.line.restore()
@@ -117,7 +117,7 @@ async def call_all(company: Company, accident: Accident) -> list[Any]:
         for n in (UNIQUE, REFERENCE, CONFLICT):
             calls[n].close()
         calls[UNIQUE] = db.collection(Ship).put(a_ship("s1", call_sign="ABC"))
-        calls[REFERENCE] = db.collection(Cargo).put(a_cargo("c1", ship_id="nobody"))
+        calls[REFERENCE] = db.collection(Cargo).put(a_cargo("c1", ship_id="absent"))
         calls[CONFLICT] = logs.put(a_log(f"k{CONFLICT}"), if_version=7)
         tasks = [asyncio.create_task(call) for call in calls]
         await settled()

@@ -1,4 +1,4 @@
-"""Stores that tell what they were asked, and loops to ask in."""
+"""Stores that record their calls, and event loops to call them in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pair of stores is asked by its contract."""
+"""The store contract, run over a pair of stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 NEEDS_A_ROLE = {"ApplyContract", "FollowContract", "EpochContract"}
-"""What is asked of a store that may have a role of its own: a pair has none."""
+"""Tests of a store with a role of its own, which a pair does not have."""
 
 NOT_EVERY_DAY = {
     *("GetContract", "GetManyContract", "GetByContract", "ReadContract"),
@@ -48,7 +48,7 @@ else:
 
 
 class PairHarness(Harness):
-    """How a pair is made, and looked into."""
+    """Fixture of a pair: makes it, and reads its stores."""
 
     has_role = False
     has_locks = True
@@ -81,13 +81,13 @@ class PairHarness(Harness):
 
 
 class PairContract(PairHarness, Contract):
-    """What every store must do, over two stores."""
+    """The contract of every store, over two stores."""
 
 
 def look_inside(
     pair: DualWriteStore, collection: str, key: str
 ) -> dict[str, Any] | None:
-    """What the secondary holds, or where there is none, the primary."""
+    """Rows of the secondary, or where there is none, of the primary."""
     pair.catch_up()
     roles = pair.roles()
     inner = pair._pair.json

@@ -78,7 +78,7 @@ class Parallel(RealPair):
 
     @override
     def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
-        """What the database holds."""
+        """Rows of the database."""
         assert isinstance(store, DualWriteStore)
         store.catch_up()
         spec = store.schema[collection]
@@ -95,7 +95,7 @@ class PostgresPrimary(RealPair):
 
     @override
     def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
-        """What the files hold."""
+        """Records of the files."""
         assert isinstance(store, DualWriteStore)
         store.catch_up()
         store.close()  # which brings the files up to date

@@ -95,7 +95,7 @@ def die_and_go_on(directory: Path, url: str, point: str, skip: int) -> None:
 
     acknowledged = outcome.reports[-1] if outcome.reports else -1
     with a_pair(directory, url) as pair:
-        pair._router._heartbeat._dead_after = 0.0  # nobody else can be at work
+        pair._router._heartbeat._dead_after = 0.0  # no other process is at work
         found = pair.collection(Tally).get_many(["t", "twin"])
         values = {tally.value for tally in found.values()} or {-1}
         assert len(values) == 1, "half of a commit"
@@ -144,7 +144,7 @@ def survive(directory: Path, url: str, *, writers: int, changes: int) -> None:
         assert_alike(pair)
         tally = pair.collection(Tally).get("t")
         assert tally is not None
-        # Whoever was killed may have committed once more than it could tell; and what
+        # A killed process may have committed once more than it could report; and what
         # it had sent to the server may end after it.
         assert acknowledged <= tally.value <= acknowledged + died + len(ended)
 
@@ -165,7 +165,7 @@ def test_many_writers_that_are_killed_while_phases_change_lose_nothing(
 
 
 def add_slowly(report: Report, directory: Path, url: str) -> None:
-    """Who is stopped while it holds the directory's lock would stop everybody."""
+    """A process that is stopped under the directory's lock would block all others."""
     json = JsonStore(SCHEMA, directory, checkpoint_interval=None)
     postgres = PostgresStore(SCHEMA, url)
     with DualWriteStore(json=json, postgres=postgres) as pair:

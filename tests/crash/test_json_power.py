@@ -128,7 +128,7 @@ def first_adoption(recorder: Recorder, directory: Path) -> None:
 
 
 def a_death_before_the_sync(recorder: Recorder, directory: Path) -> None:
-    """What a dead process had not synced is seen by others, who tell of it."""
+    """Unsynced commits of a dead process are read by others, and acknowledged by them."""
     _die_at("json.frame-written", lambda: put(recorder, open_store(directory), "t", 1))
     reader = open_store(directory)
     if (found := reader.collection(Tally).get("t")) is not None:
@@ -168,7 +168,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
 
 @dataclass
 class Count:
-    """What was tried."""
+    """Counts of the crashes that were tried."""
 
     operations: int = 0
     cuts: int = 0
@@ -177,7 +177,7 @@ class Count:
 
 
 def prepared(directory: Path, scenario: Scenario) -> None:
-    """What was there, and synced, before the recording began."""
+    """Files that were there, and synced, before the recording began."""
     directory.mkdir()
     if scenario is first_adoption:
         rows = {"old": {"name": "old", "value": 5}}
@@ -190,7 +190,7 @@ def prepared(directory: Path, scenario: Scenario) -> None:
 
 
 def trouble(place: Path, acknowledged: tuple[Any, ...]) -> str:
-    """What is wrong with a directory that was found; nothing as a rule."""
+    """Faults of a directory that was found; none as a rule."""
     try:
         with open_store(place) as store:
             tallies = store.collection(Tally)
@@ -305,7 +305,7 @@ def told_before_the_sync(patched: pytest.MonkeyPatch) -> None:
 
 
 def published_first(patched: pytest.MonkeyPatch) -> None:
-    """How far the journal reaches is told before the frame is synced."""
+    """The end of the journal is published before the frame is synced."""
     real = atomic_files.write_all
 
     def write(fd: int, data: bytes, offset: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions out of signal handlers, at any instant: nobody is locked out, nothing is lost."""
+"""Exceptions out of signal handlers, at any instant: no lock stays, nothing is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class TimeIsUp(Exception):
-    """What the handler raises."""
+    """The exception that the handler raises."""
 
 
 class Storm:
@@ -104,7 +104,7 @@ def steady(
             if found is None or found.value != n:
                 tell(f"{key}: wrote {n}, read {found}")
         except Exception as error:  # noqa: BLE001 - this is what is looked for
-            tell(f"{error!r} in {key}, which nobody interrupted")
+            tell(f"{error!r} in {key}, which was not interrupted")
         time.sleep(random.random() * 0.002)
 
 
@@ -461,7 +461,7 @@ def test_a_wait_that_is_interrupted_locks_nobody_out(
 
 
 def by_itself(report: Report, directory: Path) -> None:
-    """Which thread commits and looks: the main one, unless another signal has a handler."""
+    """The thread that commits and reads: the main one, unless another signal has a handler."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
     store.collection(Tally).put(a_tally("t", 0))  # how quick the disk is
     engine, main = store._session.engine, threading.get_ident()
@@ -562,7 +562,7 @@ def test_ctrl_c_ends_a_wait_for_a_lock_or_a_slow_disk(tmp_path: Path) -> None:
 
 
 def slow_disk(report: Report, directory: Path) -> None:
-    """How a sync decides who makes the next commit."""
+    """The duration of a sync decides which thread makes the next commit."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
     engine, seconds = store._session.engine, 0.0
     really = vars(engine_module)["monotonic"]

@@ -1,4 +1,4 @@
-"""Ctrl-C at any instant of a commit to PostgreSQL: nobody is locked out, nothing is lost."""
+"""Ctrl-C at any instant of a commit to PostgreSQL: no lock stays, nothing is lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def add(store: PostgresStore, name: str) -> None:
 
 
 class Counts:
-    """How far each counter must be, and may be, by those whom nobody interrupts."""
+    """Bounds of each counter, from the threads that are not interrupted."""
 
     def __init__(self) -> None:
         self.least: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Counts:
 
 
 def all_at_once(store: PostgresStore, count: int) -> str:
-    """What comes of as many commits at a time; those beside a lost lane hang."""
+    """Outcomes of as many concurrent commits; those beside a lost slot hang."""
     return outcome_in_time(lambda: _at_once(store, count), 20)
 
 
@@ -104,7 +104,7 @@ def storm(report: Report, url: str, seconds: float) -> None:
                 counts.add(store, name)
                 counts.add(store, "shared")
             except Exception as error:  # noqa: BLE001 - this is what is looked for
-                report(f"{error!r} in {name}, which nobody interrupted")
+                report(f"{error!r} in {name}, which was not interrupted")
             time.sleep(random.random() * 0.002)
 
     threads = [threading.Thread(target=steady, args=(f"t{n}",)) for n in range(THREADS)]

@@ -56,12 +56,13 @@ class Line(InterceptingStore):
         super().__init__(inner)
         self.is_cut = False
         self.server: str | None = None
-        """What stands at the other end, where it is not told by the store there."""
+        """The server at the other end, where the store there does not report it."""
         self.before_next: dict[Verb, Callable[[], object]] = {}
         """What happens, once, before a call of a verb."""
 
     @override
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        # Removed before it runs: a hook that calls the store itself must not run again.
         happens = self.before_next.pop(verb, None)
         if happens is not None:
             happens()
@@ -80,7 +81,7 @@ class Line(InterceptingStore):
         return self.server or self.inner.incarnation()
 
     def lead_to(self, store: Store, server: str | None = None) -> None:
-        """Exchange what stands behind the address; nobody sees an outage."""
+        """Exchange the server behind the address, without a visible outage."""
         self.inner, self.server = store, server
 
     @override
@@ -89,7 +90,7 @@ class Line(InterceptingStore):
 
 
 class Judging(FaultyStore):
-    """A follower that judges uniqueness at the end of each call, as PostgreSQL does."""
+    """Secondary that checks uniqueness at the end of each call, as PostgreSQL does."""
 
     @override
     def apply(
@@ -99,6 +100,7 @@ class Judging(FaultyStore):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
+        # The state after the whole call: a value that moves between two ships is no fault.
         after = {row.key: row.record for row in self.inner.scan("ships")}
         for name, key, version, record in records:
             known = self.inner.read(name, [key], deleted=True).get(key)
@@ -134,6 +136,7 @@ class Place:
 
     def log(self) -> list[Change]:
         """Every commit that was ever seen here, pruned by now or not."""
+        # Remembered here, because the stores prune what both sides have passed.
         for side in SIDES:
             store = self.of(side)
             for effect in store._log:
@@ -168,8 +171,9 @@ class Process:
         return self.json if side == "json" else self.postgres
 
     def restart(self) -> None:
-        """Another process in its place."""
+        """Replace it by another process."""
         self.store.close()
+        # Opened over whole lines: to open a pair without its primary is another test.
         cut = {side: self.line(side).is_cut for side in SIDES}
         for side in SIDES:
             self.line(side).is_cut = False
@@ -205,7 +209,7 @@ class Task:
     ) -> Task:
         """Run until the end, or to the point: to wait there, or to die.
 
-        Gives back once it has ended or stopped. The point may be passed some times before.
+        Returns once it has ended or stopped. The point is passed ``skip`` times before.
         """
         self._point, self._dies, self._skip = point, dies, skip
         with crashpoints.handled(self._pass):
@@ -216,6 +220,7 @@ class Task:
     def resume(self, until: str | None = None) -> None:
         """Go on from the point to the end, or to a later point."""
         self._point = until
+        # Cleared first: the thread may reach its end before this one waits for it.
         self._stopped_or_done.clear()
         self._go_on.set()
         with crashpoints.handled(self._pass):
@@ -226,6 +231,7 @@ class Task:
         return isinstance(self.error, Died)
 
     def _pass(self, name: str) -> None:
+        # The handler is global: relays and other tasks pass the same points.
         if name != self._point or threading.current_thread() is not self._thread:
             return
         if self._skip:
@@ -236,7 +242,7 @@ class Task:
             raise Died(name)
         self._go_on.clear()
         self._stopped_or_done.set()
-        assert self._go_on.wait(_PATIENCE), "nobody lets the task go on"
+        assert self._go_on.wait(_PATIENCE), "the task was not resumed"
 
     def _run(self) -> None:
         try:
@@ -253,7 +259,7 @@ def points(*prefixes: str) -> Sequence[str]:
 
 
 def wait_until(condition: Callable[[], object], timeout: float = _PATIENCE) -> None:
-    """Wait for what others do; never for ever."""
+    """Wait until a condition holds; fail after the timeout."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen in {timeout:g} s"
@@ -261,7 +267,7 @@ def wait_until(condition: Callable[[], object], timeout: float = _PATIENCE) -> N
 
 
 def join(*threads: threading.Thread, timeout: float = _PATIENCE) -> None:
-    """Wait until these have ended; never for ever."""
+    """Wait until these threads have ended; fail after the timeout."""
     deadline = time.monotonic() + timeout
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What may happen to servers, disks, clocks and configurations around a pair."""
+"""Accidents of servers, disks, clocks and configurations around a pair."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_full_disk_under_json_loses_nothing(tmp_path: Path, phase: Phase) -> N
 
     assert equal
     assert count == written + 1
-    if phase is PAR:  # the primary: the caller is told, and knows that nothing happened
+    if phase is PAR:  # the primary: the error tells the caller that nothing happened
         assert 0 < written < 40
         assert refused == [True] * (40 - written)
     else:
@@ -225,7 +225,7 @@ def test_a_full_disk_under_json_loses_nothing(tmp_path: Path, phase: Phase) -> N
 
 
 class Skewed(datetime):
-    """A clock that somebody has set."""
+    """A clock that was set to another time."""
 
     by = timedelta(0)
 

@@ -98,7 +98,7 @@ def test_a_target_that_lost_calls_gets_them_again(
     target = Address(MemoryStore(SCHEMA), at, back, is_after=is_after)
 
     backfill(source, target)
-    if not is_complete(target):  # exchanged behind the last call: nobody could notice
+    if not is_complete(target):  # exchanged behind the last call: undetectable
         assert is_after
         backfill(source, target)
 

@@ -109,7 +109,7 @@ def test_the_relay_heals_what_nobody_else_touches(place: Place, one: Process) ->
 
 
 def test_one_relay_works_at_a_time(place: Place) -> None:
-    """A relay that finds the mark moved leaves the work to whoever moved it."""
+    """A relay that finds the mark moved leaves the work to the relay that moved it."""
     one = Process(place)
     to(one, PAR)
     two = Process(place)
@@ -125,9 +125,7 @@ def test_one_relay_works_at_a_time(place: Place) -> None:
     mark = place.postgres.meta("mark")
     assert relay._drain_if_due(route, mine=False)
     assert place.postgres.meta("mark") == mark
-    assert relay._drain_if_due(
-        route, mine=False
-    )  # nobody moves it any more: takes over
+    assert relay._drain_if_due(route, mine=False)  # the mark rests: takes over
     assert place.postgres.meta("mark") != mark
     one.store.close()
     two.store.close()

@@ -118,7 +118,7 @@ def faulty() -> FaultyStore:
 
 @pytest.fixture
 def parallel(faulty: FaultyStore) -> Iterator[DualWriteStore]:
-    """On a primary that fails when it is told to."""
+    """On a primary that fails on demand."""
     store = DualWriteStore(
         json=faulty, postgres=MemoryStore(SCHEMA), secondary_timeout=None
     )

@@ -1,4 +1,4 @@
-"""What a follower must have before it may become primary."""
+"""Complete replica: the precondition for a secondary to become primary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_a_past(place: Place) -> Process:
     """JSON has records whose commits are not in its change log any more."""
     place.json.collection(Log).put_many(a_log(f"{n}", "old") for n in range(5))
     place.json.collection(Log).delete("4")
-    place.json.prune(place.json.head())
+    place.json.prune(place.json.head())  # so that only a backfill can copy them
     return Process(place)
 
 
@@ -77,6 +77,7 @@ def test_a_backfill_from_before_the_pair_was_made_counts(place: Place) -> None:
     place.json.collection(Log).put(a_log("old", "1"))
     place.json.prune(place.json.head())
     backfill(place.json, place.postgres)
+    # After the backfill, and still in the log: the relay has to apply it.
     place.json.collection(Log).put(a_log("later", "2"))
 
     process = Process(place)
@@ -97,6 +98,7 @@ def test_a_deleted_record_does_not_come_back_by_a_backfill(place: Place) -> None
 
     assert place.postgres.collection(Log).get("0") is None
     tombstones = place.postgres.read("logs", ["0", "4"], deleted=True)
+    # A lower version would lose against the copy that the backfill read before.
     assert tombstones["0"].version > source.version
     assert tombstones["4"].record is None
     process.store.close()

@@ -68,7 +68,7 @@ def recovery(after: Phase, point: str) -> Callable[[Process], object]:
 
 
 def a_read_at_the_fence(after: Phase) -> Callable[[Process], object]:
-    """While somebody else's switch is under way."""
+    """While a switch of another process is under way."""
 
     def work(process: Process) -> object:
         other = Process(process.place)

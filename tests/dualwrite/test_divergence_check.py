@@ -66,7 +66,7 @@ def meet(key: str, process: Process, read: str) -> None:
 
 
 def damage(store: MemoryStore, key: str, text: str | None) -> None:
-    """Somebody changes a record by hand; its version stays."""
+    """A record is changed by hand; its version stays."""
     body = None if text is None else SCHEMA["logs"].codec.encode(a_log(key, text))
     version = store._state.tables["logs"].version(key)
     row = ChangedRow("logs", key, version or 1, body)
@@ -107,7 +107,7 @@ def test_reads_of_equal_stores_find_nothing(pair: Process) -> None:
 
 
 def test_a_live_writer_raises_no_false_alarm(place: Place, pair: Process) -> None:
-    """Where a comparison that does not look twice raises one in fifty."""
+    """False alarms: a comparison without a second look raises one in fifty."""
     stop = threading.Event()
 
     def write() -> None:
@@ -404,7 +404,7 @@ def test_a_validation_does_not_report_what_is_only_on_its_way(
 def test_a_record_that_is_never_seen_equal_is_none_the_less(
     place: Place, pair: Process
 ) -> None:
-    """Whenever both are looked at, the secondary has what the primary had before."""
+    """Whenever both are read, the secondary has an earlier state of the primary."""
     pair.put("a", "0")
     pair.store.catch_up()
     for part in (pair.store._relay, pair.store._replicator):
@@ -530,7 +530,7 @@ def test_a_write_in_the_middle_of_a_repair_wins(
     write = Once(lambda: pair.put("a", "newer"))
 
     class Primary(InterceptingStore):
-        """Somebody writes as soon as its head was asked for."""
+        """A write arrives as soon as its head was asked for."""
 
         @override
         def around(self, verb: Verb, call: Callable[[], T]) -> T:
@@ -685,7 +685,7 @@ def test_what_was_deleted_is_not_repaired_back(place: Place, pair: Process) -> N
 def test_a_secondary_ahead_of_everything_is_not_repaired_by_force(
     place: Place, pair: Process
 ) -> None:
-    """Its version would stand in the way of every later write."""
+    """Its version would block every later write."""
     epoch = place.postgres.role().epoch
     ahead = ChangedRecord("logs", "a", 10**6, a_log("a", "from nowhere"))
     place.postgres.apply([ahead], epoch=epoch)

@@ -168,7 +168,7 @@ def test_a_repair_closes_it(one: Process, another: Process) -> None:
 def test_a_validation_closes_what_is_equal_again(
     one: Process, another: Process, sample: float | None
 ) -> None:
-    """Also one that by chance has looked at other records."""
+    """Also one that by chance has compared other records."""
     find(one)
     one.put("a", "anew")
 
@@ -357,7 +357,7 @@ def test_a_difference_of_any_value_can_be_kept(one: Process) -> None:
 
 
 class Site:
-    """A directory that is secondary to another store, and whose files somebody edits."""
+    """A directory that is secondary to another store, and whose files are edited."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -425,7 +425,7 @@ def test_what_an_edit_said_is_in_quarantine_on_both_sides(site: Site) -> None:
 
 
 def test_a_repair_does_not_take_away_what_was_not_brought_over_yet(site: Site) -> None:
-    """As where somebody edits in the middle of it."""
+    """Like an edit in the middle of it."""
     site.store._maintenance._edits.sync = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
     site.edit({"a": "edited", "b": "1"})
 

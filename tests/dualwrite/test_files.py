@@ -84,7 +84,7 @@ def legacy_files(directory: Path) -> dict[str, Any]:
 
 
 def serve(store: Store) -> None:
-    """What old code does all day, through the files as it knows them."""
+    """Old code at work, through the legacy files."""
     wallets = store.legacy("wallet-db.json")
     for n in range(3):
         wallets[f"0x{n:064x}"] = f"0x{n:040x}"

@@ -184,7 +184,7 @@ class Twins:
             (directory / file).chmod(mode)
 
     def meet(self, *phases: Phase) -> None:
-        """Both servers look at their files; one of them in some phases first."""
+        """Both servers checkpoint their files; one of them in some phases first."""
         self.go(*phases)
         with self.pair(), self.alone():
             pass
@@ -329,7 +329,7 @@ def test_so_does_one_that_was_used_meanwhile(twins: Twins, *, lost: bool) -> Non
 
 
 def test_a_file_that_json_made_and_emptied_comes_back_empty(twins: Twins) -> None:
-    """Of one that shares its collection, no deleted record tells that it was there."""
+    """A file that shares its collection leaves no tombstone that shows it was there."""
     name = "consents-db.json"
     twins.begin({TIERS: b"[1]"})
     twins.meet(PAR)
@@ -517,7 +517,7 @@ def test_a_file_broken_under_way_comes_back_broken(twins: Twins) -> None:
     with twins.pair() as store:
         (user,) = store.collection(User).scan()
         assert user.blockchain_address == wallet(9)[1]
-        assert user.tier == 3  # no file tells of it
+        assert user.tier == 3  # in no file
         assert {r.file for r in store.collection(QuarantinedRecord).scan()} == {TIERS}
 
 

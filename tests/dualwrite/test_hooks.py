@@ -97,7 +97,7 @@ def test_jobs_go_on(hook: Failing) -> None:
 
 
 def test_a_file_is_adopted_and_checkpoints_go_on(tmp_path: Path, hook: Failing) -> None:
-    (tmp_path / "other.json").write_text("{}")  # which nobody claims
+    (tmp_path / "other.json").write_text("{}")  # which no layout claims
     with ps.JsonStore(SCHEMA, tmp_path, checkpoint_interval=0.01, hook=hook) as store:
         store.collection(Log).put(a_log("a"))
         wait_until(lambda: "files-unclaimed" in hook.names)  # in the checkpointer

@@ -1,4 +1,4 @@
-"""What the lag says: the truth, or that it is not known; at the same cost always."""
+"""Lag: exact, or reported as unknown; at the same cost always."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_job_is_held_back_without_reading_the_log(
 
 
 def test_a_store_without_a_count_of_its_own_is_walked(place: Place) -> None:
-    """As a third party's may be: what it tells is the same."""
+    """Like a third party's store: it reports the same lag."""
     walked = FaultyStore(place.json)
     mark = ReplicationPosition(
         source="x", sequence=0, contiguous_from=0, needs_no_backfill=True

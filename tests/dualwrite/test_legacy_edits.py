@@ -1,4 +1,4 @@
-"""Edits that JSON noted as secondary, and JSON becomes primary before they are brought.
+"""Edits recorded by JSON as secondary, which becomes primary before they are copied.
 
 What is in a store and not in its log does not travel once that store is primary.
 """
@@ -103,7 +103,7 @@ def test_a_switch_that_dies_leaves_them_to_the_relay(site: Site) -> None:
 
 
 def test_nothing_is_committed_again_while_the_secondary_is_behind(site: Site) -> None:
-    """What it lacks may be on its way."""
+    """Missing rows may be under way."""
     site.store.switch(Phase.PARALLEL, accept=CODES)
     site.edit({"a": "adopted", "b": "1"})  # JSON is primary: an ordinary commit
     head = site.json.head()
@@ -116,7 +116,7 @@ def test_nothing_is_committed_again_while_the_secondary_is_behind(site: Site) ->
 def test_a_row_that_was_changed_meanwhile_is_not_put_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator settles the edit between the look at it and its commit."""
+    """An operator settles the edit between its read and its commit."""
     site.store._phases._sync_edits = lambda: None  # type: ignore[method-assign]
     switch = Task(lambda: site.store.switch(Phase.PARALLEL, accept=CODES))
     switch.start("switch.ready")

@@ -137,7 +137,7 @@ def test_validations_under_writers_find_nothing(pair: DualWriteStore) -> None:
 def test_repairs_under_writers_put_nothing_old_back(
     pair: DualWriteStore, url: str
 ) -> None:
-    """What the database lost, or made up, is mended; what was written stays."""
+    """A repair restores lost rows and removes invented ones; writes stay."""
     pair.backfill()
     postgres = pair._pair.postgres
     work = Acknowledged(pair)

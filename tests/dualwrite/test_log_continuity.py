@@ -1,4 +1,4 @@
-"""What stands behind an address is exchanged, without an outage that anybody sees."""
+"""Exchange of the server behind an address, without a visible outage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def told(process: Process) -> set[str]:
 
 
 def look(process: Process) -> None:
-    """What the relay does once a second."""
+    """The relay's check, once a second."""
     process.store._continuity._refreshed = 0.0
     process.store._router.maintain()
 

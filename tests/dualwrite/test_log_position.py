@@ -61,7 +61,7 @@ def position_at(store: MemoryStore, index: int = -1) -> LogPosition:
 
 
 class HeldBack(WrapperStore):
-    """Its log is shown up to a sequence: somebody's transaction stays open."""
+    """Its log is shown up to a sequence: another transaction stays open."""
 
     def __init__(self, inner: MemoryStore, shown: int) -> None:
         super().__init__(inner)
@@ -215,7 +215,7 @@ def test_a_mark_stands_on_an_entry_where_there_is_one() -> None:
         list(changes_after(rewound, mark))
 
 
-# -- who is covered -----------------------------------------------------------------------
+# -- complete replicas --------------------------------------------------------------------
 
 
 def test_a_mark_in_another_stores_log_covers_nothing(place: Place) -> None:
@@ -302,7 +302,7 @@ def begin_anew(place: Place, two: Process) -> None:
 def test_a_follower_that_begins_anew_during_a_switch_does_not_become_primary(
     place: Place, point: str, accident: Callable[[Place, Process], None]
 ) -> None:
-    """Whether it is covered was looked at before."""
+    """Completeness of the replica was checked before."""
     one = with_a_past(place)
     to(one, PAR)
     one.store.backfill()

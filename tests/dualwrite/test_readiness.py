@@ -1,4 +1,4 @@
-"""What stands in the way of a phase."""
+"""Blockers of a phase."""
 
 from __future__ import annotations
 

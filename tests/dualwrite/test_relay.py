@@ -1,4 +1,4 @@
-"""What the relay does where the secondary takes only a little, or refuses a commit."""
+"""Relay against a secondary that takes only a little, or refuses a commit."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Watched(FaultyStore):
 
 
 class Pair:
-    """A pair whose secondary is watched; nobody relays but the test."""
+    """A pair whose secondary is watched; only the test relays."""
 
     def __init__(self, secondary: Watched, **settings: Any) -> None:
         self.json, self.secondary = MemoryStore(SCHEMA), secondary
@@ -448,7 +448,7 @@ def freed_far_ahead(pair: Pair) -> None:
 
 
 def freed_in_a_chain(pair: Pair) -> None:
-    """What the present rows take is held by ships that are behind themselves."""
+    """Unique values of the present rows are held by ships that are behind themselves."""
     pair.commit(Ship, a_ship("s2", call_sign="BB"), a_ship("s3", call_sign="CC"))
     pair.store.catch_up()
     pair.commit(Ship, a_ship("s1", call_sign="AA"))
@@ -462,7 +462,7 @@ def freed_in_a_chain(pair: Pair) -> None:
 
 
 def deleted_far_ahead(pair: Pair) -> None:
-    """What a commit refers to was deleted later, and the deletion came directly."""
+    """The referenced record was deleted later, and the deletion came directly."""
     pair.commit(type(a_berth()), a_berth("b1"))
     pair.store.catch_up()
     pair.commit(Ship, a_ship("s1", berth_id="b1"))
@@ -474,7 +474,7 @@ def deleted_far_ahead(pair: Pair) -> None:
 
 
 def not_copied_yet(pair: Pair) -> None:
-    """What a commit refers to is older than the log, and no backfill has come by."""
+    """The referenced record is older than the log, and was not backfilled."""
     berth = ChangedRecord("berths", "b1", 1, a_berth("b1"))
     pair.json._state.install(_effect(berth))
     pair.commit(Ship, a_ship("s1", berth_id="b1"))

@@ -1,4 +1,4 @@
-"""How much is brought to the secondary at once by those who have just committed it."""
+"""Batch sizes of synchronous replication to the secondary."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:
 
 
 def test_what_a_store_has_of_before_the_vote_covers_nothing(place: Place) -> None:
-    """Where it was emptied of records, and of nothing else."""
+    """A store that was emptied of records, and of nothing else."""
     process = Process(place)
     to(process, PAR)
     process.put("a", "1")

@@ -24,7 +24,7 @@ def to(process: Process, phase: Phase) -> None:
 
 
 def sleeping(place: Place, one: Process, phase: Phase) -> Process:
-    """A process that knows the roles in a phase, and does not look again by itself."""
+    """A process that has read the roles in a phase, and does not refresh them by itself."""
     to(one, phase)
     sleeper = Process(place, switch_patience=20.0)
     sleeper.get("a")
@@ -100,7 +100,7 @@ def test_it_forgets_nothing_that_the_present_secondary_needs(
 def test_a_relay_that_was_overtaken_does_not_ask_for_a_backfill(
     place: Place, one: Process
 ) -> None:
-    """What it wanted to apply was applied by another one, and forgotten."""
+    """Its changes were applied by another relay, and pruned."""
     sleeper = sleeping(place, one, PAR)
     one.postgres.is_cut = True
     for n in range(9):
@@ -122,7 +122,7 @@ def test_a_relay_that_was_overtaken_does_not_ask_for_a_backfill(
 
 
 def test_what_it_brings_after_a_vote_is_refused(place: Place, one: Process) -> None:
-    """What was voted out must not come back by whoever was about to bring it."""
+    """A commit that an election discarded must not come back by a stalled relay."""
     to(one, PAR)
     slow = SlowStore(one.postgres)
     late = DualWriteStore(

@@ -53,7 +53,7 @@ phases = st.sampled_from(list(Phase))
 
 
 def stops(*prefixes: str) -> st.SearchStrategy[str | None]:
-    """Where a process may stop, if anywhere."""
+    """Crash points at which a process may stop, if any."""
     return st.none() | st.sampled_from(points(*prefixes))
 
 
@@ -66,7 +66,7 @@ READING: Final = stops("read.")
 
 
 class Expected:
-    """What a key may hold: more than one value while somebody's write may be in doubt."""
+    """Possible values of a key: more than one while the outcome of a write is in doubt."""
 
     def __init__(self) -> None:
         self.possible: dict[str, set[str | None]] = {}
@@ -90,7 +90,7 @@ class Expected:
         self._tell(key, value)
 
     def watch(self, key: str) -> set[str | None]:
-        """What a read that begins now may give, whenever it ends: it grows."""
+        """Possible results of a read that begins now, whenever it ends: the set grows."""
         allowed = self.possible.get(key, {None}) | self._pending(key)
         self._watched.setdefault(key, []).append(allowed)
         return allowed
@@ -100,7 +100,7 @@ class Expected:
             allowed.add(value)
 
     def seen(self, key: str, value: str | None) -> None:
-        """Somebody has read it."""
+        """It was read by a process."""
         allowed = self.possible.get(key, {None}) | self._pending(key)
         assert value in allowed, f"{key!r} is {value!r}, and may be one of {allowed}"
         self.possible[key] = {value}
@@ -110,7 +110,7 @@ class Expected:
 
 
 class TwoProcesses(RuleBasedStateMachine):
-    """See the module."""
+    """State machine of two processes over one pair."""
 
     settings_of_stores: ClassVar[dict[str, object]] = {}
 
@@ -232,7 +232,7 @@ class TwoProcesses(RuleBasedStateMachine):
 
     @rule(n=which, point=RECOVERING, dies=st.booleans())
     def recover(self, n: int, point: str | None, *, dies: bool) -> None:
-        """Somebody takes whatever is half done for dead."""
+        """A process presumes every unfinished switch dead."""
         if self._is_free(n):
             self._do(n, lambda p: p.store.recover(), point, dies=dies)
 
@@ -248,7 +248,7 @@ class TwoProcesses(RuleBasedStateMachine):
 
     @rule(n=which)
     def follow_the_feed(self, n: int) -> None:
-        """Somebody reads the feed on from where he was."""
+        """A reader of the feed goes on from its position."""
         if not self._is_free(n):
             return
         after = self.feed[-1].sequence if self.feed else 0

@@ -1,4 +1,4 @@
-"""A long job waits while the secondary lags, and not where waiting brings nothing."""
+"""Throttle: a long job waits while the secondary lags, unless waiting is useless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .processes import Place, Process
 
 @pytest.fixture
 def behind(place: Place) -> Iterator[Process]:
-    """In the phase parallel; what is written waits for the relay, and nobody relays."""
+    """In the phase parallel; what is written waits for a relay, and none runs."""
     process = Process(place, secondary_timeout=0.0)
     process.store.switch(Phase.PARALLEL)
     process.store._breaker.failed("is tested")

@@ -1,4 +1,4 @@
-"""Both stores of a pair are brought to another schema, and the relay goes on."""
+"""Evolution of a pair: both stores are migrated to another schema, and the relay goes on."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Club:
         self.run("git", "apply", *options, "-", given=diff)
 
     def say(self, messages: Sequence[str]) -> list[str]:
-        """What the bot, a process of its own, answers to messages."""
+        """Answers of the bot, a process of its own, to messages."""
         given = "".join(f"{message}\n" for message in messages)
         return self.run(sys.executable, "bot.py", given=given).splitlines()
 
@@ -140,5 +140,5 @@ class Club:
                 process.communicate()
 
     def contents(self) -> dict[str, Any]:
-        """What old code finds in the ten files."""
+        """Content of the ten files, as old code reads it."""
         return {n: json.loads((self.path / "data" / n).read_bytes()) for n in FILES}

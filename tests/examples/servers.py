@@ -54,7 +54,7 @@ def running(script: Path, config: Path | None = None) -> Iterator[httpx.Client]:
 
 @contextmanager
 def _running(script: Path, config: Path | None, scratch: str) -> Iterator[httpx.Client]:
-    """The same; the server must end well when it is told to."""
+    """The same; the server must end well on SIGTERM."""
     given = [] if config is None else ["--config", str(config)]
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(script), "--port", "0", *given],
@@ -97,5 +97,5 @@ def everything(client: httpx.Client, path: str, *, limit: int = 7) -> list[Any]:
 
 
 def legacy_files(directory: Path) -> dict[str, Any]:
-    """What old code finds in the files that the server writes."""
+    """Content of the server's files, as old code reads it."""
     return {name: json.loads((directory / name).read_bytes()) for name in _FILES}

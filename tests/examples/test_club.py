@@ -30,7 +30,7 @@ def shop_requests(client: httpx.Client) -> list[Any]:
     ask("POST", "/products", {"name": "no price"})
     ask("POST", "/sale")
     ask("GET", "/orders")
-    for user in (RICH, POOR, "nobody"):
+    for user in (RICH, POOR, "absent"):
         ask("POST", "/orders", {"user": user, "product": 5})
         ask("GET", f"/users/{user}")
     ask("POST", "/orders", {"user": RICH, "product": 99})

@@ -29,7 +29,7 @@ ANN, ADDRESS = f"0x{1:064x}", f"0x{1:040x}"
 
 
 def shared_requests(client: httpx.Client, users: list[str]) -> list[Any]:
-    """What all steps answer alike: status and answer, one after the other."""
+    """Answers that all steps have in common: status and answer, one after the other."""
     answers: list[Any] = []
 
     def note(answer: httpx.Response) -> None:
@@ -81,7 +81,7 @@ def without_times(value: Any) -> Any:
 
 
 def within(some: Any, more: Any) -> bool:
-    """Whether ``more`` says all that ``some`` says; objects may have further members."""
+    """Return True if ``more`` contains all of ``some``; objects may have further members."""
     if isinstance(some, dict):
         return isinstance(more, dict) and all(
             name in more and within(inner, more[name]) for name, inner in some.items()
@@ -107,7 +107,7 @@ def test_the_first_step_changes_two_lines() -> None:
 
 @dataclass(frozen=True)
 class Expected:
-    """What step 0 answers, and what it leaves behind."""
+    """Answers of step 0, and the files that it leaves."""
 
     users: list[str]
     answers: list[Any]
@@ -172,7 +172,7 @@ def test_with_postgresql_the_answers_and_after_a_rollback_the_files_are_the_same
 
 
 def test_a_directory_is_handed_from_step_to_step_and_back(json_alone: Path) -> None:
-    """What one step wrote the others read; at the end, step 0 reads what step 3 wrote."""
+    """Each step reads the files of the one before; at the end, step 0 reads those of step 3."""
     made: list[str] = []
     data = json_alone.parent / "data"
     applications = list(legacy_files(data)["uploads/kyc/metadata.json"])

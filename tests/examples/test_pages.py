@@ -1,4 +1,4 @@
-"""What the how-tos say of the example servers is so."""
+"""Claims of the how-tos about the example servers hold."""
 
 from __future__ import annotations
 

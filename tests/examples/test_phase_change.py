@@ -55,7 +55,7 @@ def require_everything(store: ps.Store, clients: Clients) -> None:
 
 
 def told_changes(store: ps.Store, clients: Clients) -> Counter[str]:
-    """How many audit entries there are, by the phone hash of the clients' users."""
+    """Count audit entries by the phone hash of the clients' users."""
     return Counter(
         entry.resource_id
         for entry in store.collection(AdminLog).scan()

@@ -1,4 +1,4 @@
-"""What other processes do with files."""
+"""Child processes that work with files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the verbs of whole files are tested: every store, and a pair in each phase."""
+"""Stores for the tests of whole-file verbs: every store, and a pair in each phase."""
 
 from __future__ import annotations
 

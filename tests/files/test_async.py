@@ -35,7 +35,7 @@ def play(place: Place) -> Callable[[Act], None]:
 
 
 async def is_free(store: AsyncStore, file: str = ANY) -> bool:
-    """Whether another task could have it now."""
+    """Return True if another task could acquire it now."""
 
     async def attempt() -> bool:
         try:

@@ -40,7 +40,7 @@ def other(place: Place, store: Store) -> Iterator[Store]:
 
 
 def is_free(store: Store, file: str = ANY) -> bool:
-    """Whether somebody else could have it now."""
+    """Return True if another caller could acquire it now."""
     found: list[bool] = []
 
     def attempt() -> None:

@@ -1,4 +1,4 @@
-"""What a save leaves in the file of a directory, and what others do to that file."""
+"""Saves to the file of a directory, beside edits of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens between the look at a file and the commit: others, doubts, refusals."""
+"""Races between reading a file and the commit: other writers, doubts, refusals."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_equal_items_that_meet_are_both_kept(store: Met) -> None:
 
 
 def test_one_number_that_two_give(store: Met) -> None:
-    """Keys of the store do not tell it, for a list of anything."""
+    """Keys of the store do not show it, for a list of any values."""
 
     def create() -> None:
         with store.edit(ANY) as data:
@@ -207,7 +207,7 @@ def test_a_value_that_is_taken_meanwhile(store: Met) -> None:
 def test_a_value_that_is_taken_elsewhere(
     store: Met, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the file does not tell why, the store's word is enough."""
+    """Without a reason in the file, the store's error is enough."""
     (one, address), (two, _), *_ = ADDRESSES.items()
     monkeypatch.setattr(RecordReader, "_claim", lambda *_: None)
     take(store, two, address)()

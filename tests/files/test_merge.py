@@ -1,4 +1,4 @@
-"""Three-way merges: what both sides did is kept, and nobody's change is taken back."""
+"""Three-way merges: changes of both sides are kept, and none is undone."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def serving(server: Server, guard: Callable[[], Any]) -> Iterator[tuple[str, int
 
 
 def load_of(address: tuple[str, int]) -> list[tuple[int, Any]]:
-    """What 16 clients are answered that create records at the same moment."""
+    """Answers to 16 clients that create records at the same moment."""
     import http.client
 
     def client(number: int) -> list[tuple[int, Any]]:
@@ -135,7 +135,7 @@ def check(answers: list[tuple[int, Any]], left: dict[str, Any]) -> None:
 
 
 def test_on_plain_files_one_at_a_time(tmp_path: Path) -> None:
-    """What the others are measured by."""
+    """Reference of the other variants."""
 
     def load(file: str, default: Any) -> Any:
         path = tmp_path / file
@@ -177,7 +177,7 @@ def check_files(place: Place, store: Store, left: dict[str, Any]) -> None:
 
 
 def test_without_exclusive_use_nothing_is_lost_in_silence(store: Store) -> None:
-    """Those who were given one number are told so; all others are there."""
+    """Clients that got the same number get an error; all other records are there."""
     server = Server(store.load, store.save)
 
     with serving(server, nullcontext) as address:

@@ -1,4 +1,4 @@
-"""What callers have loaded is remembered as long as it can matter, and no longer."""
+"""Working copies: loaded values are kept as long as they can be saved, and no longer."""
 
 from __future__ import annotations
 

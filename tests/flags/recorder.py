@@ -112,7 +112,7 @@ class ScriptedFlag(FlagSource):
         self.is_closed = True
 
     def say(self, says: DesiredPhase | Exception | None) -> None:
-        """Say something else from now on, and tell who listens."""
+        """Set another value, and notify the listeners."""
         self.says = says
         for tell in list(self.listeners):
             tell()

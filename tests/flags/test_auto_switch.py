@@ -38,7 +38,7 @@ Follow = Callable[..., AutoSwitch]
 
 
 class StubStore:
-    """Goes where it is told, unless a test says what goes wrong instead."""
+    """Switches to the desired phase, unless a test sets a failure."""
 
     def __init__(self, *troubles: PendStorageError | Phase) -> None:
         self.phase = J
@@ -56,7 +56,7 @@ class StubStore:
         trouble = next(self._troubles, None)
         if isinstance(trouble, Phase):
             self.phase = trouble  # another process was quicker
-            trouble = SwitchTimeout("somebody else is switching")
+            trouble = SwitchTimeout("another process is switching")
         if trouble is None:
             self.phase = phase
         self.calls({"phase": phase, "accept": accept, "timeout": timeout, "by": by})

@@ -1,4 +1,4 @@
-"""What a pair remembers of the flag: no old word moves it, whoever was restarted."""
+"""The pair's memory of the flag: no old word moves it after a restart."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_all_places_are_listened_to_and_closed() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """What each place says; None: not set. ``down``: Redis cannot be reached."""
+    """Value of each source; None: not set. ``down``: Redis cannot be reached."""
 
     variable: str | None
     redis: str | None

@@ -27,7 +27,7 @@ RIGHTS = (
     "resetchannels ~pend:* &pend:* -@all "
     "+get +set +time +eval +publish +subscribe +unsubscribe +ping +select +client"
 )
-NOBODY = "redis://127.0.0.1:1/0"
+UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def flag(redis_url: str) -> Iterator[RedisFlag]:
 
 @pytest.fixture
 def hand(redis_url: str) -> Iterator[redis.Redis]:
-    """What an operator does with redis-cli."""
+    """Commands of an operator with redis-cli."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
 
@@ -183,7 +183,7 @@ def test_a_key_that_was_removed_and_set_again_counts(
     hand.delete(KEY)
     other = RedisFlag(redis_url, KEY)
 
-    written = other.write(J, by="somebody else")
+    written = other.write(J, by="another operator")
     other.close()
 
     assert written.version == 1
@@ -203,7 +203,7 @@ def test_a_bare_word_counts_whatever_was_there(
 
 
 def test_nobody_there_is_said_at_once() -> None:
-    flag = RedisFlag(NOBODY, KEY)
+    flag = RedisFlag(UNREACHABLE, KEY)
 
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1") as read:
         flag.read()
@@ -242,7 +242,7 @@ def test_a_write_without_an_answer_may_have_happened() -> None:
 
 def test_a_server_that_refuses_the_user_is_not_there_for_him(redis_url: str) -> None:
     address, _, _ = redis_url.partition("?")
-    flag = RedisFlag(f"{address}?username=nobody&password=secret", KEY)
+    flag = RedisFlag(f"{address}?username=unknown&password=secret", KEY)
 
     with pytest.raises(StoreUnavailable) as caught:
         flag.read()
@@ -340,7 +340,7 @@ def test_a_listener_lives_through_the_death_of_the_server() -> None:
 
 
 def test_listening_ends_while_the_server_is_away() -> None:
-    flag = RedisFlag(NOBODY, KEY)
+    flag = RedisFlag(UNREACHABLE, KEY)
     told: Recorder[None] = Recorder()
 
     flag.subscribe(lambda: told(None))()

@@ -1,4 +1,4 @@
-"""Who watches the flag hears of every change, and of nothing else."""
+"""Flag watcher: reports every change, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reads(flag: ScriptedFlag, more: int = 3) -> None:
     """Wait until it was read a few times more."""
     enough, deadline = flag.reads + more, time.monotonic() + PATIENCE
     while flag.reads < enough:
-        assert time.monotonic() < deadline, "nobody reads the flag"
+        assert time.monotonic() < deadline, "the flag is not read"
         time.sleep(0.001)
 
 
@@ -73,7 +73,7 @@ def test_a_missed_broadcast_is_made_up_for_by_reading(
     watch(flag, OFTEN)
     until(changes, "json-only")
 
-    flag.says = DesiredPhase(PAR, "here")  # tells nobody
+    flag.says = DesiredPhase(PAR, "here")  # without a notification
 
     until(changes, "json-only", "parallel")
 
@@ -105,7 +105,7 @@ def test_a_flag_that_is_set_nowhere_wants_nothing(
             ("flag-unknown", "here: unknown phase 'off'"),
         ),
         (
-            RuntimeError("a provider of somebody else's"),
+            RuntimeError("a provider of another library"),
             ("flag-unreachable", "the script: RuntimeError"),
         ),
     ],

@@ -41,7 +41,7 @@ KEY = "pend:production:phase"
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedRedis]:
-    """One of the test's own, which remembers what it was told."""
+    """A client of the test's own, which records its messages."""
     kept = {"appendonly": "yes", "appendfsync": "always"}
     with temporary_redis(settings=kept) as started:
         yield started

@@ -1,4 +1,4 @@
-"""What all commands have in common: help, suggestions, formats, colours, the log."""
+"""Common behaviour of all commands: help, suggestions, formats, colours, the log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Site:
 
 
 def on_terminal(site: Site, *arguments: str, **environ: str) -> str:
-    """What a command shows on a terminal."""
+    """Output of a command on a terminal."""
     primary, secondary = pty.openpty()
     with subprocess.Popen(
         site.command(*arguments),

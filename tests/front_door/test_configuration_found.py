@@ -1,4 +1,4 @@
-"""Which configuration a command uses, and what it does without one."""
+"""Search for the configuration of a command, and commands without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands say: which extra is missing, what a repetition did, which phase is first."""
+"""Messages of commands: missing extras, repeated calls, the first phase."""
 
 from __future__ import annotations
 

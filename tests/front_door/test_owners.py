@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def strangers(directory: Path) -> list[str]:
-    """What in a directory does not belong to the server."""
+    """Owners: files of a directory that belong to another user than the server's."""
     return [
         str(path.relative_to(directory))
         for path in directory.rglob("*")

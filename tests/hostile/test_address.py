@@ -122,4 +122,4 @@ def test_a_younger_cluster_has_smaller_transaction_ids(
         (young,) = connection.execute("select txid_current()").fetchone() or (0,)
 
     assert young < old
-    assert servers.peek()[0] is Role.DETACHED  # nobody has given it a role
+    assert servers.peek()[0] is Role.DETACHED  # it has no role yet

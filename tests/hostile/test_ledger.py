@@ -1,4 +1,4 @@
-"""What the judge of a run demands, and what it lets pass."""
+"""Ledger of a run: the faults that it reports, and those that it tolerates."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.inspect.zoo import put
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two files that nobody doubts."""
+    """Two files of certain shape."""
     monkeypatch.chdir(tmp_path)
     put(tmp_path, "data/orders.json", [{"id": n, "total": n} for n in range(5)])
     put(tmp_path, "data/economy.json", {str(10**17 + n): {"w": n} for n in range(5)})

@@ -1,4 +1,4 @@
-"""``init`` looks at what is in the directory before it names a schema."""
+"""``init`` inspects the files of the directory before it names a schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A large file is looked at in little memory, however small its records are."""
+"""Memory: a large file is inspected in little memory, however small its records are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is in the files: inspected, declared, adopted and made again they are equal."""
+"""Round trip: files that are inspected, declared, adopted and made again are equal."""
 
 from __future__ import annotations
 

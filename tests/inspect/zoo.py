@@ -44,7 +44,7 @@ SHAPES: dict[str, tuple[Any, Shape]] = {
         },
         Shape.MAP_OF_MAPS,
     ),
-    "warned.json": (  # lists in maps, of two guilds, one of which has nobody
+    "warned.json": (  # lists in maps, of two guilds, one of which is empty
         {str(10**17): {str(10**16 + 1): [{"n": 1}], str(10**16 + 2): []}, "9" * 18: {}},
         Shape.MAP_OF_MAPS,
     ),
@@ -110,7 +110,7 @@ AMBIGUOUS: dict[str, Any] = {
     "mail.json": {"smtp": {"host": "a", "port": 1}, "imap": {"host": "b", "port": 2}},
     "scores.json": {"alice": 3, "bob": 4},
 }
-"""Maps or settings: nobody can tell from the file."""
+"""Maps or settings: the file does not show which."""
 
 
 def put(directory: Path, name: str, content: Any) -> Path:

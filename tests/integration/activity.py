@@ -1,4 +1,4 @@
-"""What goes on in a database, seen from outside of the store."""
+"""Activity of a database, seen from outside of the store."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ CONTENDERS: Final = {
 
 @dataclass(slots=True)
 class Watched(Workbench):
-    """A workbench that tells which databases were made."""
+    """A workbench that records which databases were made."""
 
     urls: list[str] = field(default_factory=list)
 

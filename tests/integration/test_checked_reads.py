@@ -1,4 +1,4 @@
-"""Whatever the library reads to make a write is checked at its commit."""
+"""Checked reads: every read behind a write is checked at its commit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ REPAIRED = (
     + json.dumps({"verificationStatus": "verified", "lastUpdated": TIME})
 )
 LOST: Final = 7
-"""Number of a wallet that the wallets directory tells of, and no wallet file."""
+"""Number of a wallet that is in the wallets directory, and in no wallet file."""
 
 
 def address(number: int) -> str:
@@ -328,7 +328,7 @@ KNOWN_WRITERS: Final = {
         "JsonStore.compare_and_set_meta",
     },
 }
-"""Functions of these packages that write records, each of which was looked at."""
+"""Functions of these packages that write records, each of which was reviewed."""
 
 
 def test_every_place_that_writes_records_is_known() -> None:
@@ -520,7 +520,7 @@ def test_of_many_who_try_one_record_again_one_places_it(store: JsonStore) -> Non
     stop.set()
     counter.join()
 
-    # Who only met the commits of the counter, each time, has to be told to repeat it.
+    # A caller that met the counter's commits at each attempt has to get an error.
     assert len(placed) + len(refused) == 5
     if not placed:
         placed.append(quarantine.retry(store, record, text=REPAIRED.encode()))

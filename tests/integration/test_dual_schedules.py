@@ -80,7 +80,7 @@ def test_the_schedules_see_what_is_different_and_alarm_where_it_stays() -> None:
 
 
 def spoil(store: MemoryStore, account: Account, version: int) -> None:
-    """Another record than the primary has, as no switch and no relay would bring it."""
+    """A record that differs from the primary's, which no switch and no relay would make."""
     store.apply(
         [ChangedRecord("accounts", account.id, version, account)],
         epoch=store.role().epoch,

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 class Pair:
-    """A pair, and what it has told."""
+    """A pair, and its events."""
 
     def __init__(self, json: Any, postgres: Any) -> None:
         self.events: list[Event] = []

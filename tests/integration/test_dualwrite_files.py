@@ -48,7 +48,7 @@ def a_pair(
 
 
 def work(store: Store, n: int) -> None:
-    """What a server does in one phase, by the new verbs and by the old files."""
+    """Work of a server in one phase, by the new verbs and by the old files."""
     users = store.collection(User)
     known = sorted(users.scan(), key=lambda user: user.phone_hash)
     users.put(replace(known[3 * n], tier=2, extra={"note": f"phase {n}"}))

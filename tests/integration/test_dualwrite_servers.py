@@ -111,7 +111,7 @@ def commit_under_way(
 
 
 def wait_for_a_waiting_lock(url: str) -> None:
-    """Until somebody waits for a lock in this database."""
+    """Wait until a session waits for a lock in this database."""
     deadline = time.monotonic() + 20
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
@@ -121,7 +121,7 @@ def wait_for_a_waiting_lock(url: str) -> None:
             ).fetchone()
             if row is not None and row[0]:
                 return
-            assert time.monotonic() < deadline, "nobody waits for a lock"
+            assert time.monotonic() < deadline, "no session waits for a lock"
             time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Which store a fresh pair of a configured environment begins with."""
+"""The first primary of a fresh pair in a configured environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a directory: each has its own error, and nothing is changed."""
+"""Faults of a directory: each has its own error, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def open_as_nobody(report: Report, directory: Path) -> None:
 def reachable(tmp_path: Path) -> Iterator[Path]:
     """A directory of another user, that everybody may enter."""
     if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
+        pytest.skip("needs root, to become another user")
     place = Path("/tmp").resolve() / f"pend-json-{os.getpid()}"  # noqa: S108
     place.mkdir()
     place.chmod(0o755)

@@ -1,4 +1,4 @@
-"""How much of its change log a JSON store has after a place: the same as by walking."""
+"""Pending count of a JSON store's log after a position: the same as by walking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What opening a JSON directory holds in memory, and what waits on disk meanwhile."""
+"""Memory of opening a JSON directory, and the rows that wait on disk meanwhile."""
 
 from __future__ import annotations
 

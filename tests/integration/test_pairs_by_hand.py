@@ -116,7 +116,7 @@ def test_an_application_sees_the_events_of_every_part(
 ) -> None:
     with ps.open_store(config) as store:
         store.collection(Log).put_many([a_log(f"{n:04}") for n in range(900)])
-    (config.parent / "data" / "other.json").write_text("{}")  # which nobody claims
+    (config.parent / "data" / "other.json").write_text("{}")  # which no layout claims
     names: list[str] = []
     others: list[ps.Event] = []
 

@@ -44,7 +44,7 @@ def store(url: str) -> Iterator[PostgresStore]:
 
 @pytest.fixture
 def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each COPY took."""
+    """Row counts of each COPY."""
     taken: list[int] = []
     copy = BulkCopier.copy
 

@@ -1,4 +1,4 @@
-"""What somebody holds stops those who need it, and nobody else; calls have a size."""
+"""Locks of other sessions block the calls that need them, and no others; calls have a size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def batch(*records: Any) -> Batch:
 
 @contextmanager
 def held(url: str, statement: str) -> Iterator[None]:
-    """Somebody has locked something, and does nothing."""
+    """Another session holds a lock, and is idle."""
     with psycopg.connect(url, application_name=BY_HAND) as connection:
         connection.execute(statement.encode())
         yield

@@ -38,7 +38,7 @@ def keys(store: PostgresStore, after: int = 0) -> list[str]:
 
 @contextmanager
 def open_transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A transaction of somebody else, which has an id and goes on."""
+    """A transaction of another session, which has an id and goes on."""
     with psycopg.connect(url) as connection:
         connection.execute("select pg_current_xact_id()")
         yield connection
@@ -159,7 +159,7 @@ def _wait_for_a_waiting_lock(url: str) -> None:
             if row is not None and row[0]:
                 return
             pause.wait(0.01)
-    pytest.fail("nobody waits for a lock")
+    pytest.fail("no session waits for a lock")
 
 
 def test_the_head_is_below_a_commit_under_way(url: str, store: PostgresStore) -> None:

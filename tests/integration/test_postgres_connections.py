@@ -1,4 +1,4 @@
-"""Connections: few, reused, given up when idle, never shared with a child, never hung on."""
+"""Connections: few, reused, closed when idle, never shared with a child, never hung on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pend_storage.testing.servers import temporary_postgres
 
 from .activity import UNDER_TEST, run, sessions, wait_until
 
-SECRET = "hunter2-%&x"  # noqa: S105 - of nobody
+SECRET = "hunter2-%&x"  # noqa: S105 - invented
 
 
 @pytest.fixture
@@ -371,9 +371,9 @@ def test_a_child_makes_connections_of_its_own(url: str, store: PostgresStore) ->
 @pytest.mark.parametrize(
     "url",
     [
-        f"postgresql://somebody:{SECRET.replace('%', '%25')}@127.0.0.1:1/pend",
-        f"host=127.0.0.1 port=1 user=somebody password='{SECRET}' dbname=pend",
-        f"postgresql://somebody:{SECRET.replace('%', '%25')}@nowhere.invalid/pend",
+        f"postgresql://app_owner:{SECRET.replace('%', '%25')}@127.0.0.1:1/pend",
+        f"host=127.0.0.1 port=1 user=app_owner password='{SECRET}' dbname=pend",
+        f"postgresql://app_owner:{SECRET.replace('%', '%25')}@nowhere.invalid/pend",
     ],
 )
 def test_who_cannot_be_reached_is_named_without_the_password(url: str) -> None:
@@ -384,7 +384,7 @@ def test_who_cannot_be_reached_is_named_without_the_password(url: str) -> None:
             action()
         texts = [repr(told.value), str(told.value), repr(told.value.__context__)]
         assert not any("hunter2" in text for text in texts)
-        assert "somebody" not in told.value.store
+        assert "app_owner" not in told.value.store
         assert told.value.outcome_known
 
 

@@ -1,4 +1,4 @@
-"""What stands behind an address is looked at by each connection, and may change."""
+"""Incarnation: each connection checks the server behind an address, which may change."""
 
 from __future__ import annotations
 

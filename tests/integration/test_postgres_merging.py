@@ -47,7 +47,7 @@ def batch(*records: Any, checks: dict[tuple[str, str], int] | None = None) -> Ba
 
 
 def transactions_of(url: str, table: str) -> int:
-    """How many transactions wrote the rows of a table."""
+    """Number of transactions that wrote the rows of a table."""
     ((count,),) = run(url, f"select count(distinct xmin::text) from {table}")
     return int(count)
 

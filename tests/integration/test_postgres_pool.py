@@ -48,7 +48,7 @@ def interrupts() -> Iterator[None]:
 
 
 def hit_at(line: int, call: Callable[[], object]) -> bool:
-    """Whether a signal came before the so-many-th line of the modules of connections."""
+    """Return True if a signal came before the so-many-th line of the connection modules."""
     return interrupted_at(
         line,
         call,

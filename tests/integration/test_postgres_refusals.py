@@ -1,4 +1,4 @@
-"""What a server or an address refuses, and what the error says to do about it."""
+"""Refusals of a server or an address, and the advice in the error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pend_storage.testing.domain import SCHEMA, Tally
 
 from .activity import UNDER_TEST, run, wait_until, waiting
 
-SECRET = "hunter2"  # noqa: S105 - of nobody
+SECRET = "hunter2"  # noqa: S105 - invented
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Call(threading.Thread):
 def end(calls: list[Call]) -> list[Any]:
     for call in calls:
         call.join(60)
-    assert not any(call.is_alive() for call in calls), "somebody sleeps on"
+    assert not any(call.is_alive() for call in calls), "a call sleeps on"
     return [call.outcome for call in calls]
 
 
@@ -161,7 +161,7 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
 
     with held_up(url, store) as begin:
         monkeypatch.setattr(store._committer._execution, "commit_group", interrupted)
-        # More than one wave: what was not begun is done by somebody else.
+        # More than one wave: calls that had not begun are done by another thread.
         calls = [
             begin(batch(*(a_tally(f"{n}/{i}") for i in range(10)))) for n in range(20)
         ]
@@ -174,7 +174,9 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     assert not any(error.outcome_known for error in unknown)
     assert sum(isinstance(outcome, tuple) for outcome in rest) == 8
     assert store.collection(Tally).count() == 80
-    assert [store._committer._queue.try_acquire_slot() for _ in range(SLOTS)] == [True] * SLOTS
+    assert [store._committer._queue.try_acquire_slot() for _ in range(SLOTS)] == [
+        True
+    ] * SLOTS
 
 
 def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> None:

@@ -32,7 +32,7 @@ def put_in_transaction(store: PostgresStore, key: str) -> None:
 
 
 def deadlocks(url: str) -> int:
-    """How many the server has found in this database; connections count at their end."""
+    """Deadlocks that the server has found in this database; counted at a connection's end."""
     with psycopg.connect(url) as connection:
         ask = (
             "select deadlocks from pg_stat_database where datname = current_database()"

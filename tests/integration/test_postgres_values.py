@@ -1,4 +1,4 @@
-"""Whatever the codec lets through comes back equal, on every way into the database."""
+"""Round trip of values: all that the codec accepts come back equal, on every write path."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_a_row_made_by_hand_is_named_and_what_came_out_of_turn_heals(
 def test_a_log_whose_server_is_exchanged_while_it_is_read_is_not_read_on(
     databases: Databases, url: str
 ) -> None:
-    """What the second server gave from that place on does not continue the first's."""
+    """The second server's log does not continue the first one's from that position on."""
     with PostgresStore(SCHEMA, url) as store:
         _fill(store, "both", 100)
     other = databases.make(template=name_of(url))
@@ -218,5 +218,5 @@ def test_the_lag_of_thirty_thousand_commits_is_counted_without_reading_them(
             batches = [SCHEMA.batch([put]) for put in puts]
             postgres.commit_each(batches, epoch=epoch)
         with monkeypatch.context() as patched:
-            patched.setattr(PostgresStore, "changes", None)  # nobody walks along it
+            patched.setattr(PostgresStore, "changes", None)  # the log is not walked
             assert store.lag().commits == 30_000

@@ -34,13 +34,13 @@ WALLETS, CREDENTIALS, CONSENTS = (
     "credentials-db.json",
     "consents-db.json",
 )
-NOBODY = "00000000-0000-0000-0000-000000000001"
+ABSENT = "00000000-0000-0000-0000-000000000001"
 GOOD = {f"0x{n:064x}": f"0x{n:040x}" for n in range(1, 4)}
 NEW = User(phone_hash=f"0x{9:064x}", blockchain_address=f"0x{9:040x}")
 
 
 class Counting(WrapperStore):
-    """Counts looks at the headers of legacy files."""
+    """Counts reads of the headers of legacy files."""
 
     looks = 0
 
@@ -78,14 +78,14 @@ def refused(pair: DualWriteStore) -> None:
     """See that nothing takes the file for an empty one."""
     users = pair.collection(User)
     for rests in (
-        lambda: users.get(NOBODY),
+        lambda: users.get(ABSENT),
         lambda: users.get_by("phone_hash", NEW.phone_hash),
         lambda: users.find(field("tier") == 0),
         users.count,
         lambda: list(users.scan()),
         lambda: pair.legacy(WALLETS),
         lambda: users.put(NEW),
-        lambda: users.delete(NOBODY),
+        lambda: users.delete(ABSENT),
         lambda: pair.run(lambda tx: tx.collection(User).put(NEW)),
     ):
         with pytest.raises(CorruptFile, match="quarantine accept"):
@@ -144,7 +144,7 @@ def test_no_phase_takes_an_unread_file_for_an_empty_one(
         for phase in (PG, PAR, J):
             pair.switch(phase, accept=CODES)
             assert pair.collection(User).count() == len(GOOD) + 1
-            assert pair.collection(User).get(NOBODY) is None
+            assert pair.collection(User).get(ABSENT) is None
 
     assert json.loads((directory / WALLETS).read_text()) == {
         **GOOD,
@@ -182,7 +182,7 @@ def test_an_accepted_entry_frees_the_pair_in_every_process(directory: Path) -> N
 
         quarantine.accept(pair, entry(pair), "lost")
 
-        assert elsewhere.collection(User).get(NOBODY) is None
+        assert elsewhere.collection(User).get(ABSENT) is None
         elsewhere.collection(User).put(NEW)
         assert elsewhere.collection(User).count() == 1
 
@@ -213,7 +213,7 @@ def test_coroutines_over_a_pair_are_refused_each_for_itself(directory: Path) -> 
         async def work() -> Any:
             store = AsyncStore(pair)
             return await asyncio.gather(
-                store.collection(User).get(NOBODY),
+                store.collection(User).get(ABSENT),
                 store.collection(User).put(NEW),
                 store.collection(Document).get(known.id),
                 store.collection(Document).put(known),

@@ -1,4 +1,4 @@
-"""Servers of the oldest and the newest version that is there, and looks into them."""
+"""Servers of the oldest and the newest installed version, and queries of their catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A migration waits for nobody in front of those who read and write."""
+"""A migration does not block readers and writers while it waits for a lock."""
 
 from __future__ import annotations
 

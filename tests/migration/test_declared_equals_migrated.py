@@ -1,4 +1,4 @@
-"""What migrate() makes is what the tables declare, on the oldest and newest server."""
+"""The schema that migrate() makes is the declared one, on the oldest and newest server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ODD = Schema(
 
 
 def differences(url: str, schema: Schema) -> list[object]:
-    """What Alembic finds, and checks by name, which it does not compare."""
+    """Differences that Alembic finds, and checks by name, which it does not compare."""
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(url),

@@ -1,4 +1,4 @@
-"""What every schema has got since an earlier version comes with the normal migration."""
+"""System collections that a later version added come with the normal migration."""
 
 from __future__ import annotations
 

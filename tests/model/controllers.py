@@ -1,4 +1,4 @@
-"""The controllers of the model: whoever changes roles on purpose."""
+"""Controllers of the model: processes that change roles on purpose."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Turn:
         return state.epoch
 
     def side_that_is(self, role: Role) -> Side | None:
-        """Which store has a role, in the view."""
+        """The store that has a role, in the view."""
         states = ((side, self.view.of(side)) for side in SIDES)
         return next((side for side, s in states if s and s.role is role), None)
 
@@ -73,7 +73,7 @@ class Controllers(Deliveries):
             return
         turn = _Turn(world, n, controller, self.weak)
         if controller.pc == "look":
-            # Waits for settled roles, as the library does; then looks at one after the other.
+            # Waits for settled roles, as the library does; then reads one after the other.
             if world.view.is_settled:
                 yield f"c{n} looks at JSON", turn.go(pc="look2", json=world.json.role)
             return
@@ -127,7 +127,7 @@ class Controllers(Deliveries):
             yield from self._open_and_follow(turn, old)
 
     def _prepare(self, turn: _Turn, old: Side) -> Steps:
-        """Where the old primary will follow."""
+        """The mark from which the old primary will follow."""
         new = other(old)
         source, target = turn.world.of(old), turn.world.of(new)
         if turn.pc == "plan":

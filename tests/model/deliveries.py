@@ -17,7 +17,7 @@ Steps: TypeAlias = Iterator[tuple[str, World]]
 
 
 class Deliveries:
-    """What brings rows from one store to the other one."""
+    """Deliveries of rows from one store to the other one."""
 
     def __init__(self, *weak: Weakness) -> None:
         self.weak = frozenset(weak)
@@ -44,9 +44,9 @@ class Deliveries:
                     )
 
     def _news(self, world: World, side: Side) -> tuple[World, Parcel | None]:
-        """What a store's log has for the other one; None: it is not the log it was.
+        """Return a store's log entries for the other one; None: the log was rewound.
 
-        Another incarnation is told of, whether its log has lost something or not.
+        Another incarnation is reported, whether its log has lost something or not.
         """
         store, to = world.of(side), other(side)
         mark = world.of(to).mark
@@ -82,7 +82,7 @@ class Deliveries:
         return world.put(parcel.to, store)
 
     def _accepts(self, store: StoreState, parcel: Parcel) -> bool:
-        """Whether a store takes it: by its role, and where it continues what is stored."""
+        """Return True if a store accepts it: by its role, and as its mark's continuation."""
         if not store.is_at(Role.SECONDARY, parcel.epoch):
             return False
         if parcel.mark is not None and Weakness.ANY_MARK not in self.weak:

@@ -1,4 +1,4 @@
-"""Small worlds of which every interleaving is looked at."""
+"""Instances of the model: small worlds of which every interleaving is explored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must never be in the model."""
+"""Invariants of the model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Judging(Deliveries):
     """The invariants."""
 
     def wrong(self, world: World) -> str | None:
-        """What is wrong with a state, if anything."""
+        """Return the fault of a state, if any."""
         if world.is_refused:
-            return None  # told by whoever looks at the roles next
+            return None  # reported at the next read of the roles
         if len(primaries(world)) > 1:
             return "I1: two stores accept commits"
         if not roles.is_possible(world.view):
@@ -76,7 +76,7 @@ class Judging(Deliveries):
         if any(w.ops for w in world.writers) or world.reader.reads:
             after = world.settled()
             if len(primaries(after)) != 1:
-                return f"somebody waits for ever: {world.view}"
+                return f"a process waits for ever: {world.view}"
         return self._unequal(world.settled())
 
     def _unequal(self, world: World) -> str | None:

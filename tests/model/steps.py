@@ -1,4 +1,4 @@
-"""What may happen next in the model."""
+"""Possible next steps of the model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Protocol(Controllers, Judging):
         if world.standby is None:
             # Numbers are not given in the order in which commits end. What is put back
             # to between two of them has the later one and not the earlier one: the entry
-            # of a mark does not tell that, the incarnation does.
+            # of a mark does not show that, the incarnation does.
             if world.of(side).open and not world.is_promoted:
                 return
             yield f"the standby of {side} falls behind", world.falls_behind(side)
@@ -228,7 +228,7 @@ class Protocol(Controllers, Judging):
     # -- recovery -----------------------------------------------------------------------
 
     def _heal(self, world: World) -> Steps:
-        """Somebody who takes whatever switch he sees for dead; his view may be old."""
+        """A process that presumes any switch in its view dead; the view may be old."""
         if world.healing is not None:
             after = world.cas(world.healing, self.weak) or world
             if not world.of(world.healing.side).open:

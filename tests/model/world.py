@@ -1,11 +1,11 @@
-"""The dual-write protocol, small enough to look at every interleaving of it.
+"""Model of the dual-write protocol, small enough to explore every interleaving.
 
 The decisions about roles are those of the library itself
 (:mod:`pend_storage.dualwrite._roles`); around them stand two stores, and processes that do
 one atomic thing at a time: writers, a reader, a relay, a backfill, a healer, controllers.
 PostgreSQL's commits take two steps, so that a later one can end before an earlier one.
 
-A weakness is a rule left out. The model must find what goes wrong without it.
+A weakness is a rule left out. The model must find the damage without it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class StoreState(NamedTuple):
     whole: bool = True
     """Whether what lies before the followed part of the other log is here."""
     copied: int = 0
-    """Keys that a backfill has brought."""
+    """Keys that a backfill has copied."""
     incarnation: int = 0
     """How often it has failed over."""
 
@@ -104,10 +104,14 @@ class StoreState(NamedTuple):
         if row.version <= self.row(row.key).version and Weakness.NO_GUARD not in weak:
             return self
         rest = [r for r in self.rows if r.key != row.key]
+        # A deleted key keeps its version, or a late copy would bring the record back.
         if row.value is not None or Weakness.NO_TOMBSTONE not in weak:
             rest.append(row)
         return self._replace(
-            rows=tuple(sorted(rest)), sequence=max(self.sequence, row.version)
+            rows=tuple(sorted(rest)),
+            # Later commits get higher versions than all that was applied: this store may
+            # become primary.
+            sequence=max(self.sequence, row.version),
         )
 
     def begin(
@@ -131,13 +135,14 @@ class StoreState(NamedTuple):
         return next((e for e in self.log if e.row.token == token), None)
 
     def knows(self, mark: Mark) -> bool:
-        """Whether the log has the entry that a mark stands on."""
+        """Return True if the log has the entry of a mark."""
         if not mark.token:
             return True
         return any((e.sequence, e.row.token) == mark[:2] for e in self.log)
 
     def news(self, weak: frozenset[Weakness], after: int) -> tuple[Entry, ...]:
         """The log after a place, up to what may still be open."""
+        # An open commit has its number already: a reader that passes it would miss it.
         horizon = min((e.sequence for e in self.open), default=1 << 30)
         if Weakness.NO_HORIZON in weak:
             horizon = 1 << 30
@@ -179,7 +184,7 @@ class Parcel(NamedTuple):
     expected: Mark | None = None
     """The mark that it continues."""
     copied: int | None = None
-    """Keys that are brought, with these."""
+    """Keys that are copied, with these."""
 
 
 class Controller(NamedTuple):
@@ -206,18 +211,18 @@ class World(NamedTuple):
     backfill: tuple[str, ...] = ()
     """Keys that are to be copied."""
     place: int = 0
-    """How many of them the backfill believes to have brought."""
+    """Number of them that the backfill believes to have copied."""
     copied: Parcel | None = None
     heals: int = 0
     """How many steps the healer may still take."""
     seen: RoleState | None = None
-    """What the healer has seen of JSON, before it looks at PostgreSQL."""
+    """Role of JSON as the healer read it, before it reads PostgreSQL's."""
     healing: Step | None = None
     crashes: int = 0
     cuts: bool = False
     """Whether the secondary may be out of reach."""
     brings: bool = True
-    """Whether writers bring their commits to the secondary themselves."""
+    """True: writers replicate their commits to the secondary themselves."""
     fails: Side | None = None
     """Which store may fail over, once."""
     is_promoted: bool = True
@@ -232,7 +237,7 @@ class World(NamedTuple):
     lost: frozenset[int] = frozenset()
     """Those of them that the failover has lost for good."""
     is_told: bool = False
-    """Whether somebody has noticed the failover, and said so."""
+    """Whether a process has detected and reported the failover."""
     is_verified: bool = False
     """Whether the log was read before; counts where it is verified once."""
 
@@ -258,14 +263,17 @@ class World(NamedTuple):
 
     def falls_behind(self, side: Side) -> World:
         """From now on its standby gets nothing more."""
+        # Commits that are still open do not survive a failover.
         return self._replace(standby=self.of(side)._replace(open=()))
 
     def fails_over(self, side: Side) -> World:
         """Its standby takes its place, with whatever role it knows."""
+        # Roles and marks are stored with the data, so they fall behind together with it.
         standby, store = self.standby, self.of(side)
         assert standby is not None
         former = frozenset(entry.row.token for entry in store.log)
         kept = {entry.row.token for entry in standby.log}
+        # What a secondary lost comes again by the log; only the primary's loss counts.
         is_truth = side == (self.view.primary or self.view.fenced)
         return self._replace(
             standby=None,
@@ -277,11 +285,11 @@ class World(NamedTuple):
 
     @property
     def is_refused(self) -> bool:
-        """Whether the failover has brought back roles that no switch leaves behind."""
+        """Return True if the failover brought back roles that no switch leaves behind."""
         return self.has_failed and not roles.is_possible(self.view)
 
     def settled(self) -> World:
-        """What everybody together makes of it in the end."""
+        """The final state, once all processes have acted."""
         world = self
         while (step := roles.recovery_step(world.view, abandoned=True)) is not None:
             after = world.cas(step)

@@ -1,4 +1,4 @@
-"""What a store must do, through PgBouncer in transaction mode."""
+"""The store contract, through PgBouncer in transaction mode."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What PgBouncer says in its own name tells nothing of what the server did.
+"""Error messages of PgBouncer do not show what the server did.
 
-Every test counts: acknowledged increments are all there, what was told to be not done is
-not, and only what was told to be unknown may be there or not.
+Every test counts: acknowledged increments are all there, refused ones are not, and
+only those with an unknown outcome may be there or not.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def where(request: pytest.FixtureRequest) -> Where:
 
 @contextmanager
 def held_row(url: str, name: str) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody's session has a row locked until it is closed, or the end."""
+    """Another session has a row locked until it is closed, or the end."""
     with psycopg.connect(url) as holder:
         holder.execute("select 1 from tallies where name = %s for update", (name,))
         yield holder
@@ -108,7 +108,7 @@ def test_a_pooler_that_hangs_up_does_not_make_a_commit_happen_twice(
             release.start()
             where(work)
             release.join()
-        # The server knows nothing of the hang-up, gets the row, and commits.
+        # The server does not notice the hang-up, gets the row, and commits.
         wait_until(lambda: value(url, "a") == 1)
         time.sleep(0.3)
 
@@ -203,7 +203,7 @@ def writers(store: Store, url: str) -> Iterator[Count]:
 
 
 def _under_way(url: str) -> list[Any]:
-    """Statements that go on though nobody waits for them any more."""
+    """Statements that go on though no client waits for them any more."""
     return run(
         url,
         "select pid from pg_stat_activity where datname = current_database() "
@@ -227,7 +227,7 @@ def test_increments_are_counted_while_sessions_are_killed(
 
 @pytest.fixture
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What connections said that ended while a statement was under way."""
+    """Messages of connections that ended while a statement was under way."""
     heard: list[str] = []
 
     class Heard(ConnectionLost):

@@ -46,7 +46,7 @@ def asleep(pid: int) -> Iterator[None]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process has been stopped by a signal."""
+    """Return True if a process has been stopped by a signal."""
     status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
     return status.split()[0] == "T"
 
@@ -124,12 +124,12 @@ class Conductor:
         return child
 
     def told(self) -> list[tuple[Phase, str, float]]:
-        """When which change of phase began and ended, so far."""
+        """Return begin and end of each change of phase so far."""
         return [*self._told, *self._child.wait_for_reports(0)]
 
     @property
     def done(self) -> int:
-        """How many changes have been made, so far."""
+        """Return the number of changes made so far."""
         return sum(what == "end" for _, what, _ in self.told())
 
     def kill(self) -> None:
@@ -142,7 +142,7 @@ class Conductor:
         self._child = self._start()
 
     def has_got_on(self) -> bool:
-        """Whether the present process has made a change, and is not at the end yet."""
+        """Return True if the present process has made a change, and is not at the end yet."""
         return self._done < self.done < len(self._phases)
 
     def has_ended(self) -> bool:
@@ -152,7 +152,7 @@ class Conductor:
         self._child.finish()
 
     def trouble(self) -> str:
-        """Where it got stuck, and what it said if it has given up."""
+        """Return where it got stuck, and its error if it has failed."""
         return f"{self.told()[-3:]} {self._child.kill().errors}"
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What processes did and when, written by each of them to a file of its own.
+"""History of calls of all processes, each written to a file of its own.
 
 A line is written before each call and another one after it. What a process had begun
 when it was killed is in its file, and without an outcome. Times are those of the one
@@ -33,7 +33,7 @@ Outcome: TypeAlias = Literal["done", "conflict", "failed", "unknown"]
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True):
-    """What a key held, or was given: 0 as a version is a key never written to."""
+    """Value of a key, read or written: version 0 is a key never written to."""
 
     key: str
     version: int | None

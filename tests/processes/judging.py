@@ -1,4 +1,4 @@
-"""Whether a history, and what is left of it in both stores, keeps the promises."""
+"""Check of a history, and of both stores at its end, against the promises."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Logs:
 
 
 def log_faults(operations: Iterable[Operation], logs: Logs) -> list[str]:
-    """What was acknowledged and is in no log; what is in one and should not be."""
+    """Return acknowledged values that are in no log, and logged ones that should not be."""
     written = logs.written()
     values = {value for value in written.values() if value is not None}
     known: set[int] = set()
@@ -117,7 +117,7 @@ def log_faults(operations: Iterable[Operation], logs: Logs) -> list[str]:
                 happened = call.outcome in {"done", "unknown"}
                 (known if happened else refused).add(seen.value)
     faults += [f"refused, and there: {value}" for value in values & refused]
-    faults += [f"written by nobody: {value}" for value in values - known - refused]
+    faults += [f"written by no process: {value}" for value in values - known - refused]
     return [*faults, *_primary_faults(logs), *_version_order_faults(logs)]
 
 
@@ -128,7 +128,7 @@ def _primary_faults(logs: Logs) -> Iterator[str]:
 
 
 def _version_order_faults(logs: Logs) -> Iterator[str]:
-    """Whatever was written at a later epoch has a later version.
+    """Check that writes of a later epoch have a later version.
 
     (Inside of an epoch PostgreSQL's log need not be in the order of its versions.)
     """
@@ -160,7 +160,7 @@ def undue_failures(
     outages: Sequence[Outage],
     told: Sequence[tuple[Phase, str, float]],
 ) -> list[str]:
-    """Calls that failed though nobody killed them, and the primary could be reached.
+    """Calls that failed though their process lived, and the primary could be reached.
 
     PostgreSQL may have been primary whenever JSON was not for certain.
     """
@@ -182,7 +182,7 @@ def undue_failures(
 def _times_of_json(
     told: Sequence[tuple[Phase, str, float]],
 ) -> Iterator[tuple[float, float]]:
-    """When JSON was primary, and no switch under way."""
+    """Return the times when JSON was primary, and no switch under way."""
     for (phase, what, begin), (_, _, end) in pairwise(told):
         if what == "end" and phase.json_role is Role.PRIMARY:
             yield begin, end

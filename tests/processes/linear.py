@@ -40,7 +40,7 @@ class Call:
 
 
 def version_faults(calls: Iterable[Call]) -> list[str]:
-    """What contradicts the order that version numbers give; calls without one count not."""
+    """Return contradictions to the order of versions; calls without a version do not count."""
     known = sorted((c for c in calls if c.version is not None), key=lambda c: c.begin)
     return [*_value_faults(known), *_order_faults(known)]
 
@@ -86,7 +86,7 @@ def _order_faults(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def is_linearisable(calls: Iterable[Call], initial: Value = None) -> bool:
-    """Whether some order of the calls explains all that was read.
+    """Return True if some order of the calls explains all that was read.
 
     Raises:
         OverflowError: too many calls were under way at once to tell.
@@ -148,7 +148,7 @@ def _settled(calls: list[Call]) -> list[Call]:
 
     A write in doubt that was read has happened by the time at which the first such read
     ended. One that was never read need not have happened: any order that explains the
-    history with it explains it without it. (A deletion in doubt can be told from no
+    history with it explains it without it. (A deletion in doubt can be distinguished from no
     other one, so it stays as it is. A read in doubt says nothing.)
     """
     first: dict[Value, float] = {}

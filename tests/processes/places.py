@@ -1,4 +1,4 @@
-"""Where the processes of a test work, and what every one of them opens."""
+"""Directory and stores of the processes of a test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Place:
         return self.root / "histories"
 
     def signal(self, name: str) -> Path:
-        """A file by which the test tells all processes something."""
+        """A file by which the test signals all processes."""
         return self.root / name
 
     def json(self) -> JsonStore:
@@ -84,7 +84,7 @@ class Place:
 
 
 def _ignore(event: Event) -> None:
-    """Outages are what these tests are about: nobody need be told."""
+    """Discard events: outages are what these tests are about."""
 
 
 def keep_trying(call: Callable[[], T], *errors: type[PendStorageError]) -> T:

@@ -53,7 +53,7 @@ def read_late(report: Report, place: Place, side: str, when: str) -> None:
 
 
 def write_late(report: Report, place: Place, side: str, when: str) -> None:
-    """Write, and sleep before the primary is told."""
+    """Write, and sleep before the primary gets the commit."""
     record = Tally(name=NAME, value=MINE)
     _sleep_in(report, place, side, when, lambda tallies: tallies.put(record))
 

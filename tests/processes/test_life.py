@@ -37,7 +37,7 @@ CONVERGING = 30.0
 
 @dataclass(frozen=True)
 class Size:
-    """How much happens."""
+    """Size of a run."""
 
     writers: int
     readers: int
@@ -106,7 +106,7 @@ def live(
 
 
 def wait_until_equal(place: Place) -> None:
-    """Nobody helps but the relays of the processes that there are anyway."""
+    """Only the relays of the running processes do the work."""
     with place.json() as json, place.postgres() as postgres:
         wait_until(
             lambda: everything(json) == everything(postgres),

@@ -1,4 +1,4 @@
-"""Who slept through a switch neither writes to nor reads from the former primary (I5)."""
+"""Sleepers through a switch neither write to nor read from the former primary (I5)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDS = [TO_THE_END, TO_THE_BEGINNING]
 
 
 def dreams(verb: str, quick: list[tuple[Phase, Phase]]) -> list[Any]:
-    """Which switch is slept through, and when; most of them in the long run only."""
+    """The switch that is slept through, and when; most of them in the long run only."""
     every = [(s, when) for s in (*NEIGHBOURS, *ENDS) for when in (verb, BETWEEN)]
     short = [(switch, verb) for switch in quick]
     long = [each for each in every if each not in short]

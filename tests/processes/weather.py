@@ -1,4 +1,4 @@
-"""What befalls the processes, the server and the line to it; with a record of when."""
+"""Faults of the processes, the server and the line to it; with a record of when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["KINDS", "Outage", "Weather"]
 
 @dataclass(frozen=True)
 class Outage:
-    """When the database was out of reach, or slow, for the processes."""
+    """Return the times when the database was out of reach, or slow, for the processes."""
 
     kind: str
     begin: float
@@ -81,7 +81,7 @@ class Weather:
         self._trouble("delay", lambda line: line.delay(seconds))
 
     def _stall(self) -> None:
-        """What is asked is done, and nobody hears of it: then the line is cut."""
+        """Requests are executed, their answers are lost: then the line is cut."""
         self._trouble("stall", lambda line: line.stall("answers"))
 
     def _trouble(self, kind: str, begin: Callable[[Proxy], None]) -> None:

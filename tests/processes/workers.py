@@ -1,4 +1,4 @@
-"""What the processes of a test do: write, read, and change phases, until they are told."""
+"""Worker processes of a test: write, read, and change phases, until they are stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Worker:
         return self._place.signal(signal).exists()
 
     def fresh(self) -> int:
-        """A value that nobody else ever writes."""
+        """A value that no other call ever writes."""
         self._next += 1
         return self._next
 
@@ -145,7 +145,7 @@ def read(report: Report, place: Place, number: int) -> None:
 
 
 def conduct(report: Report, place: Place, phases: Sequence[Phase], seed: int) -> None:
-    """Go through these phases, and tell when each change began and when it was made."""
+    """Go through these phases, and record when each change began and was made."""
     chance = random.Random(seed)
     with place.open() as store:
         for phase in phases:

@@ -1,4 +1,4 @@
-"""What was read to write a record is checked, whatever the shape of its file."""
+"""Checked reads of a write, for every shape of file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a file of a shape says: read, and rendered again, it says the same."""
+"""Lossless round trip: a file of any shape, read and rendered again, has equal values."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def written(value: Any, shape: str, style: int) -> bytes:
 
 
 def loaded(raw: bytes, shape: str) -> Any:
-    """What a file says, its numbers to the last digit."""
+    """Content of a file, its numbers to the last digit."""
     read = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal).decode
     if shape.endswith("lines"):
         return [read(line) for line in raw.decode().split("\n") if line]

@@ -1,4 +1,4 @@
-"""A collection without a layout, over a file of its name that somebody else has written."""
+"""A collection without a layout, over a file of its name from another program."""
 
 from __future__ import annotations
 

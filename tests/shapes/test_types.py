@@ -327,7 +327,7 @@ def test_null_is_none_and_an_absent_member_is_the_default(tmp_path: Path) -> Non
 
 @dataclass(frozen=True)
 class Whole:
-    """Declares all that a file tells: it is stored as it is."""
+    """Declares every member of the file: it is stored as it is."""
 
     id: str
     name: str = ""

@@ -1,4 +1,4 @@
-"""What waits in quarantine is retried and accepted, whatever the shape of its file."""
+"""Quarantined records are retried and accepted, for every shape of file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a process needs more and more of something, told from samples over its life."""
+"""Leak detection: growth of a process's resources, from samples over its life."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 __all__ = ["FEWEST", "TOLERANCES", "Sample", "Tolerance", "growth"]
 
 FEWEST: Final = 9
-"""Samples after the warm-up from which something can be told."""
+"""Number of samples after the warm-up that a verdict needs."""
 _WARM_UP: Final = 0.2
 """Share of the time in which pools, threads and caches fill."""
 _MOST: Final = 200
-"""Samples that the slope is taken from: it looks at every pair."""
+"""Number of samples of the slope, which compares every pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process held at one moment."""
+    """Resources of a process at one moment."""
 
     at: float
     """Seconds, on any clock."""
@@ -29,13 +29,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What is no growth yet: the larger of both."""
+    """Tolerance of growth: the larger of both."""
 
     absolute: float
     share: float = 0.0
 
     def of(self, level: float) -> float:
-        """How much more there may be than that."""
+        """Return the tolerated excess over that."""
         return max(self.absolute, self.share * level)
 
 
@@ -52,7 +52,7 @@ TOLERANCES: Final[Mapping[str, Tolerance]] = {
 def growth(
     samples: Sequence[Sample], tolerances: Mapping[str, Tolerance] = TOLERANCES
 ) -> dict[str, str]:
-    """What has grown, and by how much.
+    """A resource that has grown, and by how much.
 
     Two looks at the samples after the warm-up, neither of which a spike can deceive: the
     median of their last third against that of the first, and the median of the slopes

@@ -59,7 +59,7 @@ _ATTEMPTS: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where, how long, and how much."""
+    """Directory, duration and load of a run."""
 
     directory: Path
     url: str
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Verdict:
-    """What came of it."""
+    """Result of a run."""
 
     calls: dict[str, int] = field(default_factory=dict)
     """By what they did."""
@@ -134,6 +134,7 @@ async def _serve(report: Report, plan: Plan) -> None:
                 store.leaked[leak] >= least for leak, least in leaks
             )
 
+        # A busy machine takes fewer samples in the same time: then it runs for longer.
         await asyncio.sleep(plan.seconds)
         end = time.monotonic() + plan.longest
         while not is_enough() and time.monotonic() < end:
@@ -141,6 +142,7 @@ async def _serve(report: Report, plan: Plan) -> None:
                 await asyncio.wait_for(stop.wait(), plan.between_samples)
         stop.set()
         await asyncio.gather(*tasks, *others)
+        # Compared in a phase with both stores, and with an empty change log.
         await _enter(db, Phase.PARALLEL)
         await db.catch_up()
         await _look_back(db, clients, verdict)
@@ -167,7 +169,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[AsyncStore, LeakyStore]]:
 
 
 def _ignore(event: Event) -> None:
-    """The events of many changes of phase: nobody need be told."""
+    """Discard the events of many changes of phase."""
 
 
 class Client:
@@ -184,7 +186,7 @@ class Client:
         self._chance = random.Random(number)
 
     async def work(self, stop: asyncio.Event, calls: float) -> None:
-        """Call at random moments until told to stop."""
+        """Call at random moments until stopped."""
         works: dict[Callable[[], Awaitable[None]], int] = {
             self.write: 25,
             self.read: 35,
@@ -237,7 +239,7 @@ class Client:
                 await tallies.put(replace(purse, value=purse.value + change))
 
     async def count(self) -> None:
-        """Add to a number that everybody adds to, until it succeeds."""
+        """Add to a counter that all clients share, until it succeeds."""
 
         async def add(tx: Any) -> None:
             tallies = tx.collection(Tally)
@@ -281,7 +283,7 @@ async def _sample(report: Report, plan: Plan, stop: asyncio.Event) -> None:
     process = psutil.Process()
     with psycopg.connect(plan.url, autocommit=True) as watcher:
         while not stop.is_set():
-            gc.collect()
+            gc.collect()  # garbage that waits for its collection is not a leak
             tasks = len(asyncio.all_tasks())
             connections = await asyncio.to_thread(_connections, watcher, plan)
             values = {
@@ -316,7 +318,7 @@ async def _change_phases(
 
 
 async def _enter(db: AsyncStore, phase: Phase) -> None:
-    """Switch as an operator would, who does not give up soon."""
+    """Switch to a phase; backfill and retry where it is refused or interrupted."""
     for attempt in range(_ATTEMPTS):
         try:
             await db.switch(phase, accept=CODES, timeout=20.0)

@@ -1,4 +1,4 @@
-"""Lets a server run in a process of its own, and looks at both stores afterwards."""
+"""Soak: runs a server in a process of its own, and compares both stores afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Soaked", "left_different", "soak"]
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What a soak has found."""
+    """Findings of a soak."""
 
     samples: Sequence[Sample]
     verdict: Verdict

@@ -81,7 +81,7 @@ class HidesTheFirst(MemoryStore):
 
 
 class ScansWithoutAsking(MemoryStore):
-    """Does not look at the epoch when scanning."""
+    """Ignores the epoch when scanning."""
 
     @override
     def scan(

@@ -102,7 +102,7 @@ def test_coroutines_and_tasks_keep_their_own_while_their_commits_are_merged() ->
     async def main() -> dict[str, tuple[str | None, str | None]]:
         async with AsyncStore(MemoryStore(SCHEMA)) as store:
             await asyncio.gather(*(write(store, f"w{n}") for n in range(10)))
-            await store.collection(Log).put(a_log("nobody"))
+            await store.collection(Log).put(a_log("absent"))
             return {
                 change.records[0].key: (change.by, change.reason)
                 async for change in store.changes()
@@ -111,7 +111,7 @@ def test_coroutines_and_tasks_keep_their_own_while_their_commits_are_merged() ->
     told = asyncio.run(main())
 
     assert len(told) == 71
-    assert told.pop("nobody") == (None, None)
+    assert told.pop("absent") == (None, None)
     for key, (by, reason) in told.items():
         assert by == key.split("-")[0]
         assert reason == f"for {by}"

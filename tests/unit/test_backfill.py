@@ -306,7 +306,7 @@ def test_a_rate_is_kept() -> None:
 
 
 class _Notes:
-    """Hears what a backfill has to tell."""
+    """Records the progress of a backfill."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -382,7 +382,7 @@ def test_nothing_holds_it_back_without_a_reason() -> None:
 
 
 def test_a_write_between_reading_and_applying_wins() -> None:
-    """Also a deletion: what was read before must not bring the record back."""
+    """Also a deletion: an earlier read must not restore the record."""
     source, target = store(3), store()
 
     class Overtaken(WrapperStore):

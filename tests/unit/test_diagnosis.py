@@ -1,4 +1,4 @@
-"""What a file that no parser reads is said to look like."""
+"""Diagnosis of files that no parser reads."""
 
 from __future__ import annotations
 

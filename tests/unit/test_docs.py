@@ -1,4 +1,4 @@
-"""What the documentation says of tests: that they are there."""
+"""Tests that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def references(text: str) -> list[tuple[str, str]]:
 
 @cache
 def names(path: Path) -> frozenset[str]:
-    """What a file defines, down to methods: ``TestThis::test_that``."""
+    """Return the names that a file defines, down to methods: ``TestThis::test_that``."""
     return frozenset(_defined(ast.parse(path.read_text(encoding="utf-8")).body))
 
 

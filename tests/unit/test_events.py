@@ -18,7 +18,7 @@ EVENT = Event("something-happened", "it did", logging.WARNING)
 
 
 class Failing:
-    """A hook of somebody who made a mistake."""
+    """A hook with a bug."""
 
     def __init__(self) -> None:
         self.calls = 0

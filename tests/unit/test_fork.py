@@ -25,7 +25,7 @@ def only_mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def in_a_child(look: Callable[[], str]) -> str:
-    """What a function returns in a forked child."""
+    """Result of a function in a forked child."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

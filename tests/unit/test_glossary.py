@@ -51,7 +51,7 @@ DEFINED: Final = defined()
 
 
 def exists(name: str) -> bool:
-    """Whether a module, class or function has this name, with or without underscore."""
+    """Return True if a module, class or function has this name, or with an underscore."""
     return (
         re.split(r"[./]", name.removesuffix(".py"))[-1].lstrip("_")
         + (".py" if name.endswith(".py") else "")

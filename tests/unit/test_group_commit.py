@@ -1,4 +1,4 @@
-"""Threads whose work is carried out together: nobody sleeps on, nobody gets another's."""
+"""Group commit: no thread sleeps on, and each gets the answer of its own request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 
 class Works:
-    """Carries requests out, once told to; each job is a function."""
+    """Executes requests once it is released; each job is a function."""
 
     def __init__(self) -> None:
         self.groups: list[list[Any]] = []
@@ -69,7 +69,7 @@ def start(target: Callable[..., None], *arguments: Any) -> threading.Thread:
 def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(PATIENCE)
-    assert not any(thread.is_alive() for thread in threads), "somebody sleeps on"
+    assert not any(thread.is_alive() for thread in threads), "a thread sleeps on"
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

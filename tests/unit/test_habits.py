@@ -1,4 +1,4 @@
-"""What the project's own configuration names is there, and hooks use pinned tools."""
+"""Project configuration: the names in it exist, and hooks use pinned tools."""
 
 from __future__ import annotations
 

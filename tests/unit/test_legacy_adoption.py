@@ -1,4 +1,4 @@
-"""Files that somebody else has changed, adopted into a store."""
+"""Adoption: files that another program has changed become rows of a store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TIME = "2025-06-19T07:58:56.380Z"
 
 
 def held(store: MemoryStore, layout: RecordLayout) -> list[Any]:
-    """What a store holds of a file, in the file's order."""
+    """Rows of a file in a store, in the file's order."""
     rows = [
         row
         for name in (layout.collection, QUARANTINE)
@@ -279,7 +279,7 @@ items = st.sampled_from(
 
 
 def values(records: Iterable[Any]) -> Counter[str]:
-    """How often each value occurs; of records what the file shows of them."""
+    """Count each value; of records the part that the file shows."""
     shown = (
         EVENTS.mapping.write(r) if isinstance(r, BlockchainEvent) else r
         for r in records
@@ -322,7 +322,7 @@ def test_after_any_edit_the_store_shows_the_edited_file_and_keeps_what_it_can(
 
 
 addresses = st.sampled_from(ADDRESSES)
-names = st.sampled_from([*HASHES, HASHES[0].upper(), HASHES[1][2:], "nobody"])
+names = st.sampled_from([*HASHES, HASHES[0].upper(), HASHES[1][2:], "absent"])
 
 
 @given(st.lists(st.dictionaries(names, addresses, max_size=5), max_size=4))

@@ -1,4 +1,4 @@
-"""Where records begin and end."""
+"""Scan of legacy files: offsets at which records begin and end."""
 
 from __future__ import annotations
 

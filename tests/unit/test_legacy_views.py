@@ -161,7 +161,7 @@ def test_another_spelling_of_a_name_is_another_member_which_waits(
 
 
 UNPLACEABLE: list[tuple[str, object]] = [
-    ("nobody", ADDRESSES[0]),
+    ("absent", ADDRESSES[0]),
     (HASHES[0], "not an address"),
     (HASHES[0], None),
     (HASHES[0], {"address": ADDRESSES[0], "n": "\x00"}),
@@ -417,7 +417,7 @@ def apply(target: Any, step: str, index: int, value: Any) -> None:
     }
     with contextlib.suppress(
         IndexError
-    ):  # whoever does not raise it differs afterwards
+    ):  # a file that does not raise it differs afterwards
         steps[step]()
 
 

@@ -1,4 +1,4 @@
-"""What the page of mutations names is there."""
+"""Names on the page of mutations exist."""
 
 from __future__ import annotations
 

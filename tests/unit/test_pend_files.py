@@ -571,7 +571,7 @@ def test_a_collision_is_quarantined_with_the_name_of_the_first() -> None:
 
 def test_a_quarantined_record_can_be_tried_again() -> None:
     layout = LAYOUT["wallet-db.json"]
-    good, bad = f'"{HASH}": "{ADDRESS}"', '"nobody": 1'
+    good, bad = f'"{HASH}": "{ADDRESS}"', '"absent": 1'
     spelled = f'"{HASH[2:]}": "{ADDRESS}"'
     raw = f"{{{good}, {spelled}, {bad}}}".encode()
     _, twice, impossible = (e.home.record for e in entries_of(layout, raw))

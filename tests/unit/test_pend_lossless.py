@@ -71,7 +71,7 @@ usual = st.sampled_from(
                     "-5",
                     ".5",
                 ),
-                *("active", "Under Review", "Interest-only", "draft", "nobody knows"),
+                *("active", "Under Review", "Interest-only", "draft", "unknown to all"),
                 *("203.0.113.9", "::ffff:192.0.2.7", "unknown", "17", "007", "9-13%"),
             ]
         ),

@@ -1,4 +1,4 @@
-"""When a legacy file may be read that another program writes, by a clock of the test's own."""
+"""Quiescence of a legacy file that another program writes, by a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMISED: Final = 3.0
 
 @dataclass
 class Clock:
-    """A clock that only goes on when somebody waits."""
+    """A clock that only goes on during a wait."""
 
     now: float = START
 
@@ -105,7 +105,7 @@ def file(clock: Clock) -> File:
 
 
 def taken(rest: QuiescentReader, known: FileSignature | None = None) -> bytes | None:
-    """What is read; None where it is being written."""
+    """Content that is read; None while it is being written."""
     try:
         found = rest.read(known, sound)
     except InterruptedError:

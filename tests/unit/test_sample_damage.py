@@ -28,7 +28,7 @@ def texts(directory: Path) -> dict[str, bytes]:
 
 
 def damaged(tmp_path: Path, name: str, kind: str) -> tuple[bytes, bytes, SampleReport]:
-    """What a file is without the damage and with it."""
+    """Content of a file without the damage and with it."""
     generate(tmp_path / "whole", users=26, events=30, irregular=0.1)
     report = generate(
         tmp_path / "hurt", users=26, events=30, irregular=0.1, damage={name: kind}

@@ -56,7 +56,7 @@ def records(directory: Path, name: str) -> list[tuple[str | None, Any]]:
 
 
 def impossible(value: Any) -> bool:
-    """Whether no PostgreSQL column, jsonb included, holds the value as it is."""
+    """Return True if no PostgreSQL column, jsonb included, holds the value as it is."""
     if isinstance(value, str):
         return "\x00" in value or any(
             "\ud800" <= letter <= "\udfff" for letter in value

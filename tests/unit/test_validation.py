@@ -173,7 +173,7 @@ def test_what_keeps_changing_is_looked_at_until_it_holds_still() -> None:
 
 
 class _Restless(WrapperStore):
-    """No two looks at a record see the same version."""
+    """No two reads of a record see the same version."""
 
     _versions = itertools.count(2)
 

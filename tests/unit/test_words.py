@@ -52,7 +52,7 @@ _EXEMPT: Final = frozenset({"tests/unit/test_words.py", "CHANGELOG.md"})
 
 
 def sources() -> Iterator[Path]:
-    """Yield every file whose text is looked at."""
+    """Yield every file whose text is checked."""
     for folder in ("pend_storage", "tests", "benchmarks", "docs", ".github"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in {".py", ".pyi", ".md", ".yml"} and not {

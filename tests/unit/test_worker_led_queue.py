@@ -66,8 +66,8 @@ class Queue(WorkerLedQueue[Counted]):
 
 
 def outcome(request: Counted) -> Any:
-    assert request.told.acquire(timeout=PATIENCE), "nobody executed it"
-    assert not request.told.acquire(blocking=False), "it was told twice"
+    assert request.told.acquire(timeout=PATIENCE), "it was not executed"
+    assert not request.told.acquire(blocking=False), "it was answered twice"
     return request.outcome()
 
 
@@ -138,7 +138,7 @@ def test_nothing_is_lost_among_many_threads() -> None:
 
 
 class Interrupt(Exception):
-    """What a handler of a signal raises."""
+    """The exception of a signal handler."""
 
 
 def interrupted(line: int, work: Callable[[], object]) -> bool:

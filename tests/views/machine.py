@@ -193,7 +193,7 @@ def _sort_key(value: Any) -> str:
 
 
 def outcome(step: Callable[[Any], Any], target: Any) -> tuple[str, Any]:
-    """What a step gives, as plain data, or the type of its error."""
+    """Result of a step, as plain data, or the type of its error."""
     try:
         return "gives", _plain(step(target))
     except Exception as error:  # noqa: BLE001 - whatever it is

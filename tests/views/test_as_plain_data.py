@@ -57,7 +57,7 @@ def play(view: Any, model: Any, script: list[Step], place: str) -> None:
 
 
 def reload(model: Any) -> None:
-    """What the next request reads: ``l *= 2`` leaves each item there twice, and not two
+    """Next request: ``l *= 2`` leaves each item there twice, and not two
     names of one."""
     loaded = json.loads(json.dumps(model))
     model.clear()

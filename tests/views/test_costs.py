@@ -1,4 +1,4 @@
-"""What idioms cost: round trips, and what they grow with."""
+"""Costs of idioms: round trips, and their growth."""
 
 from __future__ import annotations
 

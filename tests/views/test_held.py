@@ -148,7 +148,7 @@ def test_a_view_that_outlives_its_store_says_what_it_said(
 
 
 class _Meddled(MemoryStore):
-    """Somebody writes right after a look."""
+    """Another caller writes right after a check."""
 
     meddle: Callable[[], object] | None = None
 

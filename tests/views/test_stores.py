@@ -36,7 +36,7 @@ def play(store: Store, view: Any, model: Any, script: list[Step]) -> None:
 
 
 def settle(model: Any, *, in_jsonb: bool) -> None:
-    """What the next request reads. PostgreSQL has an order of its own for the members of
+    """The next request's view. PostgreSQL has an order of its own for the members of
     an object inside of a record: short names first."""
     reload(model)
     if in_jsonb:

@@ -1,4 +1,4 @@
-"""Two writers at once, for every way to write: nothing is lost, nobody is refused."""
+"""Two writers at once, for every way to write: nothing is lost, no write is refused."""
 
 from __future__ import annotations
 

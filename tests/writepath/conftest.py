@@ -23,7 +23,7 @@ KINDS = ["json", "postgres", *(phase.value for phase in Phase)]
 
 @pytest.fixture
 def events() -> list[Event]:
-    """What the store has told."""
+    """Events of the store."""
     return []
 
 

@@ -25,7 +25,7 @@ DIRECTORY = "explorer-data/wallets-directory.json"
 Step: TypeAlias = tuple[str, Any, Any]
 
 NAMES = [f"0x{n:064x}" for n in (0xA1, 0xB2, 0xC3)]
-SPELLED = [*NAMES, NAMES[0].upper().replace("0X", "0x"), NAMES[1][2:], "nobody"]
+SPELLED = [*NAMES, NAMES[0].upper().replace("0X", "0x"), NAMES[1][2:], "absent"]
 ADDRESSES = [f"0x{n:040x}" for n in (0xA1, 0xB2, 0xC3)]
 TIME = "2025-06-19T07:58:56.380Z"
 
@@ -116,7 +116,7 @@ STATUS = {"verificationStatus": "verified", "lastUpdated": TIME}
     script=st.lists(file_and_step(WALLETS, KYC), max_size=6),
     closed=st.booleans(),
 )
-@example(  # a swap by two assignments, and a profile that another file tells of, too
+@example(  # a swap by two assignments, and a profile of another file, too
     wallets=dict(zip(NAMES, ADDRESSES, strict=True)),
     kyc={NAMES[1]: STATUS},
     script=[(WALLETS, ("swap", NAMES[0], NAMES[1]))],

@@ -155,8 +155,8 @@ def test_who_needs_a_removed_record_waits_in_its_own_file(
 def test_an_order_of_a_customer_that_is_not_there_waits(store: JsonStore) -> None:
     orders = store.legacy("orders.json")
 
-    orders[1] = {"id": "2", "customer": "nobody"}
-    orders.append({"id": "4", "customer": "nobody"})
+    orders[1] = {"id": "2", "customer": "absent"}
+    orders.append({"id": "4", "customer": "absent"})
 
     assert [order["id"] for order in orders] == ["1", "2", "3", "4"]
     assert [order.id for order in store.collection(Order).scan()] == ["1", "3"]

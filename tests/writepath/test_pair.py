@@ -63,7 +63,7 @@ def a_pair(data: Path, url: str) -> Iterator[tuple[DualWriteStore, JsonStore, St
 
 
 def start() -> dict[str, Any]:
-    """What the files say at first."""
+    """Content of the files at first."""
     wallets = dict(zip(NAMES, ADDRESSES, strict=True))
     return {WALLETS: wallets, KYC: {NAMES[1]: STATUS}}
 

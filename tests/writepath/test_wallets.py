@@ -1,4 +1,4 @@
-"""What goes with a wallet that leaves its file, and what comes back with it."""
+"""Removal of a wallet from its file, and its return: the records that depend on it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def invested(store: Store, user: str) -> Investment:
 
 
 def logged_in(store: Store, user: str, *, tier: int = 3) -> None:
-    """What new code knows of a user, and no file tells."""
+    """A field of a user that only new code wrote, and no file has."""
     known, found = profile(store, user), store.collection(User).get(user)
     assert known is not None
     assert found is not None

@@ -96,7 +96,7 @@ def quiet(event: Event) -> None:
 
 
 def _outcome(change: Callable[[Any], Any], target: Any) -> Any:
-    """What an operation gives, or which error it raises."""
+    """Result of an operation, or the error that it raises."""
     try:
         found = change(target)
     except (KeyError, IndexError, ValueError) as error:

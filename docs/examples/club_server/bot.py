@@ -98,7 +98,7 @@ COMMANDS = {
 
 
 def answer(message: str) -> str:
-    """What the bot says to ``GUILD USER COMMAND WORDS...``."""
+    """The bot's answer to ``GUILD USER COMMAND WORDS...``."""
     guild, user, command, *words = message.split()
     if user in load("blocked.json", []):
         return BLOCKED

@@ -1,4 +1,4 @@
-"""Where the club keeps its data: JSON files in one directory."""
+"""Storage of the club: JSON files in one directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes write: everything that belongs together, in one transaction."""
+"""Writes of the routes: related changes in one transaction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["NotThereError", "change_tier", "create_wallet", "decide"]
 
 
 class NotThereError(LookupError):
-    """What is to be changed is not there."""
+    """The record to be changed does not exist."""
 
 
 async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:
-    """Write a new user, with the profile, and with the event that tells of it.
+    """Write a new user, with the profile, and with the event that records it.
 
     Raises:
         Conflict: the phone hash has a user.

@@ -1,4 +1,4 @@
-"""What goes over the wire: checked on the way in, in camelCase both ways."""
+"""Messages on the wire: checked on the way in, in camelCase both ways."""
 
 from __future__ import annotations
 

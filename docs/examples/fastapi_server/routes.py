@@ -82,7 +82,7 @@ async def change_tier(
 async def show_transactions(
     phone_hash: PhoneHash, db: Db, limit: Limit = 50, after: After = None
 ) -> Page[Event]:
-    """What happened to a user's wallet, newest first."""
+    """Events of a user's wallet, newest first."""
     found = await db.collection(BlockchainEvent).find(
         field("identity_hash") == phone_hash,
         order_by=["-timestamp"],
@@ -96,7 +96,7 @@ async def show_transactions(
 async def show_kyc_queue(
     db: Db, limit: Limit = 50, after: After = None
 ) -> Page[QueuedApplication]:
-    """The KYC applications that wait for somebody, oldest first."""
+    """The KYC applications that wait for a decision, oldest first."""
     found = await db.collection(KycApplication).find(
         field("status") == "pending_review",
         order_by=["updated_at"],
@@ -120,7 +120,7 @@ async def show_health(db: Db) -> Health:
 
 
 def health_of(store: Store) -> Health:
-    """What a store says of itself; one that stands alone is never behind."""
+    """Health of a store: phase and lag; a single store is never behind."""
     if not isinstance(store, DualWriteStore):
         phase = Phase.JSON_ONLY if isinstance(store, JsonStore) else Phase.POSTGRES_ONLY
         return Health(phase=phase, lag_commits=0, lag_seconds=0, secondary_up=True)

@@ -1,4 +1,4 @@
-"""What steps 2 and 3 share: requests, records and errors, as HTTP spells them."""
+"""Shared by steps 2 and 3: requests, records and errors, as HTTP spells them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def wanted_version() -> int | None:
 
 
 def paging() -> dict[str, Any]:
-    """Which page is asked for: ``find`` checks both."""
+    """The requested page: ``find`` checks both."""
     limit = request.args.get("limit", "50")
     if not re.fullmatch("[0-9]{1,4}", limit):
         abort(400, "limit must be a number up to 9999")

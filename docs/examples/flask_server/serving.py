@@ -1,4 +1,4 @@
-"""What every step is started by: the command line, the data, a threaded server."""
+"""Start of every step: the command line, the data, a threaded server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["serve", "site"]
 
 
 class Site:
-    """Where the data is: as ``pend.toml`` says, or invented, in a fresh directory."""
+    """Location of the data: by ``pend.toml``, or invented, in a fresh directory."""
 
     def __init__(self, config: str | None = None) -> None:
         self.config = config

@@ -32,7 +32,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     out: str

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 DOWN = "postgresql://127.0.0.1:1/none"
-"""A database that nobody can reach."""
+"""An unreachable database."""
 
 _SERVER = """
 import itertools, pathlib, sys, time

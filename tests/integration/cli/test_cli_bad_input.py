@@ -379,7 +379,7 @@ def first_waiting(site: Site) -> str:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port on which nobody listens, kept from others meanwhile."""
+    """A port without a listener, reserved meanwhile."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]

@@ -67,7 +67,7 @@ def die_at(site: Site, point: str, *arguments: str) -> None:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a migration that nobody disturbs leads to, and how long it takes."""
+    """Result and duration of an undisturbed migration."""
 
     contents: dict[str, Any]
     seconds: float

@@ -50,7 +50,7 @@ def records(site: Site) -> dict[tuple[str, str], Any]:
 
 
 def change_everything(site: Site) -> None:
-    """What only the primary has: a new record, a changed one, and a deleted one."""
+    """Differences that only the primary has: a new, a changed and a deleted record."""
     with open_pair(settings_of(site)) as pair:
         wallets = pair.legacy("wallet-db.json")
         known = sorted(wallets)
@@ -215,7 +215,7 @@ def found_in(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_a_directory_that_was_lost_is_written_again(server: Site) -> None:
-    """By the real database, with what no record tells: see test_files_come_back."""
+    """With the real database, and files without records: see test_files_come_back."""
     files = {
         "wallet-db.json": None,
         "admin-logs.json": b'{"logs": [ ], "version": 1}\n',

@@ -45,7 +45,7 @@ class Editor:
 
 @pytest.fixture
 def events() -> list[Event]:
-    """What the store has told."""
+    """Events of the store."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""What belongs to a legacy file beyond its bytes: kept, or told; rights never widen."""
+"""Attributes of a legacy file: kept, or reported as lost; rights never widen."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.integration.json_files.conftest import WALLETS, Editor
 
 ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
-NOBODY = 65534
+OTHER_USER = 65534
 USER, GROUP, MASK, OTHERS, NAMED = 1, 4, 16, 32, 2
 
 
 def acl(user: int, named: int, group: int, mask: int, others: int) -> bytes:
-    entries = [(USER, user, -1), (NAMED, named, NOBODY), (GROUP, group, -1)]
+    entries = [(USER, user, -1), (NAMED, named, OTHER_USER), (GROUP, group, -1)]
     entries += [(MASK, mask, -1), (OTHERS, others, -1)]
     packed = (struct.pack("<HHI", t, p, i & 0xFFFFFFFF) for t, p, i in entries)
     return struct.pack("<I", 2) + b"".join(packed)
@@ -155,13 +155,13 @@ def new(tmp_path: Path) -> Iterator[int]:
 
 def test_what_the_system_does_not_take_is_named(new: int) -> None:
     wanted = read(new)
-    odd = {"nobody.knows": b"1", "security.ima": b"2"}
+    odd = {"nameless.odd": b"1", "security.ima": b"2"}
 
     lost = apply(
         new, FileAttributes(0o640, wanted.uid, wanted.gid, 1, odd, ("user.hidden",))
     )
 
-    assert lost == ("nobody.knows", "security.ima", "user.hidden")
+    assert lost == ("nameless.odd", "security.ima", "user.hidden")
     assert stat.S_IMODE(os.fstat(new).st_mode) == 0o640
 
 
@@ -220,13 +220,13 @@ def test_where_the_acl_cannot_be_set_the_group_gets_what_the_acl_gave_it(
     assert os.getxattr(new, "user.note") == b"hi"
 
 
-# -- somebody else's -------------------------------------------------------------------------
+# -- files of another user -------------------------------------------------------------------
 
 
 def write_as_nobody(report: Report, directory: Path) -> None:
     os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+    os.setgid(OTHER_USER)
+    os.setuid(OTHER_USER)
     told: list[Event] = []
     with JsonStore(
         SCHEMA, directory, layouts=LAYOUTS, hook=told.append, checkpoint_interval=None
@@ -238,8 +238,8 @@ def write_as_nobody(report: Report, directory: Path) -> None:
 
 def test_an_owner_that_cannot_be_kept_is_told_once(reachable: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
-    os.chown(reachable, NOBODY, NOBODY)
+        pytest.skip("needs root, to become another user")
+    os.chown(reachable, OTHER_USER, OTHER_USER)
     Editor(reachable).save(WALLETS, {})
     file = reachable / WALLETS
     os.chown(file, 12345, 12346)
@@ -251,7 +251,7 @@ def test_an_owner_that_cannot_be_kept_is_told_once(reachable: Path) -> None:
     assert len(told) == 1
     assert "owner 12345:12346" in told[0]
     assert str(file) in told[0]
-    assert (file.stat().st_uid, mode_of(file)) == (NOBODY, 0o644)
+    assert (file.stat().st_uid, mode_of(file)) == (OTHER_USER, 0o644)
 
 
 def test_root_gives_a_new_version_to_the_owner_of_the_old_one(

@@ -84,7 +84,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def no_ctime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that does not tell when the status of a file has changed."""
+    """A file system without a time of the last change of status."""
     monkeypatch.setattr(file_manifest, "_ctime_of", lambda _: 1)
 
 

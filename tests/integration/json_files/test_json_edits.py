@@ -1,4 +1,4 @@
-"""Legacy files that somebody else changes while a JSON store is open."""
+"""Legacy files that another program edits while a JSON store is open."""
 
 from __future__ import annotations
 

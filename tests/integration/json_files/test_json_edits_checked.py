@@ -1,4 +1,4 @@
-"""Edits of legacy files that meet commits to what the files tell of."""
+"""Edits of legacy files that race with commits to their derived records."""
 
 from __future__ import annotations
 
@@ -490,7 +490,7 @@ def test_edits_and_steady_commits_to_what_they_tell_of_both_count(
         for number in range(12):
             status = ("verified", "rejected")[number % 2]
             old.save(KYC, application(status))
-            # Once is enough, although somebody commits to the profile all the time.
+            # Once is enough, although commits to the profile never pause.
             store.checkpoint()
             assert profile(store).kyc_status == status
             time.sleep(0.01)

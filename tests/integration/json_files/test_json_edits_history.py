@@ -2,7 +2,7 @@
 
 Old programs load the file, change what they have in memory, and write the whole of it,
 at once or much later; in place, by rename, or half of it first. Every value is written
-once, so it tells who wrote it. The model says of each value whether somebody has replaced
+once, so it shows its writer. The model says of each value whether a program has replaced
 it knowingly, and where a value must be.
 """
 
@@ -53,7 +53,7 @@ class Program:
     copy: dict[str, int] = field(default_factory=dict)
 
     def changed(self) -> dict[str, int | None]:
-        """What it has changed since it has loaded or written the file."""
+        """Its changes since it has loaded or written the file."""
         names = self.loaded.keys() | self.copy.keys()
         pairs = ((name, self.copy.get(name)) for name in names)
         return {n: value for n, value in pairs if value != self.loaded.get(n)}
@@ -71,11 +71,11 @@ class History(RuleBasedStateMachine):
         self.old.save(FILE, {"a": self.value(), "b": self.value()})
         self.open()
         self.synced = self.old.load(FILE)
-        """What the file showed when the store looked at it last."""
+        """Content of the file when the store read it last."""
         self.disk = dict(self.synced)
         self.programs = [Program(dict(self.disk), dict(self.disk)) for _ in range(2)]
         self.claims = {*self.disk.items()}
-        """Values that nobody has replaced knowingly: in the store, or in quarantine."""
+        """Values that were not replaced knowingly: in the store, or in quarantine."""
         self.by_editors: set[tuple[str, int]] = set()
         self.where: dict[str, int | None] = dict(self.synced)
         """The value that each member must have, where the rules say it."""
@@ -191,13 +191,13 @@ class History(RuleBasedStateMachine):
         self.half = False
 
     def note(self, program: Program) -> None:
-        """What becomes of the values that are on the disk, and of the program's own."""
+        """Merge of the values on the disk with the program's own."""
         changed = program.changed()
         for name in self.disk.keys() | program.copy.keys() | self.synced.keys():
             new, there = program.copy.get(name), self.disk.get(name)
             seen = self.synced.get(name)
             if name in changed:
-                # Replaced knowingly; or blindly, which nobody can know.
+                # Replaced knowingly; or blindly, which cannot be distinguished.
                 self.drop(name, program.loaded.get(name), there, seen)
                 if new is not None:
                     self.claims.add((name, new))

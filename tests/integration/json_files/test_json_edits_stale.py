@@ -167,7 +167,7 @@ def test_a_stale_copy_of_a_list_undoes_nothing(store: JsonStore, old: Editor) ->
 def test_what_a_stale_copy_derives_is_not_written_either(
     store: JsonStore, old: Editor
 ) -> None:
-    """The wallets tell of profiles, which new code may have deleted meanwhile."""
+    """Profiles derive from wallets, and new code may have deleted them meanwhile."""
     copy = old.load(WALLETS)
     one, two = list(copy)[:2]
     view = store.legacy(WALLETS)

@@ -79,7 +79,7 @@ def test_files_are_not_touched_as_long_as_nothing_changes(
     directory: Path, open_store: Callable[..., JsonStore]
 ) -> None:
     def signs() -> list[tuple[int, ...]]:
-        """What changes with a file; the time of the last read is none of it."""
+        """Status fields that change with a file; the time of the last read is not among them."""
         found = [(directory / name).stat() for name in (WALLETS, EVENTS)]
         return [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found]
 

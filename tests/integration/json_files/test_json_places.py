@@ -1,4 +1,4 @@
-"""Where a legacy file is: what cannot be read or replaced there is refused, with advice."""
+"""Paths of legacy files: a path that cannot be read or replaced is refused, with advice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from tests.ages import age
 from tests.integration.json_files.conftest import EVENTS, WALLETS, Editor
 
-NOBODY = 65534
+OTHER_USER = 65534
 
 Open = Callable[..., JsonStore]
 
@@ -54,7 +54,7 @@ def wallets(path: Path) -> set[str]:
 
 
 def doctor(directory: Path) -> list[str]:
-    """What fails, and what to do."""
+    """The failure, and the advice."""
     config = directory.with_name(f"{directory.name}.toml")
     config.write_text(
         '[environments.development]\nphase = "json-only"\n'
@@ -290,7 +290,7 @@ def test_a_mount_is_found_where_the_system_call_does_not_tell(
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    os.seteuid(NOBODY)
+    os.seteuid(OTHER_USER)
     try:
         yield
     finally:
@@ -305,7 +305,7 @@ def test_where_a_user_may_not_replace_the_file_of_another(
     mode: int, text: str, reachable: Path
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
+        pytest.skip("needs root, to become another user")
     Editor(reachable).save(WALLETS, {})
     reachable.chmod(mode)
 
@@ -313,17 +313,19 @@ def test_where_a_user_may_not_replace_the_file_of_another(
         (found,) = problems_of(reachable / WALLETS)
     assert found.is_fatal
     assert text in found.message
-    assert f"user {NOBODY}" in found.message
+    assert f"user {OTHER_USER}" in found.message
     assert not list(problems_of(reachable / WALLETS))
 
-    os.chown(reachable if mode == 0o755 else reachable / WALLETS, NOBODY, NOBODY)
+    os.chown(
+        reachable if mode == 0o755 else reachable / WALLETS, OTHER_USER, OTHER_USER
+    )
     with as_nobody():
         assert not list(problems_of(reachable / WALLETS))
 
 
 def test_a_file_that_may_not_be_read_is_told(reachable: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
+        pytest.skip("needs root, to become another user")
     Editor(reachable).save(WALLETS, {})
     (reachable / WALLETS).chmod(0o600)
     reachable.chmod(0o777)
@@ -385,7 +387,9 @@ def test_doctor_warns_of_what_a_file_loses(reachable: Path) -> None:
         reachable.chmod(0o777)
         with as_nobody():
             found = list(place_findings(reachable, paths))
-        assert f"belongs to 0:0, which user {NOBODY} cannot keep" in found[1].message
+        assert (
+            f"belongs to 0:0, which user {OTHER_USER} cannot keep" in found[1].message
+        )
 
 
 # -- links that lead to another file by now --------------------------------------------------

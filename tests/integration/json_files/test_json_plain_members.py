@@ -35,7 +35,7 @@ def aside(store: ps.JsonStore) -> list[tuple[str, str, bytes]]:
 def test_the_last_of_equal_names_counts_and_the_others_wait(
     tmp_path: Path, live: bool
 ) -> None:
-    """It is so at the first opening and for an edit, and a deletion brings none back."""
+    """So at the first opening and for an edit, and a deletion restores none."""
     file = tmp_path / "notes.json"
     text = (
         '{"a": {"id": "a", "n": 1}, "b": {"id": "b"}, "\\u0061": {"id": "a", "n": 3}}'
@@ -63,7 +63,7 @@ def test_the_last_of_equal_names_counts_and_the_others_wait(
 def test_a_quarantined_text_never_stands_behind_the_record_of_its_name(
     tmp_path: Path,
 ) -> None:
-    """A parser would take it for the record, and a deletion would bring it back."""
+    """A parser would take it for the record, and a deletion would restore it."""
     file = tmp_path / "notes.json"
     file.write_text('{"a": {"id": "a", "n": "bad"}, "b": {"id": "b"}}')
     with opened(tmp_path) as store:

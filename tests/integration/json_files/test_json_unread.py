@@ -32,7 +32,7 @@ WALLETS = "wallet-db.json"
 EVENTS = "explorer-data/transactions-log.json"
 KYC = "uploads/kyc/metadata.json"
 CONSENTS, CREDENTIALS = "consents-db.json", "credentials-db.json"
-NOBODY = "00000000-0000-0000-0000-000000000001"
+ABSENT = "00000000-0000-0000-0000-000000000001"
 Opens = Callable[..., JsonStore]
 
 
@@ -80,25 +80,25 @@ def told(events: list[Event], *names: str) -> list[Event]:
 
 
 VERBS: dict[str, Callable[[Store], Any]] = {
-    "get": lambda s: s.collection(User).get(NOBODY),
-    "get_many": lambda s: s.collection(User).get_many([NOBODY]),
+    "get": lambda s: s.collection(User).get(ABSENT),
+    "get_many": lambda s: s.collection(User).get_many([ABSENT]),
     "get_by": lambda s: s.collection(User).get_by("phone_hash", wallet(1)[0]),
-    "versioned": lambda s: s.collection(User).versioned(NOBODY),
+    "versioned": lambda s: s.collection(User).versioned(ABSENT),
     "find": lambda s: s.collection(User).find(field("tier") == 0),
     "count": lambda s: s.collection(User).count(),
     "count where": lambda s: s.collection(User).count(field("tier") == 0),
     "scan": lambda s: list(s.collection(User).scan()),
     "legacy": lambda s: s.legacy(WALLETS),
-    "transaction": lambda s: s.run(lambda tx: tx.collection(User).get(NOBODY)),
+    "transaction": lambda s: s.run(lambda tx: tx.collection(User).get(ABSENT)),
     "transaction find": lambda s: s.run(lambda tx: tx.collection(User).find()),
     "put": lambda s: s.collection(User).put(user(1)),
     "put new": lambda s: s.collection(User).put(user(1), if_version=0),
     "put_many": lambda s: s.collection(User).put_many([user(1), user(2)]),
-    "delete": lambda s: s.collection(User).delete(NOBODY),
+    "delete": lambda s: s.collection(User).delete(ABSENT),
     "put in a transaction": lambda s: s.run(
         lambda tx: tx.collection(User).put(user(1))
     ),
-    "reference": lambda s: s.collection(KycApplication).put(kyc(NOBODY)),
+    "reference": lambda s: s.collection(KycApplication).put(kyc(ABSENT)),
     "header": lambda s: s.collection(LegacyFile).put(LegacyFile(file=WALLETS)),
 }
 
@@ -199,7 +199,7 @@ def test_a_file_that_breaks_later_does_not_stop_what_the_store_has_read(
 
     assert store.unread_files() == ()
     assert store.collection(User).count() == 5
-    assert store.collection(User).get(NOBODY) is None
+    assert store.collection(User).get(ABSENT) is None
     store.collection(User).put(user(9))
     (broken,) = told(events, "file-broken")
     assert broken.level == logging.ERROR
@@ -217,13 +217,13 @@ def test_a_broken_file_that_appears_where_none_was_is_unread(
     store.checkpoint()
 
     with pytest.raises(CorruptFile, match="single quotation marks"):
-        store.collection(KycApplication).get(NOBODY)
+        store.collection(KycApplication).get(ABSENT)
     assert [e.level for e in told(events, "file-broken")] == [logging.ERROR]
     store.collection(User).put(user(9))
 
     old.put(KYC, "{}")
     store.checkpoint()
-    assert store.collection(KycApplication).get(NOBODY) is None
+    assert store.collection(KycApplication).get(ABSENT) is None
 
 
 def test_one_broken_text_after_the_other_stays_unread_under_its_own_entry(
@@ -277,7 +277,7 @@ def test_other_files_of_the_collection_go_on(
         lambda: documents.count(field("file") == CONSENTS),
         lambda: documents.find(mine | (field("key") == "a")),
         lambda: documents.put(replace(found, file=CONSENTS)),
-        lambda: documents.delete(NOBODY),
+        lambda: documents.delete(ABSENT),
     ):
         with pytest.raises(CorruptFile, match=CONSENTS):
             rests()
@@ -318,7 +318,7 @@ def test_a_store_that_follows_gives_its_rows_and_takes_those_of_the_primary(
 
     assert store.compare_and_set_meta(ROLE_META, None, follows)
 
-    assert store.read("users", [NOBODY]) == {}
+    assert store.read("users", [ABSENT]) == {}
     assert store.count("users", And(())) == 0
     assert store.apply([ChangedRecord("users", user(1).id, 7, user(1))], epoch=1) == 1
     assert [file.file for file in store.unread_files()] == [WALLETS]
@@ -345,13 +345,13 @@ def test_callers_that_are_merged_keep_their_own_answers(
 ) -> None:
     store = beside_a_broken_file(open_store, directory)
     (known,) = store.collection(Document).find(field("file") == CREDENTIALS).items
-    lost = replace(known, id=NOBODY, file=CONSENTS)
+    lost = replace(known, id=ABSENT, file=CONSENTS)
 
     async def work() -> Any:
         documents = AsyncStore(store).collection(Document)
         return await asyncio.gather(
             documents.get(known.id),
-            documents.get(NOBODY),
+            documents.get(ABSENT),
             documents.put(known),
             documents.put(lost),
             return_exceptions=True,

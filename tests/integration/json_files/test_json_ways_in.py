@@ -145,8 +145,8 @@ MAPS = {
         ['"n1"', '"n2"', '"\\u006e1"', '"n3"'],
         [
             '{"title": "t", "author": "a1"}',
-            '{"title": "u", "author": "a2", "editor": "nobody"}',
-            '{"title": "v", "author": "nobody"}',
+            '{"title": "u", "author": "a2", "editor": "absent"}',
+            '{"title": "v", "author": "absent"}',
         ],
     ),
 }
@@ -233,7 +233,7 @@ class Way:
 
 
 def rows_of(store: JsonStore, file: str, *, derived: bool) -> list[Any]:
-    """What a store holds of a file in its order, and what it holds of others.
+    """Rows of a file in its order, and rows of other files.
 
     Without what depends on the moment, and on how many records there were before.
     """
