@@ -270,7 +270,9 @@ def test_a_change_of_names_is_noticed_whatever_becomes_of_the_times(
     times = tmp_path.stat()
     os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**12))
     before = own.verify_path()
-    assert own.verify_path() != before, "a change is too recent to differ from the next one"
+    assert own.verify_path() != before, (
+        "a change is too recent to differ from the next one"
+    )
     time.sleep(2.1)
     own.verify_path()
     before = own.verify_path()
