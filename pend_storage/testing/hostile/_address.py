@@ -107,6 +107,8 @@ class _Trap:
 class Address(Proxy):
     """Unix socket that forwards to the server that is behind it. Use ``with``."""
 
+    accepted: int
+
     def __init__(self, path: Path, target: Path, *, wire: Wire = PLAIN) -> None:
         """Prepare the address; it listens after :meth:`start`.
 
