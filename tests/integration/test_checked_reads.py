@@ -320,7 +320,7 @@ KNOWN_WRITERS: Final = {
         "RecordPerLineObject._remove",
         "RecordPerLineObject._set",
     },
-    "stores/json/_directory_session.py": {"DirectorySession._note_schema"},
+    "stores/json/_directory_session.py": {"DirectorySession._record_schema"},
     "stores/json/_store.py": {
         "JsonStore.apply",
         "JsonStore.commit",

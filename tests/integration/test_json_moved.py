@@ -259,7 +259,7 @@ def test_an_older_state_copied_into_the_files_is_corruption(
         if path.is_file():
             (data / own / path.name).write_bytes(path.read_bytes())
 
-    with pytest.raises(CorruptFile, match="shorter"):
+    with pytest.raises(CorruptFile, match="truncated"):
         put(store, "x")
 
 

@@ -330,7 +330,7 @@ def test_a_journal_that_was_deleted_or_cut_while_in_use_takes_no_more(
     with journal(directory) as mine:
         list(mine.effects())
         os.truncate(path, mine.position.end - 1)
-        with pytest.raises(CorruptFile, match="shorter"):
+        with pytest.raises(CorruptFile, match="truncated"):
             mine.size_changed()
         path.unlink()
         with pytest.raises(SegmentDropped):

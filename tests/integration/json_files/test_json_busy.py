@@ -272,7 +272,7 @@ def test_a_writer_without_a_pause_is_adopted_and_told_once(
     seen: list[int | None] = []
     for n in range(12):
         write_now(path, {"n": n}, clock)
-        busy.keep(force=False, wait=False)
+        busy.synchronise(force=False, wait=False)
         seen.append(json.loads(path.read_text())["n"] if not busy.is_busy else None)
         clock.sleep(0.5)
 
@@ -281,9 +281,9 @@ def test_a_writer_without_a_pause_is_adopted_and_told_once(
     assert "adopted" in events[-1].message or "rename" in events[-1].message
 
     clock.sleep(5)
-    busy.keep(force=False, wait=False)
+    busy.synchronise(force=False, wait=False)
     clock.sleep(5)
-    busy.keep(force=False, wait=False)
+    busy.synchronise(force=False, wait=False)
 
     assert names(events) == ["file-busy", "file-busy-over"]
 
@@ -294,7 +294,7 @@ def test_what_is_never_whole_is_never_adopted_and_told(
     for n in range(12):
         path.write_text('{"a": "10.00"' + " " * n)
         os.utime(path, (clock.time(), clock.time()))
-        busy.keep(force=False, wait=False)
+        busy.synchronise(force=False, wait=False)
         clock.sleep(0.5)
 
     assert busy.is_busy
@@ -311,7 +311,7 @@ def test_our_own_writes_are_no_busy_writer(
 ) -> None:
     for n in range(10):
         write_now(path, {"n": n}, clock)
-        busy.keep(force=False, wait=False)
+        busy.synchronise(force=False, wait=False)
         clock.sleep(0.5)
     assert names(events) == ["file-busy"]
     store = open_store()
@@ -320,7 +320,7 @@ def test_our_own_writes_are_no_busy_writer(
         patched.setattr(file_sync, "_due", lambda _: False)
         for n in range(5):
             store.legacy(MAP)["n"] = -n
-            busy.keep(force=True, wait=False)
+            busy.synchronise(force=True, wait=False)
             clock.sleep(1)
 
     assert names(events) == ["file-busy", "file-busy-over"]

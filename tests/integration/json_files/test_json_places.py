@@ -299,7 +299,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("mode", "text"),
-    [(0o1777, "a sticky directory"), (0o755, "may not make files: permission denied")],
+    [(0o1777, "a sticky directory"), (0o755, "may not create files: permission denied")],
 )
 def test_where_a_user_may_not_replace_the_file_of_another(
     mode: int, text: str, reachable: Path
@@ -333,7 +333,7 @@ def test_a_file_that_may_not_be_read_is_told(reachable: Path) -> None:
     with as_nobody():
         (found,) = problems_of(reachable / WALLETS)
 
-    assert "may not be read" in found.message
+    assert "cannot be read" in found.message
 
 
 def test_an_immutable_file_is_told(directory: Path) -> None:

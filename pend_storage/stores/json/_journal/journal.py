@@ -269,9 +269,9 @@ class Journal:
     def _missing(self, published: Position) -> CorruptFile:
         here = self.position
         return self._reader.corrupt(
-            f"commits are missing that were acknowledged: the journal ends at byte "
+            f"acknowledged commits are missing: the journal ends at byte "
             f"{here.end} of segment {here.segment}, and {self.directory / END_FILE} "
-            f"tells that it reached byte {published.end} of segment {published.segment}"
+            f"has byte {published.end} of segment {published.segment} as the published end"
         )
 
     def _open_next_segment(self, number: int) -> None:
@@ -299,7 +299,7 @@ class Journal:
             raise SegmentDropped
         if status.st_size < self._reader.end:
             raise self._reader.corrupt(
-                f"the file has become shorter while in use: it has {status.st_size} "
+                f"the file was truncated while in use: it has {status.st_size} "
                 f"bytes, and {self._reader.end} were read"
             )
         return status.st_size > self._reader.end

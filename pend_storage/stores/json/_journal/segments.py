@@ -117,7 +117,7 @@ class SegmentReader:
             return decode_payload(payload)
         except (msgspec.DecodeError, ValueError) as error:
             raise CorruptFile(
-                f"a frame is sound, but says what is not understood ({error})",
+                f"a frame is sound, but its payload cannot be decoded ({error})",
                 path=str(self.path),
                 offset=self.end,
             ) from error

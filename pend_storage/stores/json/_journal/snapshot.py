@@ -253,7 +253,7 @@ class _Reader:
             return msgspec.json.decode(payload, type=kind)
         except msgspec.DecodeError as error:
             raise self._corrupt(
-                f"a frame says what is not understood ({error})", self._file.tell()
+                f"the payload of a frame cannot be decoded ({error})", self._file.tell()
             ) from error
 
     def _corrupt(self, reason: str, offset: int) -> CorruptFile:

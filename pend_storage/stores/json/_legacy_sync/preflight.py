@@ -204,7 +204,7 @@ def _unreachable(path: Path, error: OSError) -> Problem:
         message = "is below something that is not a directory"
         return Problem(path, message, "Correct the path.")
     if error.errno in {errno.EACCES, errno.EPERM}:
-        message = f"may not be looked at by user {user()}: permission denied"
+        message = f"cannot be accessed by user {user()}: permission denied"
         return Problem(
             path, message, "Give that user the right to enter its directory."
         )
@@ -239,7 +239,7 @@ def _directory_problems(
         message = f"is in {directory}, whose file system is read-only"
         yield Problem(path, message, "Mount it for writing.")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=_HAS_EFFECTIVE):
-        message = f"is in {directory}, where user {user()} may not make files"
+        message = f"is in {directory}, where user {user()} may not create files"
         yield Problem(
             path,
             f"{message}: permission denied",
@@ -281,7 +281,7 @@ def _file_problems(path: Path, target: Path) -> Iterator[Problem]:
         message = "is immutable or append-only, and cannot be replaced"
         yield Problem(path, message, f"Run: chattr -i -a {target}")
     if not os.access(target, os.R_OK, effective_ids=_HAS_EFFECTIVE):
-        message = f"may not be read by user {user()}: permission denied"
+        message = f"cannot be read by user {user()}: permission denied"
         yield Problem(path, message, "Correct its owner or its rights.")
 
 
