@@ -33,6 +33,7 @@ def anchored(
         for name, target in spec.references.items()
         if (value := getattr(record, name)) is not None and not exists(target, value)
     }
+    # The caller quarantines it, instead of storing a record without its target.
     if not all(spec.fields[name].optional for name in lost):
         return None
     return replace(record, **lost) if lost else record

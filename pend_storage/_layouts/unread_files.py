@@ -138,6 +138,8 @@ def unread_of(
             continue
         for entry in entries(record.file):
             aside: QuarantinedRecord = entry.record
+            # Without a mark only the first import can have met the file unread: a file
+            # that broke later has known records.
             waits = is_whole_file(aside) and aside.is_waiting
             if waits and (is_marked(record) or entry.version == _FIRST):
                 yield UnreadFile(

@@ -148,6 +148,7 @@ class ExclusiveUses:
                 mine.depth -= 1
             return
         process = os.getpid()
+        # The turn first: waiting callers of this process hold no connection of the store.
         with (
             self._wait_for_turn(file, timeout) as left,
             _locked(store, file, timeout, left) as is_held,
@@ -228,6 +229,7 @@ class ExclusiveUses:
 
     def release_lease(self, file: str) -> None:
         """Release the caller's lease of a file, if there is one."""
+        # An expired lease is popped as well: the next load begins a new one.
         with self._guard:
             lease = self._leases.pop((id(caller()), file), None)
         if lease is not None and lease.hold is not None:

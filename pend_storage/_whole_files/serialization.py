@@ -228,7 +228,7 @@ class _CheckedLookups:
             return self._store.read(collection, keys)
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
+        """Yield the records that refer to a key; the commit checks them."""
         where = make_query(spec, (by_field(name) == key,))
         for row in self._store.query(spec.name, where):
             record = self._known(spec.name, row)
@@ -236,7 +236,7 @@ class _CheckedLookups:
                 yield record
 
     def records(self, layout: Layout) -> Iterator[Any]:
-        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
+        """Yield the placed records of a file; the commit checks them."""
         where = make_query(self._store.schema[layout.collection], layout.where)
         for row in self._store.query(layout.collection, where):
             record = self._known(layout.collection, row)
@@ -248,7 +248,7 @@ class _CheckedLookups:
         return self.find(collection, row.key)
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
+        """Return whether the key has a tombstone; the commit does not check it."""
         found = self._store.read(collection, (key,), deleted=True).get(key)
         return found is not None and found.record is None
 

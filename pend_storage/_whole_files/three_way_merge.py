@@ -104,6 +104,7 @@ class _Merge:
             return self._members(base if isinstance(base, dict) else {}, now, new, path)
         if isinstance(now, list) and isinstance(new, list):
             return self._items(base if isinstance(base, list) else [], now, new, path)
+        # ``now`` first: its objects keep digits and texts that ``new`` may have lost.
         if same(new, base) or same(new, now):
             return now
         if same(now, base):
@@ -253,6 +254,7 @@ def _order(base: list[Any], now: list[Any], new: list[Any]) -> list[Any]:
     and behind them those of ``new``.
     """
     old, there = set(base), set(now)
+    # Deletions do not count as a change of order: compare the common names only.
     moved = [n for n in now if n in old] != [n for n in base if n in there]
     kept = [name for name in (now if moved else new) if name in old]
     anchors = set(kept)

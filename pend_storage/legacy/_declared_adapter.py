@@ -36,18 +36,18 @@ class Adapter:
         self._adds_key: Final = key.column in stored.added
 
     def key(self, given: Any) -> str:
-        """See :meth:`RecordAdapter.key`."""
+        """Convert a user's key to the stored text."""
         return self._key.text_of(given)
 
     def key_of(self, record: Any) -> str | None:
-        """See :meth:`RecordAdapter.key_of`."""
+        """Return the key of a user's record; None where the content is the key."""
         if self._key.kind is KeyKind.CONTENT:
             return None
         columns = dict(self._columns)
         return self._key.text(lambda name: columns[name].store(getattr(record, name)))
 
     def give(self, record: Any) -> Any:
-        """See :meth:`RecordAdapter.give`."""
+        """Convert a stored record to the user's type."""
         if self._same:
             values = {name: getattr(record, name) for name, _ in self._columns}
         else:
@@ -55,7 +55,12 @@ class Adapter:
         return self.user_type(**values)
 
     def take(self, given: Any, present: Any) -> Any:
-        """See :meth:`RecordAdapter.take`."""
+        """Convert a user's record to the stored type.
+
+        Args:
+            given: the user's record.
+            present: the stored record that it replaces, or None.
+        """
         values = {n: c.store(getattr(given, n)) for n, c in self._columns}
         if self._adds_key:
             key = self.key_of(given)
