@@ -192,7 +192,9 @@ def test_a_file_that_never_stands_still_is_left_to_a_person(
 ) -> None:
     monkeypatch.setattr(FileFlag, "_replaced", lambda *_: False)
 
-    with pytest.raises(ConfigError, match=r'changed by somebody.*phase = "json-only"'):
+    with pytest.raises(
+        ConfigError, match=r'changed by another program.*phase = "json-only"'
+    ):
         FileFlag(file, "production").write(J, by="me")
 
 
