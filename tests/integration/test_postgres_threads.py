@@ -174,7 +174,9 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     assert not any(error.outcome_known for error in unknown)
     assert sum(isinstance(outcome, tuple) for outcome in rest) == 8
     assert store.collection(Tally).count() == 80
-    assert [store._committer._queue.try_acquire_slot() for _ in range(SLOTS)] == [True] * SLOTS
+    assert [store._committer._queue.try_acquire_slot() for _ in range(SLOTS)] == [
+        True
+    ] * SLOTS
 
 
 def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> None:
