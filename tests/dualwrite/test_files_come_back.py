@@ -465,7 +465,7 @@ def test_an_owner_is_given_as_far_as_the_system_lets_us(
     (tmp_path / "file").touch()
     fd = os.open(tmp_path / "file", os.O_RDWR)
     FilePermissions(0o600, "54321", "54322").apply(fd)
-    FilePermissions(0o600, "nobody is called so", None).apply(fd)
+    FilePermissions(0o600, "no such user name", None).apply(fd)
     os.close(fd)
 
     assert calls == [(54321, 54322), (-1, 54322)]
