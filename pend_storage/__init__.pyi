@@ -4,6 +4,7 @@ from pend_storage._layouts.layout import ParsedFile as ParsedFile
 from pend_storage._layouts.listing import Listed as Listed
 from pend_storage._layouts.listing import Listing as Listing
 from pend_storage._layouts.unread_files import UnreadFile as UnreadFile
+from pend_storage._model.conditions import SortKey as SortKey
 from pend_storage._model.diff import Difference as Difference
 from pend_storage._model.evolving import Evolve as Evolve
 from pend_storage._model.fields import FieldSpec as FieldSpec
@@ -26,6 +27,7 @@ from pend_storage.codec import RecordCodec as RecordCodec
 from pend_storage.collection import Collection as Collection
 from pend_storage.collection import collection as collection
 from pend_storage.contract import StoreBackend as StoreBackend
+from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
 from pend_storage.dualwrite import Compared as Compared
 from pend_storage.dualwrite import Finding as Finding
@@ -33,8 +35,10 @@ from pend_storage.dualwrite import Lag as Lag
 from pend_storage.dualwrite import Readiness as Readiness
 from pend_storage.dualwrite import Repair as Repair
 from pend_storage.dualwrite import RepairReport as RepairReport
+from pend_storage.dualwrite import RolePair as RolePair
 from pend_storage.dualwrite import Switch as Switch
 from pend_storage.dualwrite import SwitchReport as SwitchReport
+from pend_storage.dualwrite import Validate as Validate
 from pend_storage.errors import ChangesExpired as ChangesExpired
 from pend_storage.errors import ConfigError as ConfigError
 from pend_storage.errors import Conflict as Conflict
@@ -96,6 +100,7 @@ from pend_storage.records import QuarantinedRecord as QuarantinedRecord
 from pend_storage.records import Row as Row
 from pend_storage.records import Versioned as Versioned
 from pend_storage.records import records as records
+from pend_storage.reports import Confirmed as Confirmed
 from pend_storage.schema import CollectionSpec as CollectionSpec
 from pend_storage.schema import Index as Index
 from pend_storage.schema import Schema as Schema

@@ -3,15 +3,18 @@
 from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_values
 from pend_storage.dualwrite._forced_promotion import ForcedPromotion, force_promotion
 from pend_storage.dualwrite._lag import Lag
+from pend_storage.dualwrite._maintenance import Backfill, Validate
 from pend_storage.dualwrite._phase_controller import SwitchReport
 from pend_storage.dualwrite._readiness import CODES, Blocker, Readiness
 from pend_storage.dualwrite._repair import Repair, RepairReport
+from pend_storage.dualwrite._roles import RolePair
 from pend_storage.dualwrite._shadow_reads import Compared
 from pend_storage.dualwrite._store import DualWriteStore
 from pend_storage.dualwrite._switch_history import Switch
 
 __all__ = [
     "CODES",
+    "Backfill",
     "Blocker",
     "Compared",
     "DualWriteStore",
@@ -21,8 +24,10 @@ __all__ = [
     "Readiness",
     "Repair",
     "RepairReport",
+    "RolePair",
     "Switch",
     "SwitchReport",
+    "Validate",
     "force_promotion",
     "hide_values",
     "show_values",

@@ -24,6 +24,8 @@ ELSEWISE = {
     "commit_each": "is what waiting commits become",
     "lock": "is what exclusive() is made of",
     "relay": "is for a process of its own",
+    "select": "takes a prepared query: it is for views, which wait",
+    "write": "takes a prepared operation: it is for views, which wait",
     "after_commit": "is for views, which wait",
     "tell": "waits for nothing: it is for views, which tell the hook of their store",
     "acting": "waits for nothing: a plain with, around what is awaited",

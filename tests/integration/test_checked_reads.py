@@ -368,7 +368,7 @@ _VERBS: Final = {
     "submit_each",
     "_submit",
     "follow",
-    "note",
+    "add_unlogged",
 }
 _OTHERS: Final = {
     "schema",

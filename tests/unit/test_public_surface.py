@@ -31,15 +31,10 @@ ORDERS: Final = tuple(
 )
 SPECIAL: Final = {"__call__", "__enter__", "__getitem__", "__init__", "__iter__"}
 NOT_EXPORTED: Final = {
-    "Copy",  # of DualWriteStore.backfill: to be the concrete report
-    "Judged",  # of DualWriteStore.validate: likewise
-    "Order",  # to be SortKey
+    "Backend",  # of constructors that only AsyncStore calls
     "Reads",  # pend_storage.legacy._mapping, for those who write a mapping
     "Source",  # pend_storage.legacy, likewise
     "UnitOfWork",  # of a constructor that only Transaction.collection calls
-    "Validate",  # as Judged
-    "Verdict",  # as Judged
-    "View",  # to be RolePair
 }
 """Of signatures, and not exported."""
 
@@ -143,7 +138,7 @@ def known_names() -> dict[str, Any]:
     return {name: getattr(ps, name) for name in PUBLIC} | {
         name: getattr(importlib.import_module(module), name)
         for module, name in (
-            ("pend_storage.dualwrite._roles", "View"),
+            ("pend_storage.dualwrite._roles", "RolePair"),
             ("pend_storage.aio", "AsyncStore"),
         )
     }

@@ -299,7 +299,10 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("mode", "text"),
-    [(0o1777, "a sticky directory"), (0o755, "may not create files: permission denied")],
+    [
+        (0o1777, "a sticky directory"),
+        (0o755, "may not create files: permission denied"),
+    ],
 )
 def test_where_a_user_may_not_replace_the_file_of_another(
     mode: int, text: str, reachable: Path

@@ -247,7 +247,9 @@ class Engine(SharedReplica):
             plan = Plan(live.state, live.find)
             planned: list[Request] = []
             for request in requests:
-                if plan.closed:  # roles change with it: the rest needs a plan of its own
+                if (
+                    plan.closed
+                ):  # roles change with it: the rest needs a plan of its own
                     break
                 if not request.withdrawn:
                     request.run(plan)
