@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.sharing import own_copy
+from pend_storage.errors import own_copy
 
 __all__ = ["CallerLedQueue", "GroupCommitQueue", "Request", "WorkerLedQueue"]
 
