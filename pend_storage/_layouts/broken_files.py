@@ -43,7 +43,7 @@ def broken_record(
     """
     if header.format.get("shape") != BROKEN:
         return None
-    waiting = [r for r in records if is_whole_file(r) and r.status == "waiting"]
+    waiting = [r for r in records if is_whole_file(r) and r.is_waiting]
     known = header.format.get(_RECORD)
     if known is not None:
         return next((r for r in waiting if r.id == known), None)

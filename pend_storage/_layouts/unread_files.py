@@ -137,7 +137,7 @@ def unread_of(
             continue
         for entry in entries(record.file):
             aside: QuarantinedRecord = entry.record
-            waits = is_whole_file(aside) and aside.status == "waiting"
+            waits = is_whole_file(aside) and aside.is_waiting
             if waits and (is_marked(record) or entry.version == _FIRST):
                 yield UnreadFile(
                     file=layout.file,

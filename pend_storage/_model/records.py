@@ -224,6 +224,11 @@ class QuarantinedRecord:
     """Why an operator accepted it."""
     seen_at: datetime
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an operator has yet to decide about it."""
+        return self.status == "waiting"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRecord:

@@ -68,7 +68,7 @@ def list_command(
                 for r in found
             ],
         )
-    waiting = sum(record.status == "waiting" for record in found)
+    waiting = sum(record.is_waiting for record in found)
     out.line(f"{waiting:,} wait", style="warn" if waiting else "ok")
     code = Exit.FOUND if waiting else Exit.DONE
     return session.finish(

@@ -185,5 +185,5 @@ def settled_edits(route: Route) -> list[str]:
         key
         for key, aside in asides.items()
         if aside is not None
-        and (aside not in held or held[aside].record.status != "waiting")
+        and (aside not in held or not held[aside].record.is_waiting)
     ]

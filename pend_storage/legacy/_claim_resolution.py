@@ -195,7 +195,7 @@ class ClaimResolution:
         schema = self._writing.store.schema
         for record in self._writing.aside():
             is_old = self._id(record) in self._ids or record.position is None
-            if is_old or record.status != "waiting":
+            if is_old or not record.is_waiting:
                 continue
             if record.code not in _TAKEN:
                 continue

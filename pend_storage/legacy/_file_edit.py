@@ -296,7 +296,7 @@ class FileEdit(EditReads):
             CorruptFile: it is broken as a whole.
         """
         aside = self.aside()
-        broken = [r for r in aside if is_whole_file(r) and r.status == "waiting"]
+        broken = [r for r in aside if is_whole_file(r) and r.is_waiting]
         if not broken:
             return
         found = self.find(LEGACY_FILES, self.layout.file)

@@ -60,8 +60,8 @@ class RecordPlacement(Layout):
         blank_is_empty: bool = False,
     ) -> None:
         self.file = file
-        self.collection = mapping.collection
-        self.key_member = getattr(mapping, "inside", None)
+        self.collection: str = mapping.collection
+        self.key_member: str | None = getattr(mapping, "inside", None)
         self.mapping: Final = mapping
         self.shapes: Final = shapes
         self.wrapper: Final = wrapper

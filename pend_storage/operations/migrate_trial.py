@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._model.records import EDIT_MARK, QuarantinedRecord
@@ -31,9 +30,6 @@ from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.stores.json import JsonStore
 
 __all__ = ["FileTrial", "JsonTrial", "try_migration"]
-
-
-_WAITING: Final = "waiting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +113,7 @@ def try_migration(
             problem = _problem(settings, wanted.directory, store)
     return JsonTrial(
         files=files,
-        quarantined=tuple(r for r in found if r.status == _WAITING),
+        quarantined=tuple(r for r in found if r.is_waiting),
         unclaimed=unclaimed_files(module, wanted),
         problem=problem,
         seconds=time.monotonic() - started,
@@ -146,7 +142,7 @@ def _files(
         if not path.exists():
             continue
         mine = [r for r in found if r.file.removesuffix(EDIT_MARK) == layout.file]
-        waiting = [record for record in mine if record.status == _WAITING]
+        waiting = [record for record in mine if record.is_waiting]
         entries = layout.parse(store.schema, path.read_bytes()).entries
         yield FileTrial(
             file=layout.file,

@@ -18,6 +18,7 @@ PACKAGE = Path(str(ps.__file__)).parent
     [
         r'"\.pend-storage"',
         r'field\("status"\) == "waiting"',
+        r'\bstatus [!=]= (_?WAITING|"waiting")',
         r"pip install 'pend_storage\[",
     ],
 )

@@ -107,6 +107,8 @@ class _Trap:
 class Address(Proxy):
     """A Unix socket that passes on to whichever server is behind it. Use ``with``."""
 
+    accepted: int
+
     def __init__(self, path: Path, target: Path, *, wire: Wire = PLAIN) -> None:
         """Make it; nothing listens before :meth:`start`.
 

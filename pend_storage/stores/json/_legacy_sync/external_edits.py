@@ -293,7 +293,7 @@ def _superseded(content: FileContents, entry: QuarantinedRecord) -> Iterator[Put
         record: QuarantinedRecord = content.decode(token, body)
         if not is_whole_file(record):
             continue
-        waits = record.status == "waiting"
+        waits = record.is_waiting
         if record.id != entry.id and waits:
             note = f"another text took its place: {entry.id}"
             settled = dataclasses.replace(record, status="accepted", note=note)
