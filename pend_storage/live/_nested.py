@@ -10,25 +10,21 @@ read as it was last, as an object that was taken out of a dict can, and not be c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 from typing_extensions import override
 
 from pend_storage._shown import shown
+from pend_storage.live import _overwrites as overwrites
 from pend_storage.live._lists import LiveList
-from pend_storage.live._maps import LiveMap
+from pend_storage.live._maps import MISSING, LiveMap
+from pend_storage.live._overwrites import Place, Point, Step, Steps
 from pend_storage.live._values import whereabouts
 
 __all__ = ["NestedList", "NestedMap", "Root", "Roots", "wrapped"]
 
 T = TypeVar("T")
-
-Step: TypeAlias = str | tuple[int, Sequence[Any]]
-"""A member name; or an index, and the list as it was when the index was right."""
-
-Steps: TypeAlias = tuple[Step, ...]
-"""The way into a record."""
 
 
 class Root(ABC):
@@ -58,13 +54,17 @@ class Root(ABC):
     def place(self) -> str:
         """How errors call it."""
 
+    @abstractmethod
+    def log_place(self) -> Place:
+        """How the log of overwrites knows it."""
+
 
 def wrapped(root: Root, steps: Steps, value: Any) -> Any:
     """What a view gives for a value: a view of it where it is an object or a list."""
     if isinstance(value, dict):
-        return NestedMap((root, steps), value)
+        return NestedMap((root, steps, overwrites.now()), value)
     if isinstance(value, list):
-        return NestedList((root, steps), value)
+        return NestedList((root, steps, overwrites.now()), value)
     return value
 
 
@@ -106,7 +106,15 @@ class Roots(ABC):
     """Where the root of a view is made when the view is first looked into.
 
     One look at a file gives a view for each of its records, and few of them are used.
+
+    Attributes:
+        taken: the end of the log of overwrites at the look.
     """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = overwrites.now()
 
     @abstractmethod
     def root(self, item: Any) -> Root:
@@ -118,23 +126,24 @@ class _Nested:
 
     __slots__ = ("_at", "_seen")
 
-    _at: tuple[Root, Steps] | Any
-    """The record and the way into it; or an item of a look, as long as :attr:`_seen` is
-    the :class:`Roots` of that look."""
+    _at: tuple[Root, Steps, Point] | Any
+    """The record, the way into it, and the end of the log of overwrites when this was
+    taken; or an item of a look, as long as :attr:`_seen` is the :class:`Roots` of that
+    look."""
     _seen: Any
     """What stood there last: it can be read when it has gone, but not changed."""
 
-    def _place(self) -> tuple[Root, Steps]:
+    def _place(self) -> tuple[Root, Steps, Point]:
         at, roots = self._at, self._seen
         while type(at) is not tuple:
             if isinstance(roots, Roots):  # else another thread is about to be done
-                self._at = (roots.root(at), ())
+                self._at = (roots.root(at), (), roots.taken)
                 self._seen = None
             at, roots = self._at, self._seen
         return at
 
     def _now(self, kind: type) -> Any:
-        root, steps = self._place()
+        root, steps, taken = self._place()
         value = root.value()
         if not steps and type(value) is kind:
             return value
@@ -142,23 +151,57 @@ class _Nested:
             self._seen, now = _found(root, steps, value, kind)
         except LookupError:
             if not isinstance(self._seen, kind):
-                raise
+                before = self.value_before()
+                if before is None:
+                    raise
+                self._seen = before
         else:
-            self._at = (root, now)
+            self._at = (root, now, taken)
         return self._seen
 
+    def value_before(self) -> Any:
+        """What it stood for before its place was overwritten; None where it was not."""
+        root, steps, taken = self._place()
+        if taken.following is None:  # nearly always
+            return None
+        found = overwrites.value_before(taken, root.log_place(), steps)
+        return None if found is MISSING else found
+
     def _changed(self, kind: type, change: Callable[[Any], T]) -> T:
-        root, steps = self._place()
+        root, steps, _ = self._place()
         now = steps
+        replaced: list[tuple[Step, Any, Any]] = []
 
         def change_root(value: Any) -> T:
-            nonlocal now
+            nonlocal now, replaced
             found, now = _found(root, steps, value, kind)
-            return change(found)
+            before = found.copy()
+            result = change(found)
+            replaced = [*_replaced(before, found)]
+            return result
 
         result = root.change(change_root)
-        self._at = (root, now)
+        for step, old, new in replaced:
+            overwrites.record(root.log_place(), (*now, step), old, new)
+        # What it has changed is what it stands for.
+        self._at = (root, now, overwrites.now())
         return result
+
+
+def _replaced(before: Any, after: Any) -> Iterator[tuple[Step, Any, Any]]:
+    """The objects and lists that were taken out of a container, each with what is there."""
+    if isinstance(before, dict):
+        for name, value in before.items():
+            if isinstance(value, dict | list):
+                new = after.get(name, MISSING)
+                if new is not value:
+                    yield name, value, new
+        return
+    kept = {id(value) for value in after}
+    for index, value in enumerate(before):
+        if isinstance(value, dict | list) and id(value) not in kept:
+            new = after[index] if len(after) == len(before) else MISSING
+            yield (index, before), value, new
 
 
 class NestedMap(_Nested, LiveMap):
@@ -179,7 +222,7 @@ class NestedMap(_Nested, LiveMap):
     @override
     def _child(self, name: str, value: Any) -> Any:
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps, _ = self._place()
             return wrapped(root, (*steps, name), value)
         return value
 
@@ -206,7 +249,7 @@ class NestedList(_Nested, LiveList):
     def _given(self, data: list[Any], index: int) -> Any:
         value = data[index]
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps, _ = self._place()
             place = range(len(data))[index]
             return wrapped(root, (*steps, (place, data)), value)
         return value

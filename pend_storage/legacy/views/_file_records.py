@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pend_storage._layouts.duplicate_members import is_superseded
@@ -18,6 +19,9 @@ from pend_storage.legacy._mapping import RecordMapping
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.legacy._quarantine import name_of
 from pend_storage.legacy._record_reader import Piece, newest
+from pend_storage.live import MISSING
+from pend_storage.live import _overwrites as overwrites
+from pend_storage.live._overwrites import Place as LogPlace
 from pend_storage.live._recent import Moment, is_closed
 from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.schema import QUARANTINE, CollectionSpec
@@ -223,6 +227,7 @@ class FileRecords:
         """Write a member, in its place if there is one of this name."""
         writing, piece = self.writing(tx), self.piece(name, value)
         gone = self._under(writing, name)
+        self._log_overwrite(tx, gone, value, name)
         if gone:
             ranks = [self.layout.rank(record) for record in gone]
             rank = max((rank for rank in ranks if rank is not None), default=None)
@@ -238,7 +243,9 @@ class FileRecords:
     def unset(self, tx: Transaction, name: str) -> None:
         """Take a member out."""
         writing = self.writing(tx)
-        writing.edit(self._under(writing, name), [])
+        gone = self._under(writing, name)
+        self._log_overwrite(tx, gone, MISSING, name)
+        writing.edit(gone, [])
 
     def _under(self, writing: FileEdit, name: str) -> list[Any]:
         """The records that stand under exactly this name: one, as a rule."""
@@ -258,6 +265,16 @@ class FileRecords:
         writing = self.writing(tx)
         for piece in pieces:
             writing.edit([], [piece])
+
+    def overwrite(
+        self, tx: Transaction, present: Any, value: Any, position: int | None = None
+    ) -> None:
+        """Put another value in the place of an item; views of it know what they stood for.
+
+        The arguments are those of :meth:`change`.
+        """
+        self._log_overwrite(tx, [present], value)
+        self.change(tx, present, value, position)
 
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
@@ -292,9 +309,43 @@ class FileRecords:
         tx.collection(name).put(put.record)
         self.writing(tx).remember([put])
 
-    def remove(self, tx: Transaction, *records: Any) -> None:
-        """Take records out of the file."""
+    def remove(self, tx: Transaction, *records: Any, named: bool = False) -> None:
+        """Take records out of the file.
+
+        Args:
+            tx: that it is part of.
+            records: the records.
+            named: whether they are members, and no items.
+        """
+        for record in records:
+            name = self.name(record) if named else None
+            self._log_overwrite(tx, [record], MISSING, name)
         self.writing(tx).edit(records, [])
+
+    # -- the log of overwrites ------------------------------------------------------------
+
+    def log_place(self, *names: str) -> LogPlace:
+        """How the log knows a record: by its name, or by its collection and key."""
+        return (self.reads, self.layout.file, *names)
+
+    def _log_overwrite(
+        self, tx: Transaction, old: Sequence[Any], new: Any, name: str | None = None
+    ) -> None:
+        """Log that a record gets another value, or is taken out."""
+        if not old or not overwrites.is_watched():
+            return
+        record = old[-1]
+        if name is None:
+            waits = isinstance(record, QuarantinedRecord)
+            spec = self.store.schema[QUARANTINE] if waits else self.spec
+            place = self.log_place(spec.name, spec.key_of(record))
+        else:
+            place = self.log_place(name)
+        log = partial(overwrites.record, place, (), self.value(record), new)
+        if self.tx is None:
+            tx.after_commit(log)
+        else:
+            log()
 
 
 class FileSnapshot(NamedTuple):

@@ -16,6 +16,7 @@ from pend_storage.legacy.views._file_records import FileSnapshot
 from pend_storage.legacy.views._item_roots import MemberRoots, given
 from pend_storage.live import MISSING
 from pend_storage.live._nested import NestedMap
+from pend_storage.live._overwrites import Place
 from pend_storage.live._recent import NEVER
 from pend_storage.store import Store
 
@@ -68,6 +69,14 @@ class LegacyMapping(FileMembers):
         return super().__getitem__(name)
 
     @override
+    def log_place(self, name: str) -> Place:
+        return self._contents.log_place(name)
+
+    @override
+    def _log_overwrite(self, tx: Transaction, name: str, new: Any) -> None:
+        """Leave it to the write, which knows the records that stand there."""
+
+    @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         self._contents.set(tx, name, value)
 
@@ -93,7 +102,7 @@ class LegacyMapping(FileMembers):
             if item.name not in names
         ]
         if gone:
-            contents.remove(tx, *gone)
+            contents.remove(tx, *gone, named=True)
         return listing
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
