@@ -227,7 +227,6 @@ class FileRecords:
         """Write a member, in its place if there is one of this name."""
         writing, piece = self.writing(tx), self.piece(name, value)
         gone = self._under(writing, name)
-        self._log_overwrite(tx, gone, value, name)
         if gone:
             ranks = [self.layout.rank(record) for record in gone]
             rank = max((rank for rank in ranks if rank is not None), default=None)
@@ -243,9 +242,7 @@ class FileRecords:
     def unset(self, tx: Transaction, name: str) -> None:
         """Take a member out."""
         writing = self.writing(tx)
-        gone = self._under(writing, name)
-        self._log_overwrite(tx, gone, MISSING, name)
-        writing.edit(gone, [])
+        writing.edit(self._under(writing, name), [])
 
     def _under(self, writing: FileEdit, name: str) -> list[Any]:
         """The records that stand under exactly this name: one, as a rule."""
@@ -327,6 +324,14 @@ class FileRecords:
     def log_place(self, *names: str) -> LogPlace:
         """How the log knows a record: by its name, or by its collection and key."""
         return (self.reads, self.layout.file, *names)
+
+    def log_overwrites(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        """Log that members get other values, or are taken out where that is ``MISSING``."""
+        if overwrites.is_watched():
+            writing = self.writing(tx)
+            writing.aside(*items)  # all at once
+            for name, value in items.items():
+                self._log_overwrite(tx, self._under(writing, name), value, name)
 
     def _log_overwrite(
         self, tx: Transaction, old: Sequence[Any], new: Any, name: str | None = None

@@ -74,7 +74,12 @@ class LegacyMapping(FileMembers):
 
     @override
     def _log_overwrite(self, tx: Transaction, name: str, new: Any) -> None:
-        """Leave it to the write, which knows the records that stand there."""
+        self._contents.log_overwrites(tx, {name: new})
+
+    @override
+    def _overwrite_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        self._contents.log_overwrites(tx, items)
+        self._set_all(tx, items)
 
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
@@ -113,15 +118,13 @@ class LegacyMapping(FileMembers):
         """
         self._contents.require(values, dict)
         there = self._keep(tx, values)
-        self._contents.set_all(
-            tx,
-            {
-                name: value
-                for name, value in values.items()
-                if name not in there.members
-                or not equal(there.value(there.members[name]), value)
-            },
-        )
+        changed = {
+            name: value
+            for name, value in values.items()
+            if name not in there.members
+            or not equal(there.value(there.members[name]), value)
+        }
+        self._overwrite_all(tx, changed)
 
     # -- all of them ---------------------------------------------------------------------
 
