@@ -62,7 +62,7 @@ class Members(LiveMap):
         return settled(self._store, self._tx, change)
 
     def log_place(self, name: str) -> Place:
-        """How the log of overwrites knows a member."""
+        """Return the place of a member in the log of overwrites."""
         return (self._reads, self._file, "member", name)
 
     def _overwrite(self, tx: Transaction, name: str, value: Any) -> None:

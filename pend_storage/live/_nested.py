@@ -56,7 +56,7 @@ class Root(ABC):
 
     @abstractmethod
     def log_place(self) -> Place:
-        """How the log of overwrites knows it."""
+        """Return its place in the log of overwrites."""
 
 
 def wrapped(root: Root, steps: Steps, value: Any) -> Any:
@@ -160,7 +160,7 @@ class _Nested:
         return self._seen
 
     def value_before(self) -> Any:
-        """What it stood for before its place was overwritten; None where it was not."""
+        """Return its value before its place was overwritten; None where it was not."""
         root, steps, taken = self._place()
         if taken.following is None:  # nearly always
             return None
@@ -189,7 +189,7 @@ class _Nested:
 
 
 def _replaced(before: Any, after: Any) -> Iterator[tuple[Step, Any, Any]]:
-    """The objects and lists that were taken out of a container, each with what is there."""
+    """List the objects and lists that left a container, each with what is there now."""
     if isinstance(before, dict):
         for name, value in before.items():
             if isinstance(value, dict | list):

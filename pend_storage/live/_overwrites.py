@@ -69,7 +69,7 @@ class _Overwrite(NamedTuple):
     task: int
 
     def rest(self, steps: Steps) -> Steps | None:
-        """The way from the value that was overwritten; None if it does not lead there."""
+        """Return the way from the value that was overwritten; None if it leads elsewhere."""
         if len(steps) < len(self.path):
             return None
         for mine, step in zip(self.path, steps, strict=False):
@@ -94,7 +94,7 @@ _log: Final = _Log()
 
 
 def now() -> Point:
-    """The end of the log: whoever holds it can tell what is overwritten from now on."""
+    """Return the end of the log: its holder sees every later overwrite."""
     end = None if _log.end is None else _log.end()
     if end is None:
         end = Point()
@@ -103,7 +103,7 @@ def now() -> Point:
 
 
 def is_watched() -> bool:
-    """Whether a view is held that was taken in this thread."""
+    """Return whether a view is held that was taken in this thread."""
     return _log.end is not None and _log.end() is not None
 
 
@@ -127,7 +127,7 @@ def record(place: Place, path: Steps, old: Any, new: Any) -> None:
 
 
 def value_before(taken: Point, place: Place, steps: Steps) -> Any:
-    """What a view stood for before its place was overwritten.
+    """Return the value of a view before its place was overwritten.
 
     Args:
         taken: the end of the log when the view was taken.
@@ -186,7 +186,7 @@ def _keep(point: Point, values: int) -> None:
 
 
 def _count(value: Any) -> int:
-    """How many values there are in a value, itself included; at most one too many."""
+    """Count the values inside of a value, itself included; at most one too many."""
     left, count = [value], 0
     while left and count <= _MOST_VALUES:
         count += 1

@@ -322,7 +322,7 @@ class FileRecords:
     # -- the log of overwrites ------------------------------------------------------------
 
     def log_place(self, *names: str) -> LogPlace:
-        """How the log knows a record: by its name, or by its collection and key."""
+        """Return the place of a record in the log: its name, or its collection and key."""
         return (self.reads, self.layout.file, *names)
 
     def log_overwrites(self, tx: Transaction, items: Mapping[str, Any]) -> None:
