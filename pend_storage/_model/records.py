@@ -226,7 +226,7 @@ class QuarantinedRecord:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an operator has yet to decide about it."""
+        """Decision pending: an operator has neither accepted nor repaired it."""
         return self.status == "waiting"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from typing_extensions import override
@@ -12,8 +13,10 @@ from pend_storage._model.diff import equal
 from pend_storage._shown import shown
 from pend_storage._transaction import Transaction
 from pend_storage.errors import StoreUnavailable
+from pend_storage.live import _overwrites as overwrites
 from pend_storage.live._maps import MISSING, LiveMap, update_items
 from pend_storage.live._nested import Root, wrapped
+from pend_storage.live._overwrites import Place
 from pend_storage.live._recent import NEVER, Moment, is_closed, run_change
 from pend_storage.live._values import as_json, key_text
 from pend_storage.store import Store
@@ -57,6 +60,40 @@ class Members(LiveMap):
 
     def _run(self, change: Callable[[Transaction], T]) -> T:
         return run_change(self._store, self._tx, change)
+
+    def log_place(self, name: str) -> Place:
+        """Return the place of a member in the log of overwrites."""
+        return (self._reads, self._file, "member", name)
+
+    def _overwrite(self, tx: Transaction, name: str, value: Any) -> None:
+        """Write a member, or take it out; views of it know what they stood for.
+
+        Args:
+            tx: that it is part of.
+            name: of the member.
+            value: another one, or ``MISSING``.
+        """
+        if overwrites.is_watched():
+            self._log_overwrite(tx, name, value)
+        if value is MISSING:
+            self._remove(tx, name)
+        else:
+            self._set(tx, name, value)
+
+    def _overwrite_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        """Write members; views of them know what they stood for."""
+        if overwrites.is_watched():
+            for name, value in items.items():
+                self._log_overwrite(tx, name, value)
+        self._set_all(tx, items)
+
+    def _log_overwrite(self, tx: Transaction, name: str, new: Any) -> None:
+        old = self._value(tx, name)
+        record = partial(overwrites.record, self.log_place(name), (), old, new)
+        if self._tx is None:
+            tx.after_commit(record)
+        else:
+            record()
 
     # -- reading -------------------------------------------------------------------------
 
@@ -109,7 +146,7 @@ class Members(LiveMap):
     @override
     def __setitem__(self, name: Any, value: Any) -> None:
         text, new = key_text(name), as_json(value)
-        self._run(lambda tx: self._set(tx, text, new))
+        self._run(lambda tx: self._overwrite(tx, text, new))
 
     @override
     def __delitem__(self, name: str) -> None:
@@ -137,7 +174,7 @@ class Members(LiveMap):
         def take(tx: Transaction) -> Any:
             found = self._value(tx, name)
             if found is not MISSING:
-                self._remove(tx, name)
+                self._overwrite(tx, name, MISSING)
             return found
 
         return self._run(take)
@@ -160,7 +197,7 @@ class Members(LiveMap):
         def take_all(tx: Transaction) -> None:
             for name in list(self):
                 if self._value(tx, name) is not MISSING:
-                    self._remove(tx, name)
+                    self._overwrite(tx, name, MISSING)
 
         self._run(take_all)
 
@@ -183,7 +220,7 @@ class Members(LiveMap):
         """Update as a dict does, in one transaction."""
         new = update_items(*args, **members)
         if new:
-            self._run(lambda tx: self._set_all(tx, new))
+            self._run(lambda tx: self._overwrite_all(tx, new))
 
     def _set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
         for name, value in items.items():
@@ -250,3 +287,7 @@ class MemberRoot(Root):
     @override
     def place(self) -> str:
         return f"{self._view._file}[{shown(self._name)}]"  # noqa: SLF001
+
+    @override
+    def log_place(self) -> Place:
+        return self._view.log_place(self._name)

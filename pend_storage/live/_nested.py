@@ -10,25 +10,21 @@ read as it was last, as an object that was removed from a dict can, but not chan
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 from typing_extensions import override
 
 from pend_storage._shown import shown
+from pend_storage.live import _overwrites as overwrites
 from pend_storage.live._lists import LiveList
-from pend_storage.live._maps import LiveMap
+from pend_storage.live._maps import MISSING, LiveMap
+from pend_storage.live._overwrites import Place, Point, Step, Steps
 from pend_storage.live._values import track_index
 
 __all__ = ["NestedList", "NestedMap", "Root", "Roots", "wrapped"]
 
 T = TypeVar("T")
-
-Step: TypeAlias = str | tuple[int, Sequence[Any]]
-"""Step of a path: a member name; or an index, and the list for which it was right."""
-
-Steps: TypeAlias = tuple[Step, ...]
-"""Path from a record to a value inside of it."""
 
 
 class Root(ABC):
@@ -61,13 +57,17 @@ class Root(ABC):
     def place(self) -> str:
         """Return the name of the record for errors."""
 
+    @abstractmethod
+    def log_place(self) -> Place:
+        """Return its place in the log of overwrites."""
+
 
 def wrapped(root: Root, steps: Steps, value: Any) -> Any:
     """Wrap a value for the caller: a nested view of an object or a list."""
     if isinstance(value, dict):
-        return NestedMap((root, steps), value)
+        return NestedMap((root, steps, overwrites.now()), value)
     if isinstance(value, list):
-        return NestedList((root, steps), value)
+        return NestedList((root, steps, overwrites.now()), value)
     return value
 
 
@@ -112,7 +112,15 @@ class Roots(ABC):
     """Factory of roots: makes the root of a view at its first access.
 
     A read of a file returns a view for each of its records, and few of them are used.
+
+    Attributes:
+        taken: end of the log of overwrites at the read.
     """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = overwrites.now()
 
     @abstractmethod
     def root(self, item: Any) -> Root:
@@ -124,25 +132,25 @@ class _Nested:
 
     __slots__ = ("_at", "_seen")
 
-    _at: tuple[Root, Steps] | Any
-    """Record and path; or an item of a read, as long as :attr:`_seen` is the
-    :class:`Roots` of that read."""
+    _at: tuple[Root, Steps, Point] | Any
+    """Record, path, and the end of the log of overwrites when the view was taken; or an
+    item of a read, as long as :attr:`_seen` is the :class:`Roots` of that read."""
     _seen: Any
     """Last value that was read: readable when it is gone, but not changeable."""
 
-    def _location(self) -> tuple[Root, Steps]:
+    def _location(self) -> tuple[Root, Steps, Point]:
         at, roots = self._at, self._seen
         while type(at) is not tuple:
             # Without a lock: if another thread is between the two assignments below, the
             # loop reads again until both are set.
             if isinstance(roots, Roots):
-                self._at = (roots.root(at), ())
+                self._at = (roots.root(at), (), roots.taken)
                 self._seen = None
             at, roots = self._at, self._seen
         return at
 
     def _current(self, kind: type) -> Any:
-        root, steps = self._location()
+        root, steps, taken = self._location()
         value = root.value()
         if not steps and type(value) is kind:
             return value
@@ -150,23 +158,57 @@ class _Nested:
             self._seen, now = _resolve(root, steps, value, kind)
         except LookupError:
             if not isinstance(self._seen, kind):
-                raise
+                before = self.value_before()
+                if before is None:
+                    raise
+                self._seen = before
         else:
-            self._at = (root, now)
+            self._at = (root, now, taken)
         return self._seen
 
+    def value_before(self) -> Any:
+        """Return its value before its place was overwritten; None where it was not."""
+        root, steps, taken = self._location()
+        if taken.following is None:  # nearly always
+            return None
+        found = overwrites.value_before(taken, root.log_place(), steps)
+        return None if found is MISSING else found
+
     def _changed(self, kind: type, change: Callable[[Any], T]) -> T:
-        root, steps = self._location()
+        root, steps, _ = self._location()
         now = steps
+        replaced: list[tuple[Step, Any, Any]] = []
 
         def change_root(value: Any) -> T:
-            nonlocal now
+            nonlocal now, replaced
             found, now = _resolve(root, steps, value, kind)
-            return change(found)
+            before = found.copy()
+            result = change(found)
+            replaced = [*_replaced(before, found)]
+            return result
 
         result = root.change(change_root)
-        self._at = (root, now)
+        for step, old, new in replaced:
+            overwrites.record(root.log_place(), (*now, step), old, new)
+        # What it has changed is what it stands for.
+        self._at = (root, now, overwrites.now())
         return result
+
+
+def _replaced(before: Any, after: Any) -> Iterator[tuple[Step, Any, Any]]:
+    """List the objects and lists that left a container, each with what is there now."""
+    if isinstance(before, dict):
+        for name, value in before.items():
+            if isinstance(value, dict | list):
+                new = after.get(name, MISSING)
+                if new is not value:
+                    yield name, value, new
+        return
+    kept = {id(value) for value in after}
+    for index, value in enumerate(before):
+        if isinstance(value, dict | list) and id(value) not in kept:
+            new = after[index] if len(after) == len(before) else MISSING
+            yield (index, before), value, new
 
 
 class NestedMap(_Nested, LiveMap):
@@ -187,7 +229,7 @@ class NestedMap(_Nested, LiveMap):
     @override
     def _child(self, name: str, value: Any) -> Any:
         if isinstance(value, dict | list):
-            root, steps = self._location()
+            root, steps, _ = self._location()
             return wrapped(root, (*steps, name), value)
         return value
 
@@ -214,7 +256,7 @@ class NestedList(_Nested, LiveList):
     def _item_view(self, data: list[Any], index: int) -> Any:
         value = data[index]
         if isinstance(value, dict | list):
-            root, steps = self._location()
+            root, steps, _ = self._location()
             place = range(len(data))[index]
             return wrapped(root, (*steps, (place, data)), value)
         return value

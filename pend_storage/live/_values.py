@@ -53,6 +53,10 @@ def key_text(key: Any) -> str:
     )
 
 
+def _no_view() -> None:
+    """Stands for the value before an overwrite, which only a view has."""
+
+
 def as_json(value: Any, depth: int = 0) -> Any:
     """Copy a value as it is after ``json.dump`` and ``json.load``.
 
@@ -69,6 +73,8 @@ def as_json(value: Any, depth: int = 0) -> Any:
             return value.copy()
     if depth > _DEEP:  # perhaps a circular reference; the write refuses the depth
         return value
+    before = getattr(value, "value_before", _no_view)()
+    value = value if before is None else before
     if isinstance(value, Mapping):
         return {key_text(k): as_json(v, depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple) or hasattr(value, "snapshot"):

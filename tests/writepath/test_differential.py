@@ -122,6 +122,18 @@ STATUS = {"verificationStatus": "verified", "lastUpdated": TIME}
     script=[(WALLETS, ("swap", NAMES[0], NAMES[1]))],
     closed=False,
 )
+@example(  # a swap of an object and a text, whose views one look has made
+    wallets={NAMES[0]: {"address": ADDRESSES[0], "n": 1}, NAMES[1]: ADDRESSES[0]},
+    kyc={},
+    script=[(WALLETS, ("swap", NAMES[0], NAMES[1]))] * 2,
+    closed=True,
+)
+@example(  # a swap of two objects
+    wallets={},
+    kyc={NAMES[0]: STATUS, NAMES[1]: {**STATUS, "note": "another"}},
+    script=[(KYC, ("swap", NAMES[0], NAMES[1])), (KYC, ("swap", NAMES[1], NAMES[0]))],
+    closed=True,
+)
 @example(  # what waits for a value comes before another spelling that has its key
     wallets={
         NAMES[0]: ADDRESSES[0],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pend_storage._layouts.duplicate_members import is_superseded
@@ -18,6 +19,9 @@ from pend_storage.legacy._mapping import RecordMapping
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.legacy._quarantine import name_of
 from pend_storage.legacy._record_reader import Piece, newest
+from pend_storage.live import MISSING
+from pend_storage.live import _overwrites as overwrites
+from pend_storage.live._overwrites import Place as LogPlace
 from pend_storage.live._recent import Moment, is_closed
 from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.schema import QUARANTINE, CollectionSpec
@@ -263,6 +267,16 @@ class FileRecords:
         for piece in pieces:
             edit.edit([], [piece])
 
+    def overwrite(
+        self, tx: Transaction, present: Any, value: Any, position: int | None = None
+    ) -> None:
+        """Put another value in the place of an item; views of it know what they stood for.
+
+        The arguments are those of :meth:`change`.
+        """
+        self._log_overwrite(tx, [present], value)
+        self.change(tx, present, value, position)
+
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
     ) -> Place | None:
@@ -299,9 +313,51 @@ class FileRecords:
         tx.collection(name).put(put.record)
         self.edit_in(tx).record_writes([put])
 
-    def remove(self, tx: Transaction, *records: Any) -> None:
-        """Delete records of the file."""
+    def remove(self, tx: Transaction, *records: Any, named: bool = False) -> None:
+        """Delete records of the file.
+
+        Args:
+            tx: the transaction.
+            records: the records.
+            named: whether they are members, and no items.
+        """
+        for record in records:
+            name = self.name(record) if named else None
+            self._log_overwrite(tx, [record], MISSING, name)
         self.edit_in(tx).edit(records, [])
+
+    # -- the log of overwrites ------------------------------------------------------------
+
+    def log_place(self, *names: str) -> LogPlace:
+        """Return the place of a record in the log: its name, or its collection and key."""
+        return (self.reads, self.layout.file, *names)
+
+    def log_overwrites(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        """Log that members get other values, or are taken out where that is ``MISSING``."""
+        if overwrites.is_watched():
+            edit = self.edit_in(tx)
+            edit.aside(*items)  # all at once
+            for name, value in items.items():
+                self._log_overwrite(tx, self._records_named(edit, name), value, name)
+
+    def _log_overwrite(
+        self, tx: Transaction, old: Sequence[Any], new: Any, name: str | None = None
+    ) -> None:
+        """Log that a record gets another value, or is taken out."""
+        if not old or not overwrites.is_watched():
+            return
+        record = old[-1]
+        if name is None:
+            waits = isinstance(record, QuarantinedRecord)
+            spec = self.store.schema[QUARANTINE] if waits else self.spec
+            place = self.log_place(spec.name, spec.key_of(record))
+        else:
+            place = self.log_place(name)
+        log = partial(overwrites.record, place, (), self.value(record), new)
+        if self.tx is None:
+            tx.after_commit(log)
+        else:
+            log()
 
 
 class FileSnapshot(NamedTuple):

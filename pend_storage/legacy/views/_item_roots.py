@@ -15,6 +15,7 @@ from pend_storage.legacy.views._file_records import FileRecords, FileSnapshot
 from pend_storage.live import MISSING, Members, Root, as_json
 from pend_storage.live._members import MemberRoot
 from pend_storage.live._nested import NestedList, NestedMap, Roots
+from pend_storage.live._overwrites import Place as LogPlace
 from pend_storage.live._recent import NEVER
 
 __all__ = ["ItemRoots", "MemberRoots", "item_view"]
@@ -38,6 +39,7 @@ class MemberRoots(Roots):
     __slots__ = ("_snapshot", "_view")
 
     def __init__(self, view: Members, snapshot: FileSnapshot) -> None:
+        super().__init__()
         self._view = view
         self._snapshot = snapshot
 
@@ -52,6 +54,7 @@ class ItemRoots(Roots):
     __slots__ = ("_contents", "_snapshot")
 
     def __init__(self, contents: FileRecords, snapshot: FileSnapshot) -> None:
+        super().__init__()
         self._contents = contents
         self._snapshot = snapshot
 
@@ -166,3 +169,7 @@ class ItemRoot(Root):
     @override
     def place(self) -> str:
         return f"an item of {self._contents.layout.file}"
+
+    @override
+    def log_place(self) -> LogPlace:
+        return self._contents.log_place(*self._place)

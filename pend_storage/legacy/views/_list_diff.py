@@ -163,7 +163,7 @@ class ListDiff:
     def _write(self, slot: _Slot, old: int, position: int | None) -> None:
         record = self._read_checked(old)
         if slot.is_changed:
-            self._contents.change(self._tx, record, slot.value, position)
+            self._contents.overwrite(self._tx, record, slot.value, position)
         elif position is not None:
             self._contents.move(self._tx, record, position)
 

@@ -171,7 +171,7 @@ class LegacySequence(LiveList):
             listing = self._contents.listing_to_change(tx)
             place = _place(index, len(listing.standing), "assignment ")
             record = self._contents.read_checked(tx, listing, listing.standing[place])
-            self._contents.change(tx, record, new)
+            self._contents.overwrite(tx, record, new)
 
         self._run(write)
 

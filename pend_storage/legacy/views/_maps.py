@@ -16,6 +16,7 @@ from pend_storage.legacy.views._file_records import FileSnapshot
 from pend_storage.legacy.views._item_roots import MemberRoots, item_view
 from pend_storage.live import MISSING
 from pend_storage.live._nested import NestedMap
+from pend_storage.live._overwrites import Place
 from pend_storage.live._recent import NEVER
 from pend_storage.store import Store
 
@@ -68,6 +69,19 @@ class LegacyMapping(FileMembers):
         return super().__getitem__(name)
 
     @override
+    def log_place(self, name: str) -> Place:
+        return self._contents.log_place(name)
+
+    @override
+    def _log_overwrite(self, tx: Transaction, name: str, new: Any) -> None:
+        self._contents.log_overwrites(tx, {name: new})
+
+    @override
+    def _overwrite_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        self._contents.log_overwrites(tx, items)
+        self._set_all(tx, items)
+
+    @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         self._contents.set(tx, name, value)
 
@@ -93,7 +107,7 @@ class LegacyMapping(FileMembers):
             if item.name not in names
         ]
         if gone:
-            contents.remove(tx, *gone)
+            contents.remove(tx, *gone, named=True)
         return listing
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
@@ -104,15 +118,13 @@ class LegacyMapping(FileMembers):
         """
         self._contents.require(values, dict)
         former = self._delete_others(tx, values)
-        self._contents.set_all(
-            tx,
-            {
-                name: value
-                for name, value in values.items()
-                if name not in former.members
-                or not equal(former.value(former.members[name]), value)
-            },
-        )
+        changed = {
+            name: value
+            for name, value in values.items()
+            if name not in former.members
+            or not equal(former.value(former.members[name]), value)
+        }
+        self._overwrite_all(tx, changed)
 
     # -- reading all members -------------------------------------------------------------
 
