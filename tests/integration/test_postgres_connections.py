@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -54,6 +55,19 @@ def test_one_thread_uses_one_connection(url: str, store: PostgresStore) -> None:
     list(store.scan("tallies"))
 
     assert len(sessions(url)) == 1
+
+
+def test_a_connection_that_is_lost_in_a_cycle_is_closed(
+    url: str, store: PostgresStore
+) -> None:
+    """The driver warns of one that is garbage and open; warnings are errors here."""
+    for _ in range(20):
+        connection = store._client._pool.acquire()
+        connection.slot = [connection.slot, connection, connection.driver_connection]
+        del connection
+        gc.collect()
+
+    wait_until(lambda: not sessions(url), "the end of the lost sessions")
 
 
 def test_there_are_never_more_than_allowed(url: str) -> None:

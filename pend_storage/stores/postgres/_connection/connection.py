@@ -19,6 +19,7 @@ import os
 import select
 import socket
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -74,6 +75,19 @@ class Statement:
         return cls(text.encode(), tuple(formats), b"pend_%d" % next(_NUMBERS))
 
 
+def _close(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    with contextlib.suppress(psycopg.Error, OSError):
+        connection.close()
+
+
+def _close_lost(
+    connection: psycopg.Connection[tuple[object, ...]], owner_pid: int
+) -> None:
+    """Close the connection of an object that is garbage, in the process that opened it."""
+    if owner_pid == os.getpid():
+        _close(connection)
+
+
 class LibpqConnection:
     """Connection used by one thread at a time."""
 
@@ -100,6 +114,12 @@ class LibpqConnection:
         self.driver_connection = driver_connection
         self.owner_pid = os.getpid()
         """Process that closes the connection when it is garbage; -1: none does."""
+        # An interrupt may lose a connection between pool and user. A __del__ here would
+        # run after the driver's own where both are in one cycle, and that one complains.
+        self._finalizer = weakref.finalize(
+            self, _close_lost, driver_connection, self.owner_pid
+        )
+        self._finalizer.atexit = False
         self.idle_since = 0.0
         self.facts: ServerFacts | None = None
         """Identity of the server; None before the first probe."""
@@ -154,21 +174,16 @@ class LibpqConnection:
             and self._pg.transaction_status == TransactionStatus.IDLE
         )
 
-    def __del__(self) -> None:
-        """Close a connection that an interrupt lost between pool and user."""
-        if self.owner_pid == os.getpid():
-            self.close()
-
     def detach(self) -> psycopg.Connection[tuple[object, ...]]:
         """Hand over the driver's connection, which this object no longer closes."""
         self.owner_pid = -1
-        """Process that closes the connection when it is garbage; -1: none does."""
+        self._finalizer.detach()
         return self.driver_connection
 
     def close(self) -> None:
         """Close the socket."""
-        with contextlib.suppress(psycopg.Error, OSError):
-            self.driver_connection.close()
+        self._finalizer.detach()
+        _close(self.driver_connection)
 
     def execute(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
         """Execute a statement and wait for its result.
