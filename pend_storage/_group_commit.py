@@ -12,15 +12,14 @@ may be coroutines, or threads that stop waiting at a deadline.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import own_copy
 
 __all__ = ["CallerLedQueue", "GroupCommitQueue", "Request", "WorkerLedQueue"]
@@ -108,7 +107,7 @@ class GroupCommitQueue(Generic[R]):
         self._execute = execute
         self._slots = slots
         self.reset()
-        _queues.add(self)
+        on_fork(self.reset)
 
     def reset(self) -> None:
         """Drop all requests, and free all slots."""
@@ -295,9 +294,8 @@ class WorkerLedQueue(GroupCommitQueue[R]):
 
     def _batch_or_release(self) -> list[R]:
         """Remove the next batch, or release the slot. Hold the lock."""
-        self._leading -= (
-            1  # before the queue is read: a later submit() starts another worker
-        )
+        # Before the queue is read, so that a later submit() starts another worker.
+        self._leading -= 1
         batch = self._next_batch()
         if batch:
             self._leading += 1
@@ -315,15 +313,3 @@ def _wake(caller: _Caller | None) -> None:
     """Wake a thread, or keep it from going to sleep. Hold the lock."""
     if caller is not None and caller.wake.locked():
         caller.wake.release()
-
-
-_queues: Final[weakref.WeakSet[GroupCommitQueue[Any]]] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for queue in list(_queues):
-        queue.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)

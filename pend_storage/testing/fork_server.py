@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pend_storage._fork import on_fork
+
 __all__ = ["ForkServer", "ForkedProcess", "fork_server"]
 
 _PRELOADED: Final = (
@@ -176,7 +178,7 @@ def fork_server() -> ForkServer:
 
 
 # A forked child must not share the connection of its parent.
-os.register_at_fork(after_in_child=fork_server.cache_clear)
+on_fork(fork_server.cache_clear)
 
 
 # -- the server ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ PACKAGE = Path(str(ps.__file__)).parent
         r'field\("status"\) == "waiting"',
         r'\bstatus [!=]= (_?WAITING|"waiting")',
         r"pip install 'pend_storage\[",
+        r"os\.register_at_fork\(",
     ],
 )
 def test_it_is_written_once(text: str) -> None:
