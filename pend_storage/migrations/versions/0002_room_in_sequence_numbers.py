@@ -11,11 +11,12 @@ and changes nothing.
 from alembic import op
 from sqlalchemy import text
 
+from pend_storage.stores.postgres._connection.own_names import OWN
+
 revision = "0002"
 down_revision = "0001"
 
-OLD_COMMIT = "pend_commit(bigint,text[],text[],bigint[],text[],text[],json[])"
-STORE_LOCK = 0x70656E64_73746F72
+OLD_COMMIT = f"{OWN}pend_commit(bigint,text[],text[],bigint[],text[],text[],json[])"
 TOLD = "the database has been migrated: update this program"
 
 
@@ -24,17 +25,17 @@ def upgrade() -> None:
     old = connection.scalar(text(f"select to_regprocedure('{OLD_COMMIT}')::text"))
     if old is None:
         return
-    # Before any table is locked: commits lock in this order, so no deadlock can arise.
-    connection.execute(text(f"select pg_advisory_xact_lock({STORE_LOCK})"))
+    # A call that has read the entry keeps its table until it ends.
+    connection.execute(text(f"lock table {OWN}store_meta in access exclusive mode"))
     connection.execute(
         text(
-            "insert into store_meta (name, value) select 'postgres.offset', value "
-            "from store_meta where name = 'postgres.base'"
+            f"insert into {OWN}store_meta (name, value) select 'postgres.offset', value "
+            f"from {OWN}store_meta where name = 'postgres.base'"
         )
     )
     connection.execute(
         text(
-            "insert into store_meta (name, value) "
+            f"insert into {OWN}store_meta (name, value) "
             "values ('postgres.base', to_jsonb(cast(:told as text))) "
             "on conflict (name) do update set value = excluded.value"
         ),

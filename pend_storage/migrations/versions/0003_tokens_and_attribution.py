@@ -10,19 +10,20 @@ is made unreadable, so that the call fails, and changes nothing.
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 from sqlalchemy import text
 
 from pend_storage.errors import SchemaOutOfDate
+from pend_storage.stores.postgres._connection.own_names import OWN, OWN_SCHEMA
 
 revision = "0003"
 down_revision = "0002"
 
-STORE_LOCK = 0x70656E64_73746F72
 TOLD = "the database has been migrated: update this program"
-OLD_FUNCTIONS = """
+OLD_FUNCTIONS = f"""
 select p.oid::regprocedure::text from pg_proc as p
- where p.pronamespace = to_regnamespace(quote_ident(current_schema()))
+ where p.pronamespace = to_regnamespace('{OWN_SCHEMA}')
+   and pg_has_role(p.proowner, 'usage')
    and (p.proname in ('pend_guard', 'pend_kept', 'pend_horizon', 'pend_commit',
                       'pend_apply', 'pend_apply_enter')
         or p.proname like 'pend\\_put\\_%'
@@ -34,25 +35,31 @@ def upgrade() -> None:
     connection = op.get_bind()
     old = connection.scalars(text(OLD_FUNCTIONS)).all()
     if old:
-        # Before any table is locked: commits lock in this order, so no deadlock can arise.
-        connection.execute(text(f"select pg_advisory_xact_lock({STORE_LOCK})"))
+        # A call that has read the entry keeps its table until it ends.
+        connection.execute(text(f"lock table {OWN}store_meta in access exclusive mode"))
         _drop_old_functions(connection, old)
-    op.add_column("changes", sa.Column("token", sa.Uuid))
-    op.add_column("changes", sa.Column("by", sa.Text))
-    op.add_column("changes", sa.Column("reason", sa.Text))
-    op.create_unique_constraint("changes_token_key", "changes", ["token"])
+    namespace = context.config.attributes["namespace"]
+    for column in (
+        sa.Column("token", sa.Uuid),
+        sa.Column("by", sa.Text),
+        sa.Column("reason", sa.Text),
+    ):
+        op.add_column("changes", column, schema=namespace)
+    op.create_unique_constraint(
+        "changes_token_key", "changes", ["token"], schema=namespace
+    )
 
 
 def _drop_old_functions(connection: sa.Connection, old: Sequence[str]) -> None:
     connection.execute(
         text(
-            "insert into store_meta (name, value) select 'postgres.numbers', value "
-            "from store_meta where name = 'postgres.offset'"
+            f"insert into {OWN}store_meta (name, value) select 'postgres.numbers', value "
+            f"from {OWN}store_meta where name = 'postgres.offset'"
         )
     )
     connection.execute(
         text(
-            "insert into store_meta (name, value) "
+            f"insert into {OWN}store_meta (name, value) "
             "values ('postgres.offset', to_jsonb(cast(:told as text))) "
             "on conflict (name) do update set value = excluded.value"
         ),

@@ -27,19 +27,16 @@ from pend_storage import _jitter as jitter
 from pend_storage._fork import on_fork
 from pend_storage._whole_files.exclusive_use import EXCLUSIVE_USER, IsHeld
 from pend_storage.errors import LockTimeout, StoreUnavailable
-from pend_storage.stores.postgres._connection.connection import (
-    LibpqConnection,
-    Statement,
-)
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,
 )
+from pend_storage.stores.postgres._connection.wire_format import flag
+from pend_storage.stores.postgres._queries.statements import LOCK_NAME
 
 __all__ = ["NamedLocks"]
 
-_WAIT: Final = Statement(b"select pg_catalog.pg_advisory_xact_lock($1)")
-_TRY: Final = Statement(b"select pg_catalog.pg_try_advisory_xact_lock($1)")
 _NOT_AVAILABLE: Final = "55P03"
 _MAX_WAIT: Final = 5.0
 """Seconds of one wait on the server; less than after which a connection is aborted."""
@@ -109,20 +106,21 @@ class NamedLocks:
             StoreUnavailable: the server cannot be reached.
         """
         process = os.getpid()
-        key = _lock_key(name)
+        keys = _lock_keys(name)
         deadline = time.monotonic() + timeout
         connection = self._acquire_connection()
         try:
             self._held.add(connection)
             try:
-                while not self._try_lock(connection, key, deadline):
+                while not self._try_lock(connection, keys, deadline):
                     if time.monotonic() >= deadline:
                         raise LockTimeout(
                             path=name, seconds=timeout, holder=EXCLUSIVE_USER
                         )
-                    if self._pooled:
-                        time.sleep(jitter.between(*_PAUSE))
-            except (ConnectionLost, ServerRefusal) as error:
+                    time.sleep(jitter.between(*_PAUSE))
+            except ServerRefusal as refusal:
+                raise refusal.public(self._name) from refusal
+            except ConnectionLost as error:
                 raise StoreUnavailable(str(error), store=self._name) from error
             yield lambda: _is_alive(connection)
         finally:
@@ -143,7 +141,7 @@ class NamedLocks:
             raise StoreUnavailable(lost.reason, store=self._name) from lost
 
     def _try_lock(
-        self, connection: LibpqConnection, key: bytes, deadline: float
+        self, connection: LibpqConnection, keys: tuple[bytes, bytes], deadline: float
     ) -> bool:
         """Begin a transaction that holds the lock; False if the wait timed out."""
         left = min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT)
@@ -152,14 +150,16 @@ class NamedLocks:
             # A holder may be idle for any time.
             connection.execute_text("set local idle_in_transaction_session_timeout = 0")
             connection.execute_text("set local statement_timeout = 0")
-            if left == 0.0 or self._pooled:
-                taken = connection.execute(_TRY, (key,)).get_value(0, 0) == b"t"
-            else:
+            is_waiting = left > 0.0 and not self._pooled
+            if is_waiting:
                 connection.execute_text(
                     f"set local lock_timeout = {math.ceil(left * 1000)}"
                 )
-                connection.execute(_WAIT, (key,))
-                taken = True
+            # A number of its own each time: a stranger cannot have taken it before.
+            mine = b"%d" % int.from_bytes(os.urandom(4), signed=True)
+            values = (*keys, mine, flag(is_waiting))
+            result = connection.execute(LOCK_NAME, values)
+            taken = result.get_value(0, 0) == b"t"
         except ServerRefusal as refusal:
             if refusal.code != _NOT_AVAILABLE:
                 raise
@@ -188,11 +188,11 @@ class NamedLocks:
                 connection.close()
 
 
-def _lock_key(name: str) -> bytes:
-    """Advisory lock key of a name, as parameter text."""
+def _lock_keys(name: str) -> tuple[bytes, bytes]:
+    """Numbers of a name's queue and of its holders, as parameter text."""
     digest = hashlib.sha256(f"pend_storage lock\n{name}".encode()).digest()
-    (key,) = struct.unpack_from("!q", digest)
-    return b"%d" % key
+    queue, holders = struct.unpack_from("!qi", digest)
+    return b"%d" % queue, b"%d" % holders
 
 
 def _is_alive(connection: LibpqConnection) -> bool:

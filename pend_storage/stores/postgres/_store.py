@@ -33,6 +33,10 @@ from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
 )
 from pend_storage.stores.postgres._connection.connector import Address, Connector
+from pend_storage.stores.postgres._connection.own_names import (
+    DEFAULT_SCHEMA,
+    check_schema_name,
+)
 from pend_storage.stores.postgres._connection.pool import Pool
 from pend_storage.stores.postgres._connection.wire_format import (
     number,
@@ -77,6 +81,7 @@ class PostgresStore(Store):
         statement_timeout: float = 30.0,
         pooler: Literal["transaction"] | None = None,
         application_name: str = "pend_storage",
+        database_schema: str = DEFAULT_SCHEMA,
         hook: Hook = log_event,
     ) -> None:
         """Configure the store; connects to nothing before it is needed.
@@ -97,10 +102,13 @@ class PostgresStore(Store):
             pooler: ``"transaction"`` behind PgBouncer in transaction mode; migrations
                 need a URL that goes straight to the server.
             application_name: shown in ``pg_stat_activity``.
+            database_schema: schema of the database with the tables and functions;
+                :meth:`migrate` creates it. ``search_path`` is not consulted.
             hook: receives events for the operator.
 
         Raises:
-            ConfigError: the URL cannot be parsed, or the schema does not fit.
+            ConfigError: the URL cannot be parsed, the schema does not fit, or
+                ``database_schema`` is not a plain name.
         """
         self.schema = schema
         self.layouts: tuple[Layout, ...] = one_each(layouts)
@@ -113,6 +121,7 @@ class PostgresStore(Store):
             statement_timeout=statement_timeout,
             pooler=pooler,
             application_name=application_name,
+            schema=check_schema_name(database_schema),
         )
         self._hook = guarded(hook)
         pool = Pool(

@@ -9,6 +9,7 @@ from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
     Statement,
 )
+from pend_storage.stores.postgres._connection.own_names import EQ, MEMBER_TEXT, OWN
 from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
 from pend_storage.stores.postgres._connection.server_facts import (
     ProbeResult,
@@ -25,17 +26,21 @@ INCARNATION_META: Final = "postgres.home"
 _RENUMBER: Final = statements.RENUMBER
 """Raises the numbers of a database that was restored into another server."""
 _SET_INCARNATION: Final = Statement(
-    f"insert into store_meta as m (name, value) values ('{INCARNATION_META}', $1::jsonb) "
+    f"insert into {OWN}store_meta as m (name, value) "
+    f"values ('{INCARNATION_META}', $1::jsonb) "
     "on conflict (name) do update set value = excluded.value "
-    "where m.value <> excluded.value".encode()
+    "where m.value operator(pg_catalog.<>) excluded.value".encode()
 )
-_SYSTEM: Final = "(select system_identifier::text from pg_control_system())"
+_SYSTEM: Final = (
+    "(select c.system_identifier::text from pg_catalog.pg_control_system() as c)"
+)
 # Not the timeline of pg_control_checkpoint(), which stays behind after a promotion until the
 # next checkpoint. A standby has no log of its own to insert into.
-_TIMELINE: Final = """(select case when pg_is_in_recovery()
-  then coalesce((select received_tli from pg_stat_wal_receiver),
-                (select timeline_id from pg_control_checkpoint()))
-  else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+_TIMELINE: Final = """(select case when pg_catalog.pg_is_in_recovery()
+  then coalesce((select r.received_tli from pg_catalog.pg_stat_wal_receiver as r),
+                (select c.timeline_id from pg_catalog.pg_control_checkpoint() as c))
+  else pg_catalog.concat('x', pg_catalog.left(
+    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::int
   end::text)"""
 _UNKNOWN: Final = "null"
 _REFUSED: Final = frozenset({"42501", "0A000", "42883", "42P01"})
@@ -46,12 +51,16 @@ _MAY_NOT_WRITE: Final = frozenset({"25006", "42501"})
 
 def _statement(system: str, timeline: str) -> Statement:
     text = f"""select {system}, {timeline},
-  (select oid::text from pg_database where datname = current_database()),
-  to_regclass('changes')::oid::text,
-  current_setting('server_encoding'), current_setting('transaction_isolation'),
-  current_setting('transaction_read_only') = 'on', pg_is_in_recovery(),
-  (select value from store_meta where name = '{SCHEMA_META}'),
-  (select value #>> '{{}}' from store_meta where name = '{INCARNATION_META}')"""
+  (select d.oid::text from pg_catalog.pg_database as d
+    where d.datname {EQ} pg_catalog.current_database()),
+  '{OWN}changes'::pg_catalog.regclass::pg_catalog.oid::text,
+  pg_catalog.current_setting('server_encoding'::text),
+  pg_catalog.current_setting('transaction_isolation'::text),
+  pg_catalog.current_setting('transaction_read_only'::text) {EQ} 'on'::text,
+  pg_catalog.pg_is_in_recovery(),
+  (select m.value from {OWN}store_meta as m where m.name {EQ} '{SCHEMA_META}'::text),
+  (select m.value {MEMBER_TEXT} '{{}}'::text[] from {OWN}store_meta as m
+    where m.name {EQ} '{INCARNATION_META}'::text)"""
     return Statement(text.encode())
 
 

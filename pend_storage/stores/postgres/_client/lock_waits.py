@@ -9,34 +9,46 @@ from psycopg.pq.abc import PGresult
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import Statement
-from pend_storage.stores.postgres._functions.sequence_numbers import STORE_LOCK
+from pend_storage.stores.postgres._connection.own_names import EQ, LT, OWN
+from pend_storage.stores.postgres._schema.tables import STORE_LOCK
 
 __all__ = ["describe_lock_holders"]
 
 _MAX_SESSIONS: Final = 3
+_HERE: Final = f"""(select d.oid from pg_catalog.pg_database as d
+    where d.datname {EQ} pg_catalog.current_database())"""
 _HOLDERS: Final = Statement(
     f"""
 with recursive held (pid) as (
-  select l.pid from pg_locks as l
-   where l.locktype = 'advisory' and l.objsubid = 1
-     and l.classid = {STORE_LOCK >> 32} and l.objid = {STORE_LOCK & 0xFFFFFFFF}
-     and l.database = (select oid from pg_database where datname = current_database())
+  select l.pid from pg_catalog.pg_locks as l
+   where l.locktype {EQ} 'relation'::text and l.database {EQ} {_HERE}
+     and l.relation {EQ} '{OWN}{STORE_LOCK}'::pg_catalog.regclass
   union
-  select b.pid from held, unnest(pg_blocking_pids(held.pid)) as b (pid)
+  select l.pid from pg_catalog.pg_locks as l
+   where l.locktype {EQ} 'advisory'::text and not l.granted and l.database {EQ} {_HERE}
+  union
+  select b.pid from held,
+         pg_catalog.unnest(pg_catalog.pg_blocking_pids(held.pid)) as b (pid)
 ), idle (pid) as (
-  select l.pid from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-   where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock'
-     and l.database = (select oid from pg_database where datname = current_database())
-     and a.xact_start < clock_timestamp() - interval '1 s'
+  select l.pid from pg_catalog.pg_locks as l
+    join pg_catalog.pg_stat_activity as a on a.pid {EQ} l.pid
+   where l.locktype {EQ} 'relation'::text and l.granted
+     and l.mode operator(pg_catalog.<>) 'AccessShareLock'::text
+     and l.database {EQ} {_HERE}
+     and a.xact_start {LT} (pg_catalog.clock_timestamp()
+                            operator(pg_catalog.-) interval '1 s')
 )
 select a.pid, a.usename, a.application_name, a.state,
-       extract(epoch from clock_timestamp() - a.xact_start)::bigint
-  from pg_stat_activity as a
- where a.pid in (select pid from held union select pid from idle)
-   and a.pid <> pg_backend_pid() and cardinality(pg_blocking_pids(a.pid)) = 0
- order by a.xact_start nulls last limit {_MAX_SESSIONS}""".encode()
+       (extract(epoch from pg_catalog.clock_timestamp()
+                           operator(pg_catalog.-) a.xact_start))::bigint
+  from pg_catalog.pg_stat_activity as a
+ where (exists (select from held as h where h.pid {EQ} a.pid)
+        or exists (select from idle as i where i.pid {EQ} a.pid))
+   and a.pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid()
+   and pg_catalog.cardinality(pg_catalog.pg_blocking_pids(a.pid)) {EQ} 0
+ order by a.xact_start nulls last limit {_MAX_SESSIONS}::bigint""".encode()
 )
-"""Of the sessions that hold the store lock or have changed a table, and of those that
+"""Of the sessions that hold the store lock, wait for a key or have changed a table, and of those that
 block these, the ones that wait for none.
 """
 

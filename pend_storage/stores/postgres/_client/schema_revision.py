@@ -19,6 +19,7 @@ from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
     Statement,
 )
+from pend_storage.stores.postgres._connection.own_names import EQ
 from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
 from pend_storage.stores.postgres._connection.server_facts import ProbeResult
 from pend_storage.stores.postgres._functions.definitions import digest
@@ -32,17 +33,25 @@ __all__ = [
     "require_current",
 ]
 
-KNOWN_REVISIONS: Final = ("0001", "0002", "0003")
+KNOWN_REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Alembic revisions of the core tables that this library knows, oldest first."""
 CORE_REVISION: Final = KNOWN_REVISIONS[-1]
 
-_UNDEFINED_TABLE: Final = "42P01"
+_MISSING: Final = frozenset({"42P01", "3F000"})
+"""SQLSTATEs of a missing table and a missing schema; 42501: of one that is hidden."""
+_HIDDEN: Final = "42501"
 _ENCODING: Final = "UTF8"
 _VISIBILITY: Final = Statement(
-    b"select current_schema(), current_setting('search_path'), current_user,"
-    b" (select string_agg(n.nspname, ', ' order by n.nspname) from pg_class c"
-    b" join pg_namespace n on n.oid = c.relnamespace"
-    b" where c.relname = 'store_meta' and c.relkind in ('r', 'p'))"
+    f"""select (select n.nspname from pg_catalog.pg_namespace as n
+                 where n.nspname {EQ} $1::pg_catalog.name),
+               case when exists (select from pg_catalog.pg_namespace as n
+                                  where n.nspname {EQ} $1::pg_catalog.name)
+                    then pg_catalog.has_schema_privilege($1::text, 'usage'::text) end,
+               current_user::text,
+               (select pg_catalog.string_agg(n.nspname::text, ', '::text)
+                  from pg_catalog.pg_class as c
+                  join pg_catalog.pg_namespace as n on n.oid {EQ} c.relnamespace
+                 where c.relname {EQ} 'store_meta'::pg_catalog.name)""".encode()
 )
 
 
@@ -125,7 +134,9 @@ def require_current(
     try:
         probed = probe_connection(connection)
     except ServerRefusal as refusal:
-        if refusal.code != _UNDEFINED_TABLE:
+        if refusal.code not in _MISSING and refusal.code != _HIDDEN:
+            raise
+        if refusal.code == _HIDDEN and not _is_schema_hidden(connection):
             raise
         raise _missing_tables(connection, store, wanted) from refusal
     facts = probed.facts
@@ -159,26 +170,38 @@ def encoding_fault(encoding: str) -> str | None:
     )
 
 
+def _is_schema_hidden(connection: LibpqConnection) -> bool:
+    row = connection.execute(_VISIBILITY, (connection.schema.encode(),))
+    return row.get_value(0, 1) == b"f"
+
+
 def _missing_tables(
     connection: LibpqConnection, store: str, wanted: Revision
 ) -> PendStorageError:
     """Error for tables that do not exist, or are not visible to this user."""
     if fault := encoding_fault(connection.encoding):
         return ConfigError(f"{store}: {fault}")
-    row = connection.execute(_VISIBILITY)
-    schema, path, user, elsewhere = (
+    row = connection.execute(_VISIBILITY, (connection.schema.encode(),))
+    schema, may_use, user, elsewhere = (
         (row.get_value(0, n) or b"").decode() for n in range(4)
     )
-    if elsewhere:
+    wanted_schema = connection.schema
+    if may_use == "f":
         return ConfigError(
-            f"{store}: the tables are in the schema {elsewhere}, which {user} may not "
-            f"use or search_path ({path}) does not name. Run: grant usage on schema "
-            f"{elsewhere} to {user}; or correct search_path."
+            f"{store}: {user} may not use the schema {wanted_schema}. Run: grant usage on "
+            f"schema {wanted_schema} to {user}; or correct postgres.schema."
+        )
+    if elsewhere and wanted_schema not in elsewhere.split(", "):
+        return ConfigError(
+            f"{store}: the tables are in the schema {elsewhere}, and not in "
+            f"{wanted_schema}. Set postgres.schema (the argument database_schema) to "
+            "the right one; search_path is not consulted."
         )
     if not schema:
-        return ConfigError(
-            f"{store}: no schema is selected: {user} may use none of search_path "
-            f"({path}). Grant usage on one, or correct search_path."
+        return SchemaOutOfDate(
+            f"{store} has no schema {wanted_schema}, so it has never been migrated (the "
+            f"library is at {wanted}). Run migrate() (pend-storage db migrate), or "
+            "correct postgres.schema."
         )
     return SchemaOutOfDate(_not_migrated(store, wanted))
 

@@ -1,6 +1,7 @@
 """Connections to one server: address, libpq, errors, pool, wire format.
 
 ``address``: connection settings parsed from a URL, checked offline.
+``own_names``: schema of the store's tables and functions, in SQL text.
 ``connector``: opens connections with session settings and retries.
 ``connect_errors``: messages of refused connections, mapped to advice.
 ``connection``: statements over libpq, with a bound on every wait.

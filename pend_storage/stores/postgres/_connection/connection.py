@@ -30,6 +30,11 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from pend_storage.stores._signal_shield import in_main_thread
+from pend_storage.stores.postgres._connection.own_names import (
+    DEFAULT_SCHEMA,
+    OWN,
+    with_names,
+)
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     parse_refusal,
@@ -50,12 +55,13 @@ from pend_storage.stores.postgres._connection.wire_format import Value
 __all__ = ["LibpqConnection", "Statement"]
 
 _NUMBERS: Final = count(1)
+_MARK: Final = OWN.encode()
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text with the formats of its parameters.
+    """SQL text with the formats of its parameters; own names have the mark.
 
     A statement with a name is prepared once on each connection.
     """
@@ -100,6 +106,7 @@ class LibpqConnection:
         *,
         prepare: bool,
         response_timeout: float,
+        schema: str = DEFAULT_SCHEMA,
     ) -> None:
         """Take over an open connection.
 
@@ -110,6 +117,7 @@ class LibpqConnection:
                 server did.
             response_timeout: seconds after which a silent server counts as dead. Its
                 own statement timeout should be shorter, so that this is the exception.
+            schema: of the database, with the tables and functions of the store.
         """
         self.driver_connection = driver_connection
         self.owner_pid = os.getpid()
@@ -143,6 +151,9 @@ class LibpqConnection:
         self._started_at = 0.0
         self._response_timeout = response_timeout
         self._prepared: set[bytes] = set()
+        self.schema: Final = schema
+        """Schema of the database with the tables and functions of the store."""
+        self._own = with_names(OWN, schema).encode()
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
 
@@ -205,9 +216,16 @@ class LibpqConnection:
             return self._run_in_python(name, statement, values)
         return self._run_in_libpq(name, statement, values)
 
+    def _text(self, statement: Statement) -> bytes:
+        return statement.text.replace(_MARK, self._own)
+
+    def with_names(self, text: str) -> str:
+        """Text of a statement for the driver, with the names of this store's schema."""
+        return with_names(text, self.schema)
+
     def _prepare_statement(self, name: bytes, statement: Statement) -> None:
         try:
-            self._pg.send_prepare(name, statement.text)
+            self._pg.send_prepare(name, self._text(statement))
             self._result()
         except psycopg.OperationalError as error:
             raise ConnectionLost(reason_of(error), sent=False) from error
@@ -224,7 +242,7 @@ class LibpqConnection:
                 pg.send_query_prepared(name, values, statement.formats or None)
             else:
                 pg.send_query_params(
-                    statement.text, values, None, statement.formats or None
+                    self._text(statement), values, None, statement.formats or None
                 )
             sent = True
             return self._result()
@@ -242,7 +260,7 @@ class LibpqConnection:
                 # None is null here too, though not by its annotation.
                 result = pg.exec_prepared(name, values, formats)  # type: ignore[arg-type]
             else:
-                result = pg.exec_params(statement.text, values, None, formats)
+                result = pg.exec_params(self._text(statement), values, None, formats)
         except psycopg.OperationalError as error:
             raise ConnectionLost(reason_of(error), sent=True) from error
         finally:

@@ -18,6 +18,10 @@ from pend_storage.stores.postgres._connection.connect_errors import (
     find_advice,
 )
 from pend_storage.stores.postgres._connection.connection import LibpqConnection
+from pend_storage.stores.postgres._connection.own_names import (
+    DEFAULT_SCHEMA,
+    SEARCH_PATH,
+)
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
 __all__ = ["OLDEST_SERVER", "Address", "Connector"]
@@ -41,6 +45,8 @@ class Connector:
     no session setting is made.
     """
     application_name: str
+    schema: str = DEFAULT_SCHEMA
+    """Schema of the database with the tables and functions of the store."""
 
     @property
     def response_timeout(self) -> float:
@@ -79,6 +85,7 @@ class Connector:
                 "extra_float_digits=1",
                 "jit=off",
                 "quote_all_identifiers=off",
+                f"search_path={SEARCH_PATH.replace(' ', '')}",
             )
         )
 
@@ -109,6 +116,7 @@ class Connector:
             connection,
             prepare=self.pooler is None,
             response_timeout=self.response_timeout,
+            schema=self.schema,
         )
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:

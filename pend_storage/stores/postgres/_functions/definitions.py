@@ -7,15 +7,17 @@ inside of a PL/pgSQL function takes a snapshot of its own.
 
 Locks, in this order (all end with the transaction, so they are safe behind a pooler):
 
-1. *The store lock.* Commits and applies share it; a change of role, and a commit of
-   very many keys, hold it exclusively. An exclusive request waits for a short time only
-   (:data:`EXCLUSIVE_LOCK_TIMEOUT`) and is retried later, because all other requests
-   queue behind it.
-2. *A lock for each key*, shared where the key is only checked. It makes absent keys
+1. *A lock for each key*, shared where the key is only checked. It makes absent keys
    part of the order: two transactions that each read what the other writes meet here,
    and the second one finds its check failed. Locks are taken in one order, so there is
    no deadlock. A commit that is retried under its token waits here for the first
-   attempt.
+   attempt. Any role may take such a lock: see
+   :mod:`~pend_storage.stores.postgres._functions.advisory_locks`.
+2. *The store lock.* Commits and applies share it; a change of role, and a commit of
+   very many keys, hold it exclusively, and take no lock of a key. An exclusive request
+   waits for a short time only (:data:`EXCLUSIVE_LOCK_TIMEOUT`) and is retried later,
+   because all other requests queue behind it. It is a lock on a table, which needs a
+   grant.
 
 Every variable and alias ends with a ``$``: see
 :mod:`~pend_storage.stores.postgres._functions.row_writes`.
@@ -28,11 +30,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.stores.postgres._connection.own_names import OWN
 from pend_storage.stores.postgres._functions import (
+    advisory_locks,
     read_functions,
     sequence_numbers,
     unique_value_locks,
 )
+from pend_storage.stores.postgres._functions.advisory_locks import take
 from pend_storage.stores.postgres._functions.row_writes import (
     apply_block,
     check_block,
@@ -44,11 +49,15 @@ from pend_storage.stores.postgres._functions.row_writes import (
 from pend_storage.stores.postgres._functions.sequence_numbers import (
     LOG_END,
     OFFSET,
+    PINNED,
     RAISE_OFFSET,
     SEQUENCE,
-    STORE_LOCK,
 )
-from pend_storage.stores.postgres._schema.tables import constraint_name, quoted
+from pend_storage.stores.postgres._schema.tables import (
+    STORE_LOCK,
+    constraint_name,
+    quoted,
+)
 
 __all__ = [
     "EXCLUSIVE_LOCK_TIMEOUT",
@@ -75,11 +84,11 @@ _SET_LOCK_TIMEOUT: Final = """
 _ENTER: Final = f"""
   if {{alone}} then
     perform set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true);
-    perform pg_advisory_xact_lock({STORE_LOCK});
+    lock table {OWN}{STORE_LOCK} in exclusive mode;
   else
-    perform pg_advisory_xact_lock_shared({STORE_LOCK});
+    lock table {OWN}{STORE_LOCK} in row share mode;
   end if;
-  select (select m$.value from store_meta as m$ where m$.name = 'role'),
+  select (select m$.value from {OWN}store_meta as m$ where m$.name = 'role'),
          {OFFSET.replace("{}", "{{}}")}, {LOG_END.replace("{}", "{{}}")}
     into _state$, _offset$, _end$;
   _role$ := coalesce(_state$ ->> 'role', 'primary');
@@ -95,19 +104,24 @@ _REFUSE_APPLY: Final = (
 )
 _STALE: Final = "format('stale %s %s', _role$, _at$)"
 
-_KEY_LOCKS: Final = """
-  if not _many$ then
-    perform case when z$.alone$ then pg_advisory_xact_lock(z$.h$)
-                 else pg_advisory_xact_lock_shared(z$.h$) end
-      from (select hashtextextended(u$.c$ || chr(1) || u$.k$, 0) as h$,
+_KEY_LOCKS: Final = f"""
+  if not _alone$ then
+    select coalesce(bool_and({take("z$.h$", "not z$.alone$")}), true) into _held$
+      from (select hashtextextended(u$.c$ || chr(1) || u$.k$, 0::bigint) as h$,
                    bool_or(u$.w$) as alone$
-              from unnest({places}) as u$ (c$, k$, w$)
+              from unnest({{places}}) as u$ (c$, k$, w$)
              group by 1 order by 1) as z$;
   end if;"""
 
-_DONE: Final = """
+_IF_STRANGER: Final = """
+  if not _held$ then
+    return 'alone';
+  end if;"""
+"""Answer where a stranger holds a lock: the call is repeated with ``_alone$``."""
+
+_DONE: Final = f"""
   if _again$ or cardinality(_failed$) > 0 then
-    _done$ := pend_found(_tokens$);
+    _done$ := {OWN}pend_found(_tokens$);
     if _done$ is not null then
       return _done$;
     end if;
@@ -143,8 +157,8 @@ _REPLACED: Final = """
   end if;"""
 """Versions of puts that a later batch replaces: just below that of the last put."""
 
-_ENTER_ALL: Final = """
-  insert into changes (sequence, epoch, at, records, token, "by", reason)
+_ENTER_ALL: Final = f"""
+  insert into {OWN}changes (sequence, epoch, at, records, token, "by", reason)
   select _sequence$ + u$.a$, _at$, clock_timestamp(),
          json_agg(json_build_array(u$.c$, u$.k$, u$.v$, u$.b$) order by u$.n$),
          _tokens$[u$.a$ + 1], _bys$[u$.a$ + 1], _reasons$[u$.a$ + 1]
@@ -169,6 +183,10 @@ def put_function(collection: str) -> str:
 
 def definitions(schema: Schema) -> Iterator[str]:
     """Statements that create or replace every function."""
+    yield advisory_locks.is_member()
+    yield advisory_locks.is_taken_by_stranger()
+    yield advisory_locks.await_lock()
+    yield advisory_locks.lock_name()
     yield read_functions.guard()
     yield read_functions.kept()
     yield read_functions.changes()
@@ -205,20 +223,25 @@ def _put(spec: CollectionSpec) -> str:
     )
     values = unique_value_locks.lock_single(spec)
     return f"""
-create or replace function {quoted(put_function(spec.name))}(
+create or replace function {OWN}{quoted(put_function(spec.name))}(
   _epoch$ bigint, _key$ text, _body$ json, _expected$ bigint,
-  _token$ uuid, _by$ text, _reason$ text, _again$ boolean, _patience$ text
-) returns text language plpgsql as $pend$
-declare _held$ boolean; _state$ jsonb; _at$ bigint; _offset$ bigint; _end$ bigint;
+  _token$ uuid, _by$ text, _reason$ text, _again$ boolean, _patience$ text, _alone$ boolean
+) returns text language plpgsql {PINNED} as $pend$
+declare _held$ boolean := true; _state$ jsonb; _at$ bigint; _offset$ bigint; _end$ bigint;
         _sequence$ bigint; _grave$ bigint; _version$ bigint; _value$ bigint;
         _fits$ boolean;
 begin{_SET_LOCK_TIMEOUT}
-  _held$ := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
-    and pg_advisory_xact_lock(
-      hashtextextended('{spec.name}' || chr(1) || _key$, 0)) is not null;{values}
-  select (select m$.value from store_meta as m$ where m$.name = 'role'),
+  if _alone$ then
+    perform set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true);
+    lock table {OWN}{STORE_LOCK} in exclusive mode;
+  else
+    _value$ := hashtextextended('{spec.name}' || chr(1) || _key$, 0::bigint);
+    _held$ := {take("_value$")};{values}{_IF_STRANGER}
+    lock table {OWN}{STORE_LOCK} in row share mode;
+  end if;
+  select (select m$.value from {OWN}store_meta as m$ where m$.name = 'role'),
          {OFFSET}, {LOG_END},
-         (select d$.version from tombstones as d$
+         (select d$.version from {OWN}tombstones as d$
            where d$.collection = '{spec.name}' and d$.key = _key$),
          {has_all_members(spec, "_body$")}
     into _state$, _offset$, _end$, _grave$, _fits$;
@@ -232,7 +255,7 @@ begin{_SET_LOCK_TIMEOUT}
     end if;
   end if;
 {single_put(spec, SEQUENCE, done)}
-  insert into changes (sequence, epoch, at, records, token, "by", reason)
+  insert into {OWN}changes (sequence, epoch, at, records, token, "by", reason)
   values (_sequence$, _at$, clock_timestamp(), json_build_array(
     json_build_array('{spec.name}', _key$, _version$, _body$)), _token$, _by$, _reason$);
   return _version$::text;
@@ -264,23 +287,25 @@ def _commit(schema: Schema) -> str:
     places += " || array_fill(false, array[cardinality(_check_k$)])"
     by_name = sorted(schema, key=lambda spec: spec.name)
     values = "".join(map(unique_value_locks.lock_many, by_name))
-    stale = f"coalesce(pend_found(_tokens$), {_STALE})"
+    stale = f"coalesce({OWN}pend_found(_tokens$), {_STALE})"
     return f"""
-create or replace function pend_commit(
+create or replace function {OWN}pend_commit(
   _epoch$ bigint,
   _check_a$ bigint[], _check_c$ text[], _check_k$ text[], _check_v$ bigint[],
   _a$ bigint[], _c$ text[], _k$ text[], _b$ json[], _later$ bigint[], _gone$ text[],
-  _tokens$ uuid[], _bys$ text[], _reasons$ text[], _again$ boolean, _patience$ text
-) returns text language plpgsql as $pend$
+  _tokens$ uuid[], _bys$ text[], _reasons$ text[], _again$ boolean, _patience$ text, _alone$ boolean
+) returns text language plpgsql {PINNED} as $pend$
 declare {_VARIABLES}
-  _many$ boolean := cardinality(_k$) + cardinality(_check_k$) > {MANY_KEYS};
+  _held$ boolean := true;
   _merged$ boolean := _a$[1] < _a$[cardinality(_a$)];
   _versions$ bigint[] := array_fill(0::bigint, array[cardinality(_k$)]);
   _failed$ bigint[] := '{{}}'; _actual$ bigint[] := '{{}}'; _conflicts$ text := '';
   _put$ jsonb; _whole$ json; _out$ bigint[]; _done$ text; _most$ bigint := 0; _n$ bigint; _v$ bigint;
   _sequence$ bigint;
-begin {_SET_LOCK_TIMEOUT}{_enter(_REFUSE_COMMIT, "_many$", stale)}
-{_KEY_LOCKS.format(places=places)}{values}
+begin {_SET_LOCK_TIMEOUT}
+  _alone$ := _alone$ or cardinality(_k$) + cardinality(_check_k$) > {MANY_KEYS};
+{_KEY_LOCKS.format(places=places)}{values}{_IF_STRANGER}
+{_enter(_REFUSE_COMMIT, "_alone$", stale)}
   if cardinality(_check_k$) > 0 then{checks}
   end if;{_DONE}{_LEAVE_OUT}
   if cardinality(array_remove(_later$, null)) = 0 then
@@ -306,15 +331,17 @@ def _apply(schema: Schema) -> str:
     blocks = "".join(apply_block(spec) for spec in schema)
     places = "_c$, _k$, array_fill(true, array[cardinality(_k$)])"
     return f"""
-create or replace function pend_apply(
+create or replace function {OWN}pend_apply(
   _epoch$ bigint, _c$ text[], _k$ text[], _v$ bigint[], _b$ json[], _top$ bigint,
-  _mark$ text, _mark_expected$ jsonb, _mark_value$ jsonb
-) returns text language plpgsql as $pend$
+  _mark$ text, _mark_expected$ jsonb, _mark_value$ jsonb, _alone$ boolean
+) returns text language plpgsql {PINNED} as $pend$
 declare {_VARIABLES}
-  _many$ boolean := cardinality(_k$) > {MANY_KEYS};
+  _held$ boolean := true;
   _written$ bigint := 0; _n$ bigint := 1;
-begin {_enter(_REFUSE_APPLY, "_many$")}
-{_KEY_LOCKS.format(places=places)}
+begin
+  _alone$ := _alone$ or cardinality(_k$) > {MANY_KEYS};
+{_KEY_LOCKS.format(places=places)}{_IF_STRANGER}
+{_enter(_REFUSE_APPLY, "_alone$")}
   set constraints all deferred;
 {_MOVE}{RAISE_OFFSET}
 {blocks}
@@ -322,21 +349,21 @@ begin {_enter(_REFUSE_APPLY, "_many$")}
 end $pend$"""
 
 
-_MOVE: Final = """
+_MOVE: Final = f"""
   if _mark$ is not null and _mark_expected$ is null then
     if _mark_value$ is null then
       select count(*) into _n$
-        where not exists (select from store_meta as m$ where m$.name = _mark$);
+        where not exists (select from {OWN}store_meta as m$ where m$.name = _mark$);
     else
-      insert into store_meta as m$ (name, value) values (_mark$, _mark_value$)
+      insert into {OWN}store_meta as m$ (name, value) values (_mark$, _mark_value$)
       on conflict (name) do nothing;
       get diagnostics _n$ = row_count;
     end if;
   elsif _mark$ is not null and _mark_value$ is null then
-    delete from store_meta as m$ where m$.name = _mark$ and m$.value = _mark_expected$;
+    delete from {OWN}store_meta as m$ where m$.name = _mark$ and m$.value = _mark_expected$;
     get diagnostics _n$ = row_count;
   elsif _mark$ is not null then
-    update store_meta as m$ set value = _mark_value$
+    update {OWN}store_meta as m$ set value = _mark_value$
      where m$.name = _mark$ and m$.value = _mark_expected$;
     get diagnostics _n$ = row_count;
   end if;
@@ -352,13 +379,13 @@ def _apply_enter() -> str:
     which compares it as well.
     """
     return f"""
-create or replace function pend_apply_enter(
+create or replace function {OWN}pend_apply_enter(
   _epoch$ bigint, _mark$ text, _mark_expected$ jsonb
-) returns text language plpgsql as $pend$
+) returns text language plpgsql {PINNED} as $pend$
 declare {_VARIABLES}
 begin {_enter(_REFUSE_APPLY, "true")}
   if _mark$ is not null and _mark_expected$ is distinct from
-     (select m$.value from store_meta as m$ where m$.name = _mark$) then
+     (select m$.value from {OWN}store_meta as m$ where m$.name = _mark$) then
     return 'position';
   end if;
   set constraints all deferred;

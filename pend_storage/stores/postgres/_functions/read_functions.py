@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
+from pend_storage.stores.postgres._connection.own_names import OWN
+from pend_storage.stores.postgres._functions.sequence_numbers import PINNED, PRUNED_META
 
 __all__ = ["FOUND", "changes", "found", "guard", "kept", "whole"]
 
-FOUND: Final = "exists (select from changes as f$ where f$.token = _token$)"
+FOUND: Final = f"exists (select from {OWN}changes as f$ where f$.token = _token$)"
 """SQL condition: the commit of a single put is in the log."""
 
 
@@ -21,12 +22,12 @@ def guard() -> str:
     Stable, so that it reads the same snapshot as the statement that calls it; with no
     column in it, so that the planner evaluates it once, before anything else.
     """
-    return """
-create or replace function pend_guard(_epoch$ bigint)
-returns boolean language plpgsql stable as $pend$
+    return f"""
+create or replace function {OWN}pend_guard(_epoch$ bigint)
+returns boolean language plpgsql stable {PINNED} as $pend$
 declare _state$ jsonb; _role$ text; _at$ bigint;
 begin
-  select m$.value into _state$ from store_meta as m$ where m$.name = 'role';
+  select m$.value into _state$ from {OWN}store_meta as m$ where m$.name = 'role';
   _role$ := coalesce(_state$ ->> 'role', 'primary');
   _at$ := coalesce((_state$ ->> 'epoch')::bigint, 0);
   if _role$ <> 'primary' or _epoch$ <> _at$ then
@@ -39,12 +40,12 @@ end $pend$"""
 def kept() -> str:
     """Function that raises unless the change log still reaches back to a number."""
     return f"""
-create or replace function pend_kept(_after$ bigint)
-returns boolean language plpgsql stable as $pend$
+create or replace function {OWN}pend_kept(_after$ bigint)
+returns boolean language plpgsql stable {PINNED} as $pend$
 declare _oldest$ bigint;
 begin
   select (m$.value #>> '{{}}')::bigint into _oldest$
-    from store_meta as m$ where m$.name = '{PRUNED_META}';
+    from {OWN}store_meta as m$ where m$.name = '{PRUNED_META}';
   if _after$ < _oldest$ then
     raise exception using errcode = 'PEND2',
       message = format('expired %s %s', _after$, _oldest$);
@@ -59,17 +60,17 @@ def changes() -> str:
     At least one entry, whatever its size. The loop exits early, because the length of
     an entry is only known once it is detoasted.
     """
-    return """
-create or replace function pend_changes(
+    return f"""
+create or replace function {OWN}pend_changes(
   _after$ bigint, _upto$ bigint, _most$ bigint, _bytes$ bigint
 ) returns table (sequence$ bigint, epoch$ bigint, at$ timestamptz, records$ json,
                  token$ uuid, by$ text, reason$ text)
-language plpgsql stable as $pend$
+language plpgsql stable {PINNED} as $pend$
 begin
-  perform pend_kept(_after$);
+  perform {OWN}pend_kept(_after$);
   for sequence$, epoch$, at$, records$, token$, by$, reason$ in
     select c$.sequence, c$.epoch, c$.at, c$.records, c$.token, c$."by", c$.reason
-      from changes as c$
+      from {OWN}changes as c$
      where c$.sequence > _after$ and c$.sequence <= _upto$
      order by c$.sequence limit _most$
   loop
@@ -86,9 +87,9 @@ def whole() -> str:
     Programs with an older schema omit what was added since. A member without a column
     was renamed or removed since: its value would be lost, so it is refused.
     """
-    return """
-create or replace function pend_whole(_old$ json, _new$ json, _known$ text[])
-returns json language plpgsql immutable as $pend$
+    return f"""
+create or replace function {OWN}pend_whole(_old$ json, _new$ json, _known$ text[])
+returns json language plpgsql immutable {PINNED} as $pend$
 declare _name$ text;
 begin
   select m$.k$ into _name$ from json_object_keys(_new$) as m$ (k$)
@@ -107,12 +108,12 @@ end $pend$"""
 
 def found() -> str:
     """Function that returns which tokens are in the change log; null: none."""
-    return """
-create or replace function pend_found(_tokens$ uuid[])
-returns text language plpgsql stable as $pend$
+    return f"""
+create or replace function {OWN}pend_found(_tokens$ uuid[])
+returns text language plpgsql stable {PINNED} as $pend$
 begin
   return (
     select 'done' || string_agg(' ' || (u$.n$ - 1), '')
       from unnest(_tokens$) with ordinality as u$ (t$, n$)
-      join changes as c$ on c$.token = u$.t$);
+      join {OWN}changes as c$ on c$.token = u$.t$);
 end $pend$"""

@@ -12,14 +12,15 @@ from typing import Final
 
 from pend_storage._model.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
+from pend_storage.stores.postgres._connection.own_names import OWN
 from pend_storage.stores.postgres._schema.column_types import type_text
 from pend_storage.stores.postgres._schema.literals import default_text, quoted_text
 from pend_storage.stores.postgres._schema.record_json import record_json
 from pend_storage.stores.postgres._schema.tables import (
     column_name,
     key_column,
+    own_table,
     quoted,
-    table_name,
 )
 
 __all__ = [
@@ -44,7 +45,7 @@ class _CollectionSql:
     def __init__(self, spec: CollectionSpec) -> None:
         fields = list(spec.fields.values())
         self.collection = f"'{spec.name}'"
-        self.table = quoted(table_name(spec.name))
+        self.table = own_table(spec.name)
         self.key = quoted(key_column(spec))
         self.columns = ", ".join(quoted(column_name(f.name)) for f in fields)
         self.values = ", ".join(map(_from_json, fields))
@@ -128,11 +129,11 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
     end if;
   end if;{sequence}
   if not _fits$ then
-    select pend_whole((select {n.stored} from {n.table} as t$ where t$.{n.key} = _key$),
+    select {OWN}pend_whole((select {n.stored} from {n.table} as t$ where t$.{n.key} = _key$),
                       _body$, {n.known}) into _body$;
   end if;
   if _grave$ is not null then
-    delete from tombstones as d$
+    delete from {OWN}tombstones as d$
      where d$.collection = {n.collection} and d$.key = _key$;
   end if;
   insert into {n.table} as t$ ({n.columns}, version)
@@ -158,7 +159,7 @@ def check_block(spec: CollectionSpec) -> str:
 
 
 def delete_block(spec: CollectionSpec) -> str:
-    """PL/pgSQL that turns rows into tombstones."""
+    """PL/pgSQL that turns rows into {OWN}tombstones."""
     n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_gone$) then
@@ -171,7 +172,7 @@ def delete_block(spec: CollectionSpec) -> str:
            and t$.{n.key} = u$.k$
         returning u$.n$, u$.k$, greatest(t$.version + 1, _sequence$ + u$.a$) as v$
       ), grave$ as (
-        insert into tombstones as d$ (collection, key, version)
+        insert into {OWN}tombstones as d$ (collection, key, version)
         select {n.collection}, gone$.k$, gone$.v$ from gone$
         on conflict (collection, key) do update
           set version = greatest(d$.version, excluded.version)
@@ -196,7 +197,7 @@ def put_block(spec: CollectionSpec) -> str:
     return f"""
   if {n.collection} = any(_c$) then
     for _n$, _whole$ in
-      select u$.n$, pend_whole({n.stored_or_null}, u$.b$, {n.known})
+      select u$.n$, {OWN}pend_whole({n.stored_or_null}, u$.b$, {n.known})
         from unnest(_c$, _k$, _b$) with ordinality as u$ (c$, k$, b$, n$)
         left join {n.table} as t$ on t$.{n.key} = u$.k$
        where u$.c$ = {n.collection} and u$.b$ is not null and not {n.has_all_members("u$.b$")}
@@ -209,7 +210,7 @@ def put_block(spec: CollectionSpec) -> str:
        cross join lateral json_to_record(u$.b$) as x$ ({n.record})
        where u$.c$ = {n.collection} and u$.b$ is not null and u$.later$ = 0
     ), dead$ as (
-      delete from tombstones as d$ using fresh$
+      delete from {OWN}tombstones as d$ using fresh$
        where d$.collection = {n.collection} and d$.key = fresh$.{_KEY}
       returning d$.key, d$.version
     ), put$ as (
@@ -278,12 +279,12 @@ def apply_block(spec: CollectionSpec) -> str:
       select u$.k$, u$.v$, u$.b$
         from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)
        where u$.c$ = {n.collection} and u$.b$ is not null and not exists (
-         select from tombstones as d$ where d$.collection = {n.collection}
+         select from {OWN}tombstones as d$ where d$.collection = {n.collection}
             and d$.key = u$.k$ and d$.version >= u$.v$)
          and not exists (  -- most are there already: the relay comes last
          select from {n.table} as t$ where t$.{n.key} = u$.k$ and t$.version >= u$.v$)
     ), dead$ as (
-      delete from tombstones as d$ using fresh$
+      delete from {OWN}tombstones as d$ using fresh$
        where d$.collection = {n.collection} and d$.key = fresh$.k$
     ), put$ as (
       insert into {n.table} as t$ ({n.columns}, version)
@@ -302,7 +303,7 @@ def apply_block(spec: CollectionSpec) -> str:
     ), gone$ as (
       delete from {n.table} as t$ using late$ where t$.{n.key} = late$.k$
     ), grave$ as (
-      insert into tombstones as d$ (collection, key, version)
+      insert into {OWN}tombstones as d$ (collection, key, version)
       select {n.collection}, late$.k$, late$.v$ from late$
       on conflict (collection, key) do update set version = excluded.version
         where d$.version < excluded.version

@@ -17,7 +17,15 @@ from __future__ import annotations
 from typing import Final
 
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres._schema.tables import quoted, table_name
+from pend_storage.stores.postgres._connection.own_names import (
+    EQ,
+    GE,
+    MEMBER_TEXT,
+    OWN,
+    SEARCH_PATH,
+    TIMES,
+)
+from pend_storage.stores.postgres._schema.tables import STORE_LOCK, own_table
 
 __all__ = [
     "HEAD_TEXT",
@@ -25,18 +33,18 @@ __all__ = [
     "NUMBERS_PER_TRANSACTION",
     "OFFSET",
     "OFFSET_META",
+    "PINNED",
     "PRUNED",
     "PRUNED_META",
     "RAISE_OFFSET",
     "SEQUENCE",
-    "STORE_LOCK",
     "horizon",
     "renumber",
 ]
 
-STORE_LOCK: Final = 0x70656E64_73746F72
-"""Key of the store's advisory lock: the ASCII of ``pendstor``."""
-OFFSET_META: Final = "postgres.numbers"
+PINNED: Final = f"set search_path = {SEARCH_PATH}"
+"""Setting of every function: names in its text have no other meaning than here."""
+OFFSET_META: Final = "postgres.numbering"
 """Meta entry with the offset added to transaction ids; absent: 0."""
 NUMBERS_PER_TRANSACTION: Final = 1024
 """Sequence numbers of one transaction: more than the largest group of commits."""
@@ -46,15 +54,15 @@ _LOCK_TIMEOUT: Final = "500ms"
 """How long ``pend_renumber`` may hold up commits while it waits for those under way."""
 
 OFFSET: Final = (
-    "(select (m$.value #>> '{}')::bigint from store_meta as m$ "
-    f"where m$.name = '{OFFSET_META}')"
+    f"(select (m$.value {MEMBER_TEXT} '{{}}'::text[])::bigint from {OWN}store_meta as m$ "
+    f"where m$.name {EQ} '{OFFSET_META}'::text)"
 )
 PRUNED: Final = (
-    "(select (m$.value #>> '{}')::bigint from store_meta as m$ "
-    f"where m$.name = '{PRUNED_META}')"
+    f"(select (m$.value {MEMBER_TEXT} '{{}}'::text[])::bigint from {OWN}store_meta as m$ "
+    f"where m$.name {EQ} '{PRUNED_META}'::text)"
 )
 LOG_END: Final = (
-    "(select e$.sequence from changes as e$ order by e$.sequence desc limit 1)"
+    f"(select e$.sequence from {OWN}changes as e$ order by e$.sequence desc limit 1)"
 )
 """SQL expression: highest number in the log. Entries left in a log lie above what was
 pruned.
@@ -75,7 +83,7 @@ got a higher number by then: below the end means that the ids of this server are
 """
 
 _SET_OFFSET: Final = f"""
-    insert into store_meta as m$ (name, value)
+    insert into {OWN}store_meta as m$ (name, value)
     values ('{OFFSET_META}', to_jsonb({{offset}}))
     on conflict (name) do update set value = excluded.value
       where (m$.value #>> '{{{{}}}}')::bigint < (excluded.value #>> '{{{{}}}}')::bigint;"""
@@ -92,13 +100,21 @@ Later commits of its own must lie above them. The ids of later transactions are 
 than that of this one.
 """
 
-_XMIN: Final = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-_XMAX: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+_PLUS: Final = "operator(pg_catalog.+)"
+_MINUS: Final = "operator(pg_catalog.-)"
+_XMIN: Final = (
+    "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint"
+)
+_XMAX: Final = (
+    "pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint"
+)
 
 HEAD_TEXT: Final = f"""
-select greatest((s$.low$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} - 1,
-  case when s$.end$ >= (s$.high$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} then s$.end$ end)
-  from (select {_XMIN} as low$, {_XMAX} as high$, coalesce({OFFSET}, 0) as offset$,
+select greatest(
+    (s$.low$ {_PLUS} s$.offset$) {TIMES} {NUMBERS_PER_TRANSACTION}::bigint {_MINUS} 1::bigint,
+    case when s$.end$ {GE} ((s$.high$ {_PLUS} s$.offset$)
+                            {TIMES} {NUMBERS_PER_TRANSACTION}::bigint) then s$.end$ end)
+  from (select {_XMIN} as low$, {_XMAX} as high$, coalesce({OFFSET}, 0::bigint) as offset$,
                coalesce({LOG_END}, {PRUNED}) as end$) as s$"""
 """SQL query of the log's head: a number below every later commit.
 
@@ -119,16 +135,15 @@ def horizon() -> str:
     A store that is not primary has no commit under way: the change of role waited for
     it.
     """
-    high, low = STORE_LOCK >> 32, STORE_LOCK & 0xFFFFFFFF
     return f"""
-create or replace function pend_horizon()
-returns bigint language plpgsql as $pend$
+create or replace function {OWN}pend_horizon()
+returns bigint language plpgsql {PINNED} as $pend$
 declare _offset$ bigint; _role$ text; _low$ bigint; _high$ bigint; _end$ bigint;
         _safe$ bigint; _oldest$ bigint;
 begin
   select coalesce({OFFSET}, 0),
-         (select m$.value ->> 'role' from store_meta as m$ where m$.name = 'role'),
-         {_XMIN}, {_XMAX}, (select max(c$.sequence) from changes as c$)
+         (select m$.value ->> 'role' from {OWN}store_meta as m$ where m$.name = 'role'),
+         {_XMIN}, {_XMAX}, (select max(c$.sequence) from {OWN}changes as c$)
     into _offset$, _role$, _low$, _high$, _end$;
   _safe$ := (_offset$ + _low$) * {NUMBERS_PER_TRANSACTION} - 1;
   if _end$ is null or _end$ <= _safe$ then
@@ -137,16 +152,22 @@ begin
   if _role$ <> 'primary' then
     return _end$;
   end if;
-  -- Of open ids there are 32 bits; none is 2^31 away from the next one.
-  select min(_high$ + ((a$.backend_xid::text::bigint - _high$ + 2147483648)
-                       & 4294967295) - 2147483648)
+  -- Of open ids there are 32 bits; none is 2^31 away from the next one. The id of another
+  -- role's session is hidden, but not its lock on that id, which follows a moment later.
+  select min(case when coalesce(a$.backend_xid, t$.transactionid) is not null
+                  then _high$ + ((coalesce(a$.backend_xid, t$.transactionid)::text::bigint
+                                  - _high$ + 2147483648) & 4294967295) - 2147483648
+                  when a$.backend_start is null then _low$ end)
     into _oldest$
-    from pg_locks as l$ join pg_stat_activity as a$ on a$.pid = l$.pid
-   where l$.locktype = 'advisory' and l$.granted
+    from pg_locks as l$
+    left join pg_stat_activity as a$ on a$.pid = l$.pid
+    left join pg_locks as t$ on t$.pid = l$.pid and t$.locktype = 'transactionid'
+     and t$.mode = 'ExclusiveLock' and t$.granted
+   where l$.locktype = 'relation' and l$.granted
+     and l$.relation = '{OWN}{STORE_LOCK}'::regclass
+     and l$.mode in ('RowShareLock', 'ExclusiveLock')
      and l$.database = (select b$.oid from pg_database as b$
-                         where b$.datname = current_database())
-     and l$.classid = {high} and l$.objid = {low} and l$.objsubid = 1
-     and a$.backend_xid is not null;
+                         where b$.datname = current_database());
   if _oldest$ is null and _end$ >= (_offset$ + _high$) * {NUMBERS_PER_TRANSACTION} then
     return _end$;  -- numbers of another server: later commits are put above them
   end if;
@@ -161,21 +182,21 @@ def renumber(schema: Schema) -> str:
     positions in ``store_meta``. The rows are read before commits are held up; what is
     written meanwhile is covered by two transactions' worth of numbers.
     """
-    tables = ["tombstones", *(quoted(table_name(spec.name)) for spec in schema)]
+    tables = [f"{OWN}tombstones", *(own_table(spec.name) for spec in schema)]
     versions = ",\n".join(
         f"    (select max(t$.version) from {table} as t$)" for table in tables
     )
-    ends = f"""(select max(c$.sequence) from changes as c$),
+    ends = f"""(select max(c$.sequence) from {OWN}changes as c$),
       {PRUNED}"""
     return f"""
-create or replace function pend_renumber()
-returns bigint language plpgsql set lock_timeout = '{_LOCK_TIMEOUT}' as $pend$
+create or replace function {OWN}pend_renumber()
+returns bigint language plpgsql {PINNED} set lock_timeout = '{_LOCK_TIMEOUT}' as $pend$
 declare _top$ bigint; _next$ bigint; _offset$ bigint;
 begin
   select greatest(0,
 {versions},
     (select max((m$.value ->> n$.n$)::numeric)::bigint
-       from store_meta as m$, unnest(array['after', 'base', 'head']) as n$ (n$)
+       from {OWN}store_meta as m$, unnest(array['after', 'base', 'head']) as n$ (n$)
       where jsonb_typeof(m$.value) = 'object'
         and jsonb_typeof(m$.value -> n$.n$) = 'number'
         and (m$.value ->> n$.n$)::numeric < 4611686018427387904),
@@ -185,7 +206,7 @@ begin
   if _top$ < (_offset$ + _next$) * {NUMBERS_PER_TRANSACTION} then
     return _offset$;
   end if;
-  perform pg_advisory_xact_lock({STORE_LOCK});
+  lock table {OWN}{STORE_LOCK} in exclusive mode;
   _top$ := greatest(_top$ + 2 * {NUMBERS_PER_TRANSACTION}, {ends});
   select coalesce({OFFSET}, 0), {_XMAX} into _offset$, _next$;
   if _top$ >= (_offset$ + _next$) * {NUMBERS_PER_TRANSACTION} then

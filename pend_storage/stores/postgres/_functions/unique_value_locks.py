@@ -15,6 +15,7 @@ two texts spell one value (``1.0`` and ``1.00``), the deadlock remains, and is r
 from __future__ import annotations
 
 from pend_storage.schema import CollectionSpec
+from pend_storage.stores.postgres._functions.advisory_locks import take
 
 __all__ = ["lock_many", "lock_single"]
 
@@ -24,7 +25,7 @@ def lock_single(spec: CollectionSpec) -> str:
     return "".join(
         f"""
   _value$ := {_hash(spec, f"'{number}'", _value(group, "_body$"))};
-  _held$ := _value$ is null or pg_advisory_xact_lock(_value$) is not null;"""
+  _held$ := _held$ and (_value$ is null or {take("_value$")});"""
         for number, group in enumerate(spec.unique)
     )
 
@@ -38,8 +39,8 @@ def lock_many(spec: CollectionSpec) -> str:
         for number, group in enumerate(spec.unique)
     )
     return f"""
-  if not _many$ and '{spec.name}' = any(_c$) then
-    perform pg_advisory_xact_lock(z$.h$)
+  if not _alone$ and '{spec.name}' = any(_c$) then
+    select _held$ and coalesce(bool_and({take("z$.h$")}), true) into _held$
       from (select distinct g$.g$, {_hash(spec, "g$.g$", "g$.v$")} as h$
               from unnest(_c$, _b$) as u$ (c$, b$)
               cross join lateral (values {values}) as g$ (g$, v$)
@@ -55,4 +56,4 @@ def _value(group: tuple[str, ...], body: str) -> str:
 
 def _hash(spec: CollectionSpec, number: str, value: str) -> str:
     prefix = f"'{spec.name}' || chr(2) || {number} || chr(1)"
-    return f"hashtextextended({prefix} || {value}, 0)"
+    return f"hashtextextended({prefix} || {value}, 0::bigint)"

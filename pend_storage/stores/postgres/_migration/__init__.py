@@ -4,6 +4,8 @@
 ``schema_diff``: adds missing tables, columns, indexes and constraints.
 ``column_changes``: renames, converts, narrows and drops columns.
 ``leftover_tables``: drops empty tables of another schema.
+``migration_lock``: one migration at a time; no table of another role.
+``grants``: EXECUTE withdrawn from PUBLIC, granted with the tables.
 ``schema_notes``: revision and schema description stored in the database.
 ``blocking_sessions``: names the sessions that hold a migration up.
 ``statement_recorder``: records the statements of a dry run.

@@ -21,6 +21,7 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.stores._schema_rewriting import Misfits, Rewriting, check_unique
+from pend_storage.stores.postgres._connection.own_names import OWN, OWN_SCHEMA
 from pend_storage.stores.postgres._functions.row_writes import (
     column_from_json,
     record_types,
@@ -31,6 +32,7 @@ from pend_storage.stores.postgres._schema.tables import (
     DIALECT,
     column_name,
     constraint_name,
+    own_table,
     quoted,
     table_name,
 )
@@ -115,7 +117,7 @@ class ColumnChanges:
         return done + self._drop(gone)
 
     def _table(self, collection: str) -> str:
-        return quoted(table_name(collection))
+        return own_table(collection)
 
     def _has_rows(self, collection: str) -> bool:
         found = f"select exists (select from {self._table(collection)})"
@@ -196,7 +198,7 @@ class ColumnChanges:
             values = sorted({value for value in wanted.values() if value is not None})
             present: set[str] = set()
             former = self._former.collections.get(target)
-            is_there = "select to_regclass(quote_ident(@table@))"
+            is_there = f"select to_regclass('{OWN}' || quote_ident(@table@))"
             table = {"table": table_name(target)}
             if values and self._run(is_there, table).scalar() is not None:
                 name = self._schema[target].key if former is None else former.key
@@ -277,19 +279,20 @@ class ColumnChanges:
             constraints.append(constraint_name("fk", table, column_name(field)))
         for constraint in constraints:
             self._run(
-                f"alter table {quoted(table)} drop constraint if exists "
+                f"alter table {OWN}{quoted(table)} drop constraint if exists "
                 f"{quoted(constraint)}"
             )
         sql = (
             "select i.relname from pg_index as x join pg_class as i on i.oid = x.indexrelid"
             " join pg_attribute as a on a.attrelid = x.indrelid"
-            " and a.attnum = any(x.indkey) where x.indrelid = to_regclass(quote_ident(@t@))"
+            " and a.attnum = any(x.indkey) "
+            f"where x.indrelid = to_regclass('{OWN}' || quote_ident(@t@))"
             " and a.attname = @c@ and not x.indisprimary"
             " and (i.relname like 'ix\\_%' or i.relname like 'tg\\_%')"
         )
         place = {"t": table, "c": column_name(field)}
         for index in self._run(sql, place).scalars().all():
-            self._run(f"drop index {quoted(index)}")
+            self._run(f"drop index {OWN}{quoted(index)}")
 
     def _drop(self, collections: list[str]) -> list[str]:
         """Drop collections with their records, tombstones and functions."""
@@ -313,13 +316,16 @@ def run_with(
 def drop_tables(connection: Connection, collections: Iterable[str]) -> None:
     """Drop the tables of collections, their tombstones and their functions."""
     for name in collections:
-        run_with(connection, f"drop table {quoted(table_name(name))} cascade")
+        run_with(connection, f"drop table {own_table(name)} cascade")
         run_with(
-            connection, "delete from tombstones where collection = @n@", {"n": name}
+            connection,
+            f"delete from {OWN}tombstones where collection = @n@",
+            {"n": name},
         )
         sql = (
             "select oid::regprocedure::text from pg_proc where proname = @n@ "
-            "and pronamespace = to_regnamespace(quote_ident(current_schema()))"
+            f"and pronamespace = to_regnamespace('{OWN_SCHEMA}')"
+            " and pg_has_role(proowner, 'usage')"
         )
         put = {"n": constraint_name("pend_put", name)}
         for signature in run_with(connection, sql, put).scalars().all():
@@ -327,4 +333,4 @@ def drop_tables(connection: Connection, collections: Iterable[str]) -> None:
 
 
 def _converted_table(spec: CollectionSpec) -> str:
-    return quoted(constraint_name(CONVERTED_TABLE, spec.name))
+    return "pg_temp." + quoted(constraint_name(CONVERTED_TABLE, spec.name))

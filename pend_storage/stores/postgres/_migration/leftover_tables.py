@@ -9,15 +9,16 @@ from sqlalchemy import Connection
 from pend_storage._schema_note import CollectionShape, Description
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.schema import SYSTEM_NAMES, Schema
+from pend_storage.stores.postgres._connection.own_names import OWN
 from pend_storage.stores.postgres._migration.column_changes import drop_tables, run_with
-from pend_storage.stores.postgres._schema.tables import quoted, table_name
+from pend_storage.stores.postgres._schema.tables import own_table, table_name
 
 __all__ = ["drop_leftover_tables", "existing_tables"]
 
 
 def existing_tables(connection: Connection, collections: Iterable[str]) -> set[str]:
     """Filter the collections that have a table."""
-    sql = "select to_regclass(quote_ident(@table@))"
+    sql = f"select to_regclass('{OWN}' || quote_ident(@table@))"
     return {
         name
         for name in collections
@@ -50,9 +51,9 @@ def drop_leftover_tables(
             continue
         run_with(
             connection,
-            f"lock table {quoted(table_name(name))} in access exclusive mode",
+            f"lock table {own_table(name)} in access exclusive mode",
         )
-        count = f"select count(*) from {quoted(table_name(name))}"
+        count = f"select count(*) from {own_table(name)}"
         rows[name] = int(run_with(connection, count).scalar() or 0)
     filled = {n: count for n, count in rows.items() if count and n not in schema.names}
     if filled:

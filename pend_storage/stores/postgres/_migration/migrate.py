@@ -20,7 +20,7 @@ from typing import Any, Final
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection, create_engine, event, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from pend_storage import _jitter as jitter
@@ -42,21 +42,35 @@ from pend_storage.stores.postgres._client.schema_revision import (
     encoding_fault,
 )
 from pend_storage.stores.postgres._connection.connector import Connector
+from pend_storage.stores.postgres._connection.own_names import (
+    OWN,
+    SEARCH_PATH,
+    with_names,
+)
 from pend_storage.stores.postgres._functions import definitions
 from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
 from pend_storage.stores.postgres._migration.blocking_sessions import (
     BlockingSessionMonitor,
 )
 from pend_storage.stores.postgres._migration.column_changes import ColumnChanges
+from pend_storage.stores.postgres._migration.grants import grant_functions
 from pend_storage.stores.postgres._migration.leftover_tables import (
     drop_leftover_tables,
     existing_tables,
+)
+from pend_storage.stores.postgres._migration.migration_lock import (
+    lock_migrations,
+    refuse_foreign_tables,
 )
 from pend_storage.stores.postgres._migration.migration_errors import (
     sqlstate_of,
     translated_errors,
 )
-from pend_storage.stores.postgres._migration.schema_diff import add_missing, run_text
+from pend_storage.stores.postgres._migration.schema_diff import (
+    add_missing,
+    run_text,
+    trigram_operators,
+)
 from pend_storage.stores.postgres._migration.schema_notes import (
     DESCRIPTION_META,
     read_description,
@@ -70,16 +84,22 @@ from pend_storage.stores.postgres._schema.tables import REVISION_TABLE, declare
 
 __all__ = ["MigrationOptions", "migrate"]
 
-_LOCK: Final = 0x70656E64_6D696772  # the ASCII of "pendmigr"
 _ALEMBIC: Final = threading.Lock()  # its context is one for the whole process
-_END_LOG: Final = f"""insert into store_meta as m (name, value)
-  select '{PRUNED_META}', to_jsonb(max(sequence)) from changes having count(*) > 0
+_END_LOG: Final = f"""insert into {OWN}store_meta as m (name, value)
+  select '{PRUNED_META}', to_jsonb(max(sequence)) from {OWN}changes having count(*) > 0
   on conflict (name) do update set value = excluded.value
    where (m.value #>> '{{}}')::bigint < (excluded.value #>> '{{}}')::bigint"""
 """Prunes the log: entries so far are of a former schema. They stay, and are not read
 any more.
 """
 _LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
+_MADE_TWICE: Final = frozenset(
+    {
+        "pg_namespace_nspname_index",
+        "pg_class_relname_nsp_index",
+        "pg_type_typname_nsp_index",
+    }
+)
 _LOCK_TIMEOUT: Final = 1.0
 """Seconds of one lock request: later requests of other sessions queue behind it."""
 _LONGEST_PAUSE: Final = 3.0
@@ -140,7 +160,7 @@ def _migrate_with_retry(
                 schema, connector, hook, blockers, deadline, options=options
             )
         except DBAPIError as error:
-            if sqlstate_of(error.orig) not in _LOCK_CONFLICTS:
+            if not _is_conflict(error.orig):
                 raise
             if time.monotonic() >= deadline:
                 raise _lock_timeout_error(store, wait, blockers) from error
@@ -163,12 +183,12 @@ def _migrate_once(
     with (
         _connected(connector, undo=options.dry_run) as connection,
         _monitored(connection, blockers),
-        recorded_statements(connection) as statements,
+        recorded_statements(connection, connector.schema) as statements,
     ):
         _refuse_encoding(connection, store)
         # Only other migrations queue for this one.
         _set_lock_timeout(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
-        connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
+        lock_migrations(connection)
         _set_lock_timeout(connection, _LOCK_TIMEOUT)
         found = read_revision(connection)
         _refuse_newer_library(found, wanted, store)
@@ -178,9 +198,14 @@ def _migrate_once(
             else []
         )
         _refuse_extra_collections(connection, found, wanted, store, options)
-        _upgrade_core(connection)
+        _upgrade_core(connection, connector.schema)
         changes, records, done = _apply_schema(
-            connection, schema, store, found=found, cleared=cleared, drop=options.drop
+            connection,
+            schema,
+            connector,
+            found=found,
+            cleared=cleared,
+            drop=options.drop,
         )
     if (found != wanted or done) and not options.dry_run:
         facts = "; ".join(done) or "nothing but its notes"
@@ -197,7 +222,7 @@ def _migrate_once(
 def _apply_schema(
     connection: Connection,
     schema: Schema,
-    store: str,
+    connector: Connector,
     *,
     found: Revision | None,
     cleared: list[str],
@@ -209,6 +234,7 @@ def _apply_schema(
         The differences, the number of changed records by collection, and a description
         of each change.
     """
+    store = str(connector.address)
     wanted, description = Revision.of(schema), describe(schema)
     former = read_description(connection, found, cleared)
     changes: tuple[SchemaChange, ...] = ()
@@ -221,19 +247,29 @@ def _apply_schema(
     )
     done = [f"empty table of {name} dropped" for name in cleared]
     done += column_changes.run(drop=drop)
-    declared = declare(schema)
-    done += add_missing(
-        connection, schema, declared, store, verified=column_changes.verified
-    )
+    trigrams = trigram_operators(connection, schema, store)
+    declared = declare(schema, connector.schema, trigrams=trigrams)
+    refuse_foreign_tables(connection, declared, store)
+    done += add_missing(connection, declared, store, verified=column_changes.verified)
     if not only_added(changes):
         run_text(connection, _END_LOG)
     if found is None or found.functions != wanted.functions:
         for definition in definitions.definitions(schema):
             run_text(connection, definition)
+    done += grant_functions(connection, schema)
     wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
     write_meta(connection, SCHEMA_META, wanted.to_json())
     write_meta(connection, DESCRIPTION_META, description.to_json())
     return changes, column_changes.records, done
+
+
+def _is_conflict(error: BaseException | None) -> bool:
+    """Return whether a migration may succeed if it is begun again."""
+    if sqlstate_of(error) in _LOCK_CONFLICTS:
+        return True
+    # Another migration has created the same schema or table at the same moment.
+    diagnosis = getattr(error, "diag", None)
+    return getattr(diagnosis, "constraint_name", None) in _MADE_TWICE
 
 
 def _set_lock_timeout(connection: Connection, seconds: float) -> None:
@@ -302,8 +338,18 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
     engine = create_engine(
         "postgresql+psycopg://", creator=connect, poolclass=pool.NullPool
     )
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def put_names(
+        _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> tuple[str, Any]:
+        return with_names(statement, connector.schema), parameters
+
     try:
         with engine.connect() as connection, connection.begin() as transaction:
+            # No name of the schema is found without it, so Alembic shows it everywhere.
+            connection.execute(text(f"set local search_path = {SEARCH_PATH}"))
+            connection.dialect.default_schema_name = "pg_catalog"
             connection.execute(text("set local timezone = 'UTC'"))
             # Quoted names would not be recognised as types.
             connection.execute(text("set local quote_all_identifiers = off"))
@@ -353,10 +399,11 @@ def _refuse_extra_collections(
         )
 
 
-def _upgrade_core(connection: Connection) -> None:
+def _upgrade_core(connection: Connection, namespace: str) -> None:
     config = Config()
     config.set_main_option("script_location", "pend_storage:migrations")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = REVISION_TABLE
+    config.attributes["namespace"] = namespace
     with _ALEMBIC:
         command.upgrade(config, "head")

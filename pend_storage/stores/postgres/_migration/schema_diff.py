@@ -20,11 +20,13 @@ from sqlalchemy.types import BigInteger, Integer, Numeric, SmallInteger, String
 
 from pend_storage.errors import ConfigError, SchemaOutOfDate
 from pend_storage.schema import Schema
+from pend_storage.stores.postgres._connection.own_names import OWN, OWN_SCHEMA
 from pend_storage.stores.postgres._schema.tables import DIALECT
 
-__all__ = ["add_missing", "run_text"]
+__all__ = ["add_missing", "run_text", "trigram_operators"]
 
 _EXTENSION: Final = "pg_trgm"
+_OPERATORS: Final = "gin_trgm_ops"
 _OWN_PREFIXES: Final = ("uq_", "fk_")
 _INTEGER_WIDTHS: Final = (SmallInteger, Integer, BigInteger, Numeric)
 
@@ -36,7 +38,6 @@ def run_text(connection: Connection, statement: str) -> None:
 
 def add_missing(
     connection: Connection,
-    schema: Schema,
     declared: MetaData,
     store: str,
     *,
@@ -46,18 +47,14 @@ def add_missing(
 
     Args:
         connection: in a transaction.
-        schema: as declared.
-        declared: its tables.
+        declared: the tables of the schema.
         store: name of the store in error messages.
         verified: tables whose records were checked, so that types may be narrowed.
 
     Raises:
         SchemaOutOfDate: data would be lost.
-        ConfigError: text search needs an extension that is not available.
     """
-    if any(spec.search for spec in schema):
-        _require_trigrams(connection, store)
-    present = set(inspect(connection).get_table_names())
+    present = set(inspect(connection).get_table_names(schema=declared.schema))
     missing = [t for t in declared.sorted_tables if t.name not in present]
     declared.create_all(connection, tables=missing)
     done = [f"table {table.name} made" for table in missing]
@@ -65,11 +62,22 @@ def add_missing(
     return done + diff.run(present)
 
 
-def _require_trigrams(connection: Connection, store: str) -> None:
+def trigram_operators(connection: Connection, schema: Schema, store: str) -> str:
+    """Operator class for text search; its extension is created where it is needed.
+
+    Raises:
+        ConfigError: text search needs an extension that is not available.
+    """
+    if not any(spec.search for spec in schema):
+        return _OPERATORS
     name = {"name": _EXTENSION}
-    made = "select exists (select from pg_extension where extname = :name)"
-    if connection.scalar(text(made), name):
-        return
+    made = text(
+        "select quote_ident(n.nspname) from pg_extension as e "
+        "join pg_namespace as n on n.oid = e.extnamespace where e.extname = :name"
+    )
+    place = connection.scalar(made, name)
+    if place is not None:
+        return f"{place}.{_OPERATORS}"
     there = "select exists (select from pg_available_extensions where name = :name)"
     if not connection.scalar(text(there), name):
         raise ConfigError(
@@ -77,7 +85,10 @@ def _require_trigrams(connection: Connection, store: str) -> None:
             "searching in text needs. Install it (package postgresql-contrib), or "
             "declare no search fields; nothing was changed."
         )
-    run_text(connection, f"create extension if not exists {_EXTENSION}")
+    run_text(
+        connection, f"create extension if not exists {_EXTENSION} schema {OWN_SCHEMA}"
+    )
+    return f"{connection.scalar(made, name)}.{_OPERATORS}"
 
 
 class _SchemaDiff:
@@ -99,6 +110,8 @@ class _SchemaDiff:
             "compare_type": True,
             "compare_server_default": _compare_default,
             "include_object": self._is_ours,
+            "include_schemas": True,
+            "include_name": self._is_own_schema,
         }
         self._context = MigrationContext.configure(connection, opts=options)
         self._operations = Operations(self._context)
@@ -111,7 +124,11 @@ class _SchemaDiff:
         reflected: Any,
         _other: Any,
     ) -> bool:
-        return kind != "table" or not reflected or name in self._declared.tables
+        names = {table.name for table in self._declared.tables.values()}
+        return kind != "table" or not reflected or name in names
+
+    def _is_own_schema(self, name: str | None, kind: str, _parents: Any) -> bool:
+        return kind != "schema" or name == self._declared.schema
 
     def run(self, present: set[str]) -> list[str]:
         """Add what is missing to the tables that were present."""
@@ -175,7 +192,9 @@ class _SchemaDiff:
         for table in self._present:
             for name in sorted(self._check_names(table) - _checks(table).keys()):
                 if name.startswith("ck_"):
-                    self._operations.drop_constraint(name, table.name)
+                    self._operations.drop_constraint(
+                        name, table.name, schema=table.schema
+                    )
                     yield f"check {name} dropped"
 
     def _add_checks(self) -> Iterator[str]:
@@ -183,13 +202,15 @@ class _SchemaDiff:
             wanted = _checks(table)
             for name in sorted(wanted.keys() - self._check_names(table)):
                 condition = wanted[name].sqltext
-                self._operations.create_check_constraint(name, table.name, condition)
+                self._operations.create_check_constraint(
+                    name, table.name, condition, schema=table.schema
+                )
                 yield f"check {name} made"
 
     def _check_names(self, table: Table) -> set[str]:
         names = text(
             "select conname from pg_constraint where contype = 'c' "
-            "and conrelid = to_regclass(quote_ident(:table))"
+            f"and conrelid = to_regclass('{OWN}' || quote_ident(:table))"
         )
         return set(self._connection.scalars(names, {"table": table.name}))
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from pend_storage._schema_note import Description
 from pend_storage.codec import dump_json
 from pend_storage.stores.postgres._client.schema_revision import SCHEMA_META, Revision
+from pend_storage.stores.postgres._connection.own_names import OWN
 
 __all__ = ["DESCRIPTION_META", "read_description", "read_revision", "write_meta"]
 
@@ -20,9 +21,9 @@ DESCRIPTION_META: Final = "postgres.description"
 
 def read_revision(connection: Connection) -> Revision | None:
     """Revision that the last migration stored; None if there was none."""
-    if connection.scalar(text("select to_regclass('store_meta')")) is None:
+    if connection.scalar(text(f"select to_regclass('{OWN}store_meta')")) is None:
         return None
-    sql = text("select value::text from store_meta where name = :name")
+    sql = text(f"select value::text from {OWN}store_meta where name = :name")
     value: str | None = connection.scalar(sql, {"name": SCHEMA_META})
     return Revision.from_json(None if value is None else value.encode())
 
@@ -39,7 +40,7 @@ def read_description(
     """
     if found is None:
         return None
-    sql = text("select value from store_meta where name = :name")
+    sql = text(f"select value from {OWN}store_meta where name = :name")
     value = connection.scalar(sql, {"name": DESCRIPTION_META})
     noted = None if value is None else Description.from_json(value)
     if noted is None or noted.fingerprint != found.schema:
@@ -53,9 +54,10 @@ def write_meta(connection: Connection, name: str, value: dict[str, Any]) -> None
     parameters: dict[str, Any] = {"name": name, "value": dump_json(value).decode()}
     connection.execute(
         text(
-            "insert into store_meta (name, value) values (:name, cast(:value as jsonb))"
+            f"insert into {OWN}store_meta as m (name, value)"
+            " values (:name, cast(:value as jsonb))"
             " on conflict (name) do update set value = excluded.value"
-            " where store_meta.value <> excluded.value"
+            " where m.value <> excluded.value"
         ),
         parameters,
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, event
 
+from pend_storage.stores.postgres._connection.own_names import with_names
 from pend_storage.stores.postgres._migration.column_changes import CONVERTED_TABLE
 from pend_storage.stores.postgres._schema.literals import quoted_text
 
@@ -19,14 +20,19 @@ _PARAMETER: Final = re.compile(r"%\(\w+\)s")
 
 
 @contextmanager
-def recorded_statements(connection: Connection) -> Iterator[list[str]]:
-    """Record the statements that change something, in order of execution."""
+def recorded_statements(connection: Connection, namespace: str) -> Iterator[list[str]]:
+    """Record the statements that change something, in order of execution.
+
+    Args:
+        connection: of the migration.
+        namespace: schema of the database, which the text shows.
+    """
     found: list[str] = []
 
     def record(
         _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
     ) -> None:
-        text = statement.strip()
+        text = with_names(statement, namespace).strip()
         if not text.lower().startswith(_READ_ONLY):
             found.append(_render(text, parameters))
 

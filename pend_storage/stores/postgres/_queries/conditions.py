@@ -27,6 +27,17 @@ from pend_storage.query import (
 )
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._connection.connection import Statement
+from pend_storage.stores.postgres._connection.own_names import (
+    EQ,
+    GE,
+    GT,
+    LE,
+    LIKE,
+    LT,
+    MEMBER,
+    MEMBER_TEXT,
+    OWN,
+)
 from pend_storage.stores.postgres._connection.wire_format import (
     Value,
     jsonb_array,
@@ -40,11 +51,11 @@ from pend_storage.stores.postgres._schema.tables import column_name, quoted
 __all__ = ["combined_statement", "count_statement", "query_statement"]
 
 _OPERATORS: Final[Mapping[Operator, str]] = {
-    Operator.EQ: "=",
-    Operator.LT: "<",
-    Operator.LE: "<=",
-    Operator.GT: ">",
-    Operator.GE: ">=",
+    Operator.EQ: EQ,
+    Operator.LT: LT,
+    Operator.LE: LE,
+    Operator.GT: GT,
+    Operator.GE: GE,
 }
 
 
@@ -67,7 +78,7 @@ def count_statement(
     """Build the statement that counts the rows of a checked condition."""
     builder = _StatementBuilder(statements.spec)
     condition = builder.where(Query(where), epoch)
-    text = f"select count(*) {statements.source} where {condition}"
+    text = f"select pg_catalog.count(*) {statements.source} where {condition}"
     return builder.statement(text), builder.values
 
 
@@ -96,7 +107,7 @@ def combined_statement(
         builder = _StatementBuilder(known.spec, builder)
         condition = builder.where(Query(where), epoch)
         parts.append(
-            f"(select {len(parts)}, count(*), null {known.source} where {condition})"
+            f"(select {len(parts)}, pg_catalog.count(*), null {known.source} where {condition})"
         )
     assert builder is not None  # noqa: S101 - the caller asks something
     return builder.statement(" union all ".join(parts)), builder.values
@@ -128,7 +139,7 @@ class _StatementBuilder:
         if query.after is not None:
             parts.append(self._after(query.order_by, *query.after))
         if epoch is not None:
-            parts.append(f"pend_guard({self.bind(b'%d' % epoch, 'bigint')})")
+            parts.append(f"{OWN}pend_guard({self.bind(b'%d' % epoch, 'bigint')})")
         return " and ".join(parts)
 
     # -- conditions -------------------------------------------------------------------
@@ -173,9 +184,9 @@ class _StatementBuilder:
     def _part_of_text(self, text: str, item: Comparison) -> str:
         if item.operator is Operator.STARTS_WITH:
             pattern = _escaped(item.value) + "%"
-            return f"{text} like {self.bind(pattern.encode(), 'text')}"
+            return f"{text} {LIKE} {self.bind(pattern.encode(), 'text')}"
         pattern = "%" + _escaped(fold_case(item.value)) + "%"
-        return f"lower({text}) like {self.bind(pattern.encode(), 'text')}"
+        return f"pg_catalog.lower({text}::text) {LIKE} {self.bind(pattern.encode(), 'text')}"
 
     def _among(self, column: str, field: FieldSpec, values: Sequence[Any]) -> str:
         """Membership in an array: there may be more values than parameters."""
@@ -183,7 +194,9 @@ class _StatementBuilder:
         kinds = {kind for _, kind in found}
         kind = kinds.pop() if len(kinds) == 1 else "numeric"
         array = text_array(text.decode() for text, _ in found)
-        return f"{column} = any({self.bind(array, 'text[]', binary=True)}::{kind}[])"
+        return (
+            f"{column} {EQ} any ({self.bind(array, 'text[]', binary=True)}::{kind}[])"
+        )
 
     def _operand(self, field: FieldSpec, value: Any) -> str:
         return self.bind(*to_parameter(field.kind, value))
@@ -195,17 +208,19 @@ class _StatementBuilder:
         # search lists as well.
         steps = [self._column(item.path[0])]
         steps += [self.bind(name.encode(), "text") for name in item.path[1:]]
-        value = "(" + " -> ".join(steps) + ")"
+        value = "(" + f" {MEMBER} ".join(steps) + ")"
         match item.operator:
             case Operator.IS_NULL:
-                return f"({value} is null or {value} = 'null'::jsonb)"
+                return f"({value} is null or {value} {EQ} 'null'::jsonb)"
             case Operator.EQ:
-                return f"{value} = {self._json(item.value)}"
+                return f"{value} {EQ} {self._json(item.value)}"
             case Operator.IN:
                 options = jsonb_array(map(dump_json, item.value))
-                return f"{value} = any({self.bind(options, 'jsonb[]', binary=True)})"
+                return (
+                    f"{value} {EQ} any ({self.bind(options, 'jsonb[]', binary=True)})"
+                )
             case Operator.STARTS_WITH | Operator.CONTAINS:
-                text = f"""({value} #>> '{{}}') collate "C\""""
+                text = f"""({value} {MEMBER_TEXT} '{{}}'::text[]) collate "C\""""
                 return self._if_kind("string", value, self._part_of_text(text, item))
             case operator:
                 return self._json_order(value, _OPERATORS[operator], item.value)
@@ -221,7 +236,7 @@ class _StatementBuilder:
                     "number", value, f"({value})::numeric {sign} {other}"
                 )
             case str():
-                text = f"""({value} #>> '{{}}') collate "C\""""
+                text = f"""({value} {MEMBER_TEXT} '{{}}'::text[]) collate "C\""""
                 other = self.bind(operand.encode(), "text")
                 return self._if_kind("string", value, f"{text} {sign} {other}")
             case _:
@@ -230,7 +245,7 @@ class _StatementBuilder:
     @staticmethod
     def _if_kind(kind: str, value: str, test: str) -> str:
         """Guard a test by the JSON type: its cast would fail on other values."""
-        return f"case when jsonb_typeof({value}) = '{kind}' then {test} else false end"
+        return f"case when pg_catalog.jsonb_typeof({value}) {EQ} '{kind}'::text then {test} else false end"
 
     # -- order ------------------------------------------------------------------------
 
@@ -251,7 +266,7 @@ class _StatementBuilder:
         index can start.
         """
         key_column = self._column(self._spec.key)
-        behind = f"{key_column} > {self.bind(key.encode(), 'text')}"
+        behind = f"{key_column} {GT} {self.bind(key.encode(), 'text')}"
         for order, value in reversed(list(zip(orders, values, strict=True))):
             field = self._spec.fields[order.field]
             column = self._column(order.field)
@@ -259,13 +274,13 @@ class _StatementBuilder:
                 behind = f"({column} is null and {behind})"
                 continue
             operand = self._operand(field, value)
-            sign = "<" if order.descending else ">"
+            sign, reached = (LT, LE) if order.descending else (GT, GE)
             beyond = f"{column} {sign} {operand}"
-            behind = f"({beyond} or ({column} = {operand} and {behind}))"
+            behind = f"({beyond} or ({column} {EQ} {operand} and {behind}))"
             if field.optional:
                 behind = f"({behind} or {column} is null)"
             elif order is orders[0]:
-                behind = f"({column} {sign}= {operand} and {behind})"
+                behind = f"({column} {reached} {operand} and {behind})"
         return behind
 
 

@@ -16,10 +16,12 @@ from psycopg.pq.abc import PGresult
 from pend_storage._model.records import Change, ChangedRecord, Row
 from pend_storage.errors import CorruptFile
 from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.stores.postgres._connection.own_names import TIMES
 
 __all__ = [
     "CHANGE_COLUMNS",
     "CHANGE_RECORDS",
+    "MICROSECONDS",
     "change_of",
     "parted_rows_of",
     "rows_of",
@@ -27,9 +29,11 @@ __all__ = [
 ]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECONDS: Final = f"(extract(epoch from c.at) {TIMES} 1000000::numeric)::bigint"
+"""SQL expression: time of a change log entry, in microseconds since 1970."""
 CHANGE_COLUMNS: Final = (
-    "c.sequence, c.epoch, (extract(epoch from c.at) * 1000000)::bigint, c.records, "
-    """replace(c.token::text, '-', ''), c."by", c.reason"""
+    f"c.sequence, c.epoch, {MICROSECONDS}, c.records, "
+    """pg_catalog.replace(c.token::text, '-'::text, ''::text), c."by", c.reason"""
 )
 """Columns of a change log entry, in the order of :func:`change_of`."""
 CHANGE_RECORDS: Final = 3

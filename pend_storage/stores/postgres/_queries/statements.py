@@ -13,6 +13,15 @@ from typing import Final
 
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._connection.connection import Statement
+from pend_storage.stores.postgres._connection.own_names import (
+    EQ,
+    GE,
+    GT,
+    LE,
+    LT,
+    MEMBER_TEXT,
+    OWN,
+)
 from pend_storage.stores.postgres._functions.definitions import (
     EXCLUSIVE_LOCK_TIMEOUT,
     put_function,
@@ -21,11 +30,15 @@ from pend_storage.stores.postgres._functions.sequence_numbers import (
     HEAD_TEXT,
     PRUNED,
     PRUNED_META,
-    STORE_LOCK,
 )
-from pend_storage.stores.postgres._queries.rows import CHANGE_COLUMNS
+from pend_storage.stores.postgres._queries.rows import CHANGE_COLUMNS, MICROSECONDS
 from pend_storage.stores.postgres._schema.record_json import record_json
-from pend_storage.stores.postgres._schema.tables import key_column, quoted, table_name
+from pend_storage.stores.postgres._schema.tables import (
+    STORE_LOCK,
+    key_column,
+    own_table,
+    quoted,
+)
 
 __all__ = [
     "APPLY",
@@ -37,6 +50,7 @@ __all__ = [
     "HEAD",
     "HORIZON",
     "LIMIT_LOCK_WAIT",
+    "LOCK_NAME",
     "LOCK_STORE_EXCLUSIVE",
     "META",
     "META_DELETE",
@@ -52,75 +66,107 @@ __all__ = [
 
 _BINARY: Final = 1
 
-GUARD: Final = Statement.make("select pend_guard($1::bigint)")
-HORIZON: Final = Statement.make("select pend_horizon()")
-RENUMBER: Final = Statement.make("select pend_renumber()")
+GUARD: Final = Statement.make(f"select {OWN}pend_guard($1::bigint)")
+HORIZON: Final = Statement.make(f"select {OWN}pend_horizon()")
+RENUMBER: Final = Statement.make(f"select {OWN}pend_renumber()")
 """Raise the offset so that the next number is the highest; else change nothing."""
 HEAD: Final = Statement.make(HEAD_TEXT)
 CHANGES: Final = Statement.make(
-    f"select {CHANGE_COLUMNS} from pend_changes($1, $2, $3, $4) "
+    f"select {CHANGE_COLUMNS} from {OWN}pend_changes("
+    "$1::bigint, $2::bigint, $3::bigint, $4::bigint) "
     'as c (sequence, epoch, at, records, token, "by", reason)'
 )
 FIND: Final = Statement.make(
-    f"select {CHANGE_COLUMNS} from changes as c where c.token = $1::uuid"
+    f"select {CHANGE_COLUMNS} from {OWN}changes as c where c.token {EQ} $1::uuid"
 )
 MOST_COUNTED: Final = 100_000
 """Maximum number of change log entries that one statement counts."""
 PENDING: Final = Statement.make(
-    f"select (select count(*) from changes as c where c.sequence > $2::bigint "
-    "and c.sequence <= $1::bigint), s.count, s.final, s.last, l.at, o.at, "
-    f"({PRUNED}), exists (select from changes as c where c.sequence = $3::bigint "
-    "and (extract(epoch from c.at) * 1000000)::bigint = $4::bigint) "
-    "from (select count(*) as count, count(*) filter (where c.sequence <= h.head) as "
-    "final, max(c.sequence) filter (where c.sequence <= h.head) as last "
+    f"select (select pg_catalog.count(*) from {OWN}changes as c "
+    f"where c.sequence {GT} $2::bigint and c.sequence {LE} $1::bigint), "
+    f"s.count, s.final, s.last, l.at, o.at, ({PRUNED}), "
+    f"exists (select from {OWN}changes as c where c.sequence {EQ} $3::bigint "
+    f"and {MICROSECONDS} {EQ} $4::bigint) "
+    "from (select pg_catalog.count(*) as count, "
+    f"pg_catalog.count(*) filter (where c.sequence {LE} h.head) as final, "
+    f"pg_catalog.max(c.sequence) filter (where c.sequence {LE} h.head) as last "
     f"from (select ({HEAD_TEXT}) as head) as h cross join lateral (select c.sequence "
-    f"from changes as c where c.sequence > $3 order by c.sequence limit {MOST_COUNTED}"
-    ") as c) as s "
-    "left join lateral (select (extract(epoch from c.at) * 1000000)::bigint as at "
-    "from changes as c where c.sequence = s.last) as l on true "
-    "left join lateral (select (extract(epoch from c.at) * 1000000)::bigint as at "
-    "from changes as c where c.sequence > $1 order by c.sequence limit 1) as o on true "
-    "where pend_kept($1)"
+    f"from {OWN}changes as c where c.sequence {GT} $3::bigint "
+    f"order by c.sequence limit {MOST_COUNTED}::bigint) as c) as s "
+    f"left join lateral (select {MICROSECONDS} as at from {OWN}changes as c "
+    f"where c.sequence {EQ} s.last) as l on true "
+    f"left join lateral (select {MICROSECONDS} as at from {OWN}changes as c "
+    f"where c.sequence {GT} $1::bigint order by c.sequence limit 1::bigint) as o on true "
+    f"where {OWN}pend_kept($1::bigint)"
 )
 """Count of the entries after a number, on top of a known count."""
+_NUMBER: Final = f"{MEMBER_TEXT} '{{}}'::text[])::bigint"
 PRUNE: Final = Statement.make(
-    "with gone as (delete from changes where sequence <= $1::bigint) "
-    f"insert into store_meta as m (name, value) values ('{PRUNED_META}', to_jsonb($1)) "
+    f"with gone as (delete from {OWN}changes as c where c.sequence {LE} $1::bigint) "
+    f"insert into {OWN}store_meta as m (name, value) "
+    f"values ('{PRUNED_META}', pg_catalog.to_jsonb($1::bigint)) "
     "on conflict (name) do update set value = excluded.value "
-    "where (m.value #>> '{}')::bigint < (excluded.value #>> '{}')::bigint"
+    f"where (m.value {_NUMBER} {LT} (excluded.value {_NUMBER}"
 )
 LIMIT_LOCK_WAIT: Final = Statement.make(
-    f"select set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true)"
+    "select pg_catalog.set_config('lock_timeout'::text, "
+    f"'{EXCLUSIVE_LOCK_TIMEOUT}'::text, true)"
 )
 """Limit ``lock_timeout`` for the rest of a transaction that takes the store lock
 exclusively.
 """
-LOCK_STORE_EXCLUSIVE: Final = Statement.make(
-    f"select pg_advisory_xact_lock({STORE_LOCK})"
+LOCK_STORE_EXCLUSIVE: Final = Statement(
+    f"lock table {OWN}{STORE_LOCK} in exclusive mode".encode()
 )
-META: Final = Statement.make("select value from store_meta where name = $1")
+META: Final = Statement.make(
+    f"select m.value from {OWN}store_meta as m where m.name {EQ} $1::text"
+)
 META_FOR_SHARE: Final = Statement.make(
-    "select value from store_meta where name = $1 for share"
+    f"select m.value from {OWN}store_meta as m where m.name {EQ} $1::text for share"
 )
 META_INSERT: Final = Statement.make(
-    "insert into store_meta (name, value) values ($1, $2::jsonb) "
+    f"insert into {OWN}store_meta (name, value) values ($1::text, $2::jsonb) "
     "on conflict (name) do nothing"
 )
 META_UPDATE: Final = Statement.make(
-    "update store_meta set value = $2::jsonb where name = $1 and value = $3::jsonb"
+    f"update {OWN}store_meta as m set value = $2::jsonb "
+    f"where m.name {EQ} $1::text and m.value {EQ} $3::jsonb"
 )
 META_DELETE: Final = Statement.make(
-    "delete from store_meta where name = $1 and value = $2::jsonb"
+    f"delete from {OWN}store_meta as m "
+    f"where m.name {EQ} $1::text and m.value {EQ} $2::jsonb"
 )
+
+
+def _call(function: str, *types: str) -> str:
+    """Call of a function with exact types: no other function can fit it better."""
+    values = ", ".join(f"${n}::{kind}" for n, kind in enumerate(types, 1))
+    return f"select {OWN}{function}({values})"
+
+
 COMMIT: Final = Statement.make(
-    f"select pend_commit({', '.join(f'${n}' for n in range(1, 17))})",
-    (0, *[_BINARY] * 13, 0, 0),
+    _call(
+        "pend_commit",
+        *("bigint", "bigint[]", "text[]", "text[]", "bigint[]"),
+        *("bigint[]", "text[]", "text[]", "json[]", "bigint[]", "text[]"),
+        *("uuid[]", "text[]", "text[]", "boolean", "text", "boolean"),
+    ),
+    (0, *[_BINARY] * 13, 0, 0, 0),
 )
 APPLY: Final = Statement.make(
-    "select pend_apply($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb)",
-    (0, *[_BINARY] * 4, 0, 0, 0, 0),
+    _call(
+        "pend_apply",
+        *("bigint", "text[]", "text[]", "bigint[]", "json[]", "bigint"),
+        *("text", "jsonb", "jsonb", "boolean"),
+    ),
+    (0, *[_BINARY] * 4, 0, 0, 0, 0, 0),
 )
-APPLY_ENTER: Final = Statement.make("select pend_apply_enter($1, $2, $3::jsonb)")
+APPLY_ENTER: Final = Statement.make(
+    _call("pend_apply_enter", "bigint", "text", "jsonb")
+)
+LOCK_NAME: Final = Statement(
+    _call("pend_lock_name", "bigint", "integer", "integer", "boolean").encode()
+)
 
 
 class CollectionStatements:
@@ -128,38 +174,43 @@ class CollectionStatements:
 
     def __init__(self, spec: CollectionSpec) -> None:
         self.spec = spec
-        self.table = quoted(table_name(spec.name))
+        self.table = own_table(spec.name)
         self.key = f"t.{quoted(key_column(spec))}"
         self.select = f"select t.version, {record_json(spec, 't')}"
         self.source = f"from {self.table} as t"
-        one = f"{self.select} {self.source} where {self.key} = $1"
-        many = f"{self.select} {self.source} where {self.key} = any($1::text[])"
-        guard = " and pend_guard($2::bigint)"
-        maybe_guard = " and ($2::bigint is null or pend_guard($2))"
+        one = f"{self.select} {self.source} where {self.key} {EQ} $1::text"
+        many = f"{self.select} {self.source} where {self.key} {EQ} any ($1::text[])"
+        guard = f" and {OWN}pend_guard($2::bigint)"
+        maybe_guard = f" and ($2::bigint is null or {OWN}pend_guard($2::bigint))"
         self.read_one = Statement.make(one)
         self.read_one_guarded = Statement.make(one + guard)
         self.read_many = Statement.make(many, (_BINARY,))
         self.read_many_guarded = Statement.make(many + guard, (_BINARY, 0))
         self.read_deleted = Statement.make(
-            self._with_tombstones("= any($1::text[])", maybe_guard), (_BINARY, 0)
+            self._with_tombstones(f"{EQ} any ($1::text[])", maybe_guard), (_BINARY, 0)
         )
         self.page = Statement.make(
-            f"{self.select}, {self.key} {self.source} where {self.key} > $1"
+            f"{self.select}, {self.key} {self.source} where {self.key} {GT} $1::text"
             f"{maybe_guard} order by {self.key} limit $3::bigint"
         )
         self.page_deleted = Statement.make(
             "select * from ("
-            + self._with_tombstones("> $1", maybe_guard, paged=True)
+            + self._with_tombstones(f"{GT} $1::text", maybe_guard, paged=True)
             + ") as p (version, record, key) order by key limit $3::bigint"
         )
         self.put = Statement.make(
-            f"select {quoted(put_function(spec.name))}"
-            "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+            _call(
+                quoted(put_function(spec.name)),
+                *("bigint", "text", "json", "bigint", "uuid", "text", "text"),
+                *("boolean", "text", "boolean"),
+            )
         )
+        within = f"{GE} $1::text and {{key}} {LE} $2::text"
         self.is_range_empty = Statement.make(
-            f"select not exists (select {self.source} where {self.key} >= $1 "
-            f"and {self.key} <= $2) and not exists (select from tombstones "
-            f"where collection = '{spec.name}' and key >= $1 and key <= $2)"
+            f"select not exists (select {self.source} where {self.key} "
+            f"{within.format(key=self.key)}) and not exists (select from "
+            f"{OWN}tombstones as d where d.collection {EQ} '{spec.name}'::text "
+            f"and d.key {within.format(key='d.key')})"
         )
 
     def _with_tombstones(self, wanted: str, guard: str, *, paged: bool = False) -> str:
@@ -170,8 +221,8 @@ class CollectionStatements:
             f"where {self.key} {wanted}{guard}{tail.format(key=self.key)}"
         )
         graves = (
-            "select d.version, null::json, d.key from tombstones as d "
-            f"where d.collection = '{self.spec.name}' and d.key {wanted}{guard}"
+            f"select d.version, null::json, d.key from {OWN}tombstones as d "
+            f"where d.collection {EQ} '{self.spec.name}'::text and d.key {wanted}{guard}"
             f"{tail.format(key='d.key')}"
         )
         return f"({rows}) union all ({graves})"

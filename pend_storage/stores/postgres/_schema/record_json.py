@@ -24,16 +24,21 @@ def record_json(spec: CollectionSpec, alias: str) -> str:
 
 def fields_json(fields: Iterable[FieldSpec], alias: str) -> str:
     """SQL expression for a JSON object of some fields."""
-    members = [f"'{f.name}', {_value(f, alias)}" for f in fields]
+    pairs = [f"'{f.name}', {_value(f, alias)}" for f in fields]
     parts = [
-        f"json_build_object({', '.join(members[start : start + _MAX_MEMBERS])})"
-        for start in range(0, len(members), _MAX_MEMBERS)
+        f"pg_catalog.json_build_object({', '.join(pairs[start : start + _MAX_MEMBERS])})"
+        for start in range(0, len(pairs), _MAX_MEMBERS)
     ]
     if len(parts) == 1:
         return parts[0]
     # One object out of several: without the braces between them.
-    inner = [f"substr({part}::text, 2, length({part}::text) - 2)" for part in parts]
-    return "'{' || " + " || ',' || ".join(inner) + " || '}'"
+    inner = [
+        f"pg_catalog.substr({part}::text, 2, "
+        f"pg_catalog.length({part}::text) operator(pg_catalog.-) 2)"
+        for part in parts
+    ]
+    members = ", ',', ".join(inner)
+    return f"pg_catalog.concat('{{', {members}, '}}')"
 
 
 def _value(field: FieldSpec, alias: str) -> str:
@@ -42,9 +47,12 @@ def _value(field: FieldSpec, alias: str) -> str:
         case Kind.DECIMAL:
             return f"{column}::text"
         case Kind.DATETIME:
-            moment = f"timezone('UTC', {column})"
-            return f"""to_char({moment}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+            moment = f"pg_catalog.timezone('UTC'::text, {column})"
+            return f"""pg_catalog.to_char({moment}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'::text)"""
         case Kind.BYTES:
-            return f"translate(encode({column}, 'base64'), chr(10), '')"
+            return (
+                f"pg_catalog.translate(pg_catalog.encode({column}, 'base64'::text), "
+                "pg_catalog.chr(10), ''::text)"
+            )
         case _:
             return column

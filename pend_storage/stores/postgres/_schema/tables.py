@@ -1,4 +1,4 @@
-"""Table declarations: one for each collection, and three core tables.
+"""Table declarations: one for each collection, and the core tables.
 
 SQLAlchemy declares them, Alembic compares the declaration with a database, and
 everything else (statements, functions) is generated from the declaration.
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
@@ -31,6 +32,7 @@ from sqlalchemy.sql import quoted_name
 
 from pend_storage.errors import ConfigError
 from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.stores.postgres._connection.own_names import OWN
 from pend_storage.stores.postgres._schema.column_types import check_text, column_type
 from pend_storage.stores.postgres._schema.literals import default_text
 
@@ -38,12 +40,14 @@ __all__ = [
     "CORE_TABLES",
     "DIALECT",
     "REVISION_TABLE",
+    "STORE_LOCK",
     "TOKEN_CONSTRAINT",
     "column_name",
     "constraint_name",
     "core_metadata",
     "declare",
     "key_column",
+    "own_table",
     "quoted",
     "table_name",
 ]
@@ -52,7 +56,12 @@ DIALECT: Final = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore
 """Renders SQL with libpq's placeholders: ``$1``, ``$2``."""
 REVISION_TABLE: Final = "pend_storage_revision"
 """Table of Alembic's revision: not its default, which an application may use."""
-CORE_TABLES: Final = ("changes", "store_meta", "tombstones")
+STORE_LOCK: Final = "pend_store_lock"
+"""Table that is never filled. Its lock is the store lock: commits and applies hold it in
+``row share`` mode, a change of role in ``exclusive`` mode. Either needs the privilege to
+update it, so a role without grants cannot hold it.
+"""
+CORE_TABLES: Final = ("changes", "store_meta", "tombstones", STORE_LOCK)
 TOKEN_CONSTRAINT: Final = "changes_token_key"  # noqa: S105 - no password
 """Unique constraint that refuses a second change log entry of one commit."""
 
@@ -97,6 +106,11 @@ def quoted(name: str) -> str:
     return str(DIALECT.identifier_preparer.quote(name))
 
 
+def own_table(collection: str) -> str:
+    """Table of a collection in SQL text, with the mark of an own name."""
+    return OWN + quoted(table_name(collection))
+
+
 def constraint_name(kind: str, *parts: str, content: str = "") -> str:
     """Name of a constraint or an index: readable, unique, within 63 bytes.
 
@@ -115,9 +129,13 @@ def constraint_name(kind: str, *parts: str, content: str = "") -> str:
     return f"{head}_{digest[:_DIGEST]}"
 
 
-def core_metadata() -> MetaData:
-    """Declare the tables that do not depend on a schema."""
-    metadata = MetaData()
+def core_metadata(namespace: str | None = None) -> MetaData:
+    """Declare the tables that do not depend on a schema.
+
+    Args:
+        namespace: schema of the database that they are in; None: the default one.
+    """
+    metadata = MetaData(schema=namespace)
     Table(
         "changes",
         metadata,
@@ -147,26 +165,46 @@ def core_metadata() -> MetaData:
         Column("version", BigInteger, nullable=False),
         PrimaryKeyConstraint("collection", "key", name="tombstones_pkey"),
     )
+    Table(
+        STORE_LOCK,
+        metadata,
+        Column("never", Boolean),
+        CheckConstraint("false", name=f"{STORE_LOCK}_is_empty"),
+    )
     return metadata
 
 
-def declare(schema: Schema) -> MetaData:
+def declare(
+    schema: Schema, namespace: str | None = None, *, trigrams: str = "gin_trgm_ops"
+) -> MetaData:
     """Declare every table of a schema's database.
+
+    Args:
+        schema: the collections.
+        namespace: schema of the database with the tables; None: the default one.
+        trigrams: operator class of the indexes for text search.
 
     Raises:
         ConfigError: a field's name is too long for PostgreSQL.
     """
-    metadata = core_metadata()
+    metadata = core_metadata(namespace)
     for spec in schema:
-        _declare_collection(spec, metadata)
+        _declare_collection(spec, metadata, trigrams)
     for spec in schema:
-        table = metadata.tables[table_name(spec.name)]
+        table = _table(metadata, spec.name)
         for field, target in spec.references.items():
-            _add_reference(table, column_name(field), schema[target])
+            _add_reference(table, column_name(field), schema[target], metadata)
     return metadata
 
 
-def _declare_collection(spec: CollectionSpec, metadata: MetaData) -> None:
+def _table(metadata: MetaData, collection: str) -> Table:
+    name = table_name(collection)
+    return metadata.tables[f"{metadata.schema}.{name}" if metadata.schema else name]
+
+
+def _declare_collection(
+    spec: CollectionSpec, metadata: MetaData, trigrams: str
+) -> None:
     name = table_name(spec.name)
     key = key_column(spec)
     table = Table(
@@ -185,7 +223,7 @@ def _declare_collection(spec: CollectionSpec, metadata: MetaData) -> None:
             initially="IMMEDIATE",
         )
         table.append_constraint(constraint)
-    for index in _indexes(spec, table):
+    for index in _indexes(spec, table, trigrams):
         assert index.table is table  # noqa: S101 - an Index joins its columns' table
 
 
@@ -212,7 +250,7 @@ def _columns(spec: CollectionSpec) -> Iterator[Any]:
             yield CheckConstraint(literal_column(text), name=label)
 
 
-def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
+def _indexes(spec: CollectionSpec, table: Table, trigrams: str) -> Iterator[Index]:
     """Declared indexes, those that references need, and those for text search."""
     leading: set[str] = {group[0] for group in spec.unique} | {spec.key}
     for index in spec.indexes:
@@ -227,7 +265,7 @@ def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
             constraint_name("tg", table.name, column.name),
             func.lower(column).label("folded"),
             postgresql_using="gin",
-            postgresql_ops={"folded": "gin_trgm_ops"},
+            postgresql_ops={"folded": trigrams},
         )
 
 
@@ -249,11 +287,13 @@ def _ordered_index(
     return Index(constraint_name("ix", table.name, *parts), *terms)
 
 
-def _add_reference(table: Table, column: str, target: CollectionSpec) -> None:
+def _add_reference(
+    table: Table, column: str, target: CollectionSpec, metadata: MetaData
+) -> None:
     table.append_constraint(
         ForeignKeyConstraint(
             [column],
-            [f"{table_name(target.name)}.{key_column(target)}"],
+            [_table(metadata, target.name).c[key_column(target)]],
             name=constraint_name("fk", table.name, column),
             deferrable=True,
             initially="DEFERRED",

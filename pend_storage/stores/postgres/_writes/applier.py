@@ -22,6 +22,7 @@ from pend_storage.stores.postgres._connection.server_errors import (
 from pend_storage.stores.postgres._connection.wire_format import (
     Value,
     bigint_array,
+    flag,
     json_array,
     number,
     text_array,
@@ -152,7 +153,10 @@ class Applier:
         def attempt() -> int:
             # Most applies are a single statement, which is a transaction of its own.
             if not plan.bulk and plan.size <= MOST_BYTES:
-                return self._call(connection, plan, plan.rest, plan.mark, epoch)
+                written = self._call(connection, plan, plan.rest, plan.mark, epoch)
+                if written is not None:
+                    return written
+                # A stranger holds the lock of a key: the store lock alone will do.
             return self._apply_in_parts(connection, plan, epoch)
 
         written = retry_exclusive(self._client, self._retry_timeout, attempt)
@@ -181,8 +185,8 @@ class Applier:
             # The last call moves the position: it compares it again, after all the rows.
             *parts, last = _split(rest)
             for part in parts:
-                written += self._call(connection, plan, part, None, epoch)
-            return written + self._call(connection, plan, last, mark, epoch)
+                written += self._call_alone(connection, plan, part, None, epoch)
+            return written + self._call_alone(connection, plan, last, mark, epoch)
 
     def _raise_refusal(self, answer: str, mark: Advance | None) -> None:
         raise_stale(answer, self._client.name)
@@ -228,7 +232,10 @@ class Applier:
         items: Sequence[_AppliedRow],
         mark: Advance | None,
         epoch: int | None,
-    ) -> int:
+        *,
+        alone: bool = False,
+    ) -> int | None:
+        """Apply rows by one call; None: a stranger holds the lock of a key."""
         values: tuple[Value, ...] = (
             number(epoch),
             text_array(item.collection for item in items),
@@ -239,10 +246,24 @@ class Applier:
             None if mark is None else mark.name.encode(),
             None if mark is None else _json(mark.expected),
             None if mark is None else _json(mark.value),
+            flag(alone),
         )
         answer = _text(connection.execute(statements.APPLY, values))
         self._raise_refusal(answer, mark)
-        return int(answer)
+        return None if answer == "alone" else int(answer)
+
+    def _call_alone(
+        self,
+        connection: LibpqConnection,
+        plan: _ApplyPlan,
+        items: Sequence[_AppliedRow],
+        mark: Advance | None,
+        epoch: int | None,
+    ) -> int:
+        """Apply rows in a transaction that holds the store lock exclusively."""
+        written = self._call(connection, plan, items, mark, epoch, alone=True)
+        assert written is not None  # noqa: S101 - it takes no lock of a key
+        return written
 
     def _item(self, item: ChangedRecord) -> _AppliedRow:
         body = None

@@ -19,7 +19,7 @@ from pend_storage.stores.postgres._connection.server_errors import (
     ServerRefusal,
 )
 from pend_storage.stores.postgres._schema.column_types import type_text
-from pend_storage.stores.postgres._schema.tables import column_name, quoted, table_name
+from pend_storage.stores.postgres._schema.tables import column_name, own_table, quoted
 from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
 __all__ = ["BulkCopier"]
@@ -34,7 +34,7 @@ class BulkCopier:
         fields = list(spec.fields.values())
         columns = [quoted(column_name(field.name)) for field in fields]
         self._statement = (
-            f"copy {quoted(table_name(spec.name))} "
+            f"copy {own_table(spec.name)} "
             f"({', '.join([*columns, 'version'])}) from stdin (format binary)"
         )
         self._types = [*map(_copied_type, fields), "bigint"]
@@ -68,7 +68,7 @@ class BulkCopier:
         try:
             while is_more:
                 with connection.driver_connection.cursor().copy(
-                    self._statement
+                    connection.with_names(self._statement)
                 ) as copy:
                     copy.set_types(self._types)
                     is_more = self._fill(copy, items)

@@ -44,7 +44,12 @@ class CommitCall:
         self._targets = list(dict.fromkeys(targets))
 
     def values(
-        self, epoch: int | None, lock_timeout: Value, *, again: bool
+        self,
+        epoch: int | None,
+        lock_timeout: Value,
+        *,
+        again: bool,
+        alone: bool = False,
     ) -> tuple[Value, ...]:
         """Encode the parameters.
 
@@ -52,6 +57,7 @@ class CommitCall:
             epoch: at which the store must be primary; None: not checked.
             lock_timeout: as the server reads it, such as ``b"100ms"``; None: default.
             again: whether an earlier attempt may have been committed.
+            alone: whether it holds the store lock exclusively, and no lock of a key.
         """
         checks, targets = self._checks, self._targets
         operations = [o for batch in self._batches for o in batch.operations]
@@ -74,6 +80,7 @@ class CommitCall:
             optional_array(batch.reason for batch in self._batches),
             flag(again),
             lock_timeout,
+            flag(alone),
         )
 
     def _later(self) -> list[int]:

@@ -58,6 +58,10 @@ class AlreadyCommitted(Exception):
         super().__init__()
 
 
+class _HeldByStranger(Exception):
+    """A role without grants holds a lock that the call needs; nothing was written."""
+
+
 class _Renumbered(Exception):
     """The offset was raised above the log's end; nothing was written."""
 
@@ -96,7 +100,13 @@ class CommitExecutor:
                 storable,
                 self._attempt(storable.batch, epoch, lock_timeout, again=False),
             )
-        except (ConnectionLost, ServerRefusal, AlreadyCommitted, _Renumbered) as error:
+        except (
+            ConnectionLost,
+            ServerRefusal,
+            AlreadyCommitted,
+            _HeldByStranger,
+            _Renumbered,
+        ) as error:
             return self._retry(storable, epoch, lock_timeout, error)
 
     def confirmed_versions(
@@ -142,13 +152,19 @@ class CommitExecutor:
                     return self.confirmed_versions(
                         storable,
                         self._attempt(
-                            batch, epoch, lock_timeout, again=retry.is_unknown
+                            batch,
+                            epoch,
+                            lock_timeout,
+                            again=retry.is_unknown,
+                            alone=retry.is_exclusive,
                         ),
                     )
                 failed, error = error, None
                 raise failed  # the first error is handled by the same clauses as later ones
             except AlreadyCommitted:
                 return self.logged_versions(storable)
+            except _HeldByStranger:
+                retry.is_exclusive = True
             except _Renumbered:
                 retry.again()
             except ConnectionLost as lost:
@@ -200,7 +216,13 @@ class CommitExecutor:
         return storable.caller_versions(done.versions_of(batch))
 
     def _attempt(
-        self, batch: Batch, epoch: int | None, lock_timeout: Value, *, again: bool
+        self,
+        batch: Batch,
+        epoch: int | None,
+        lock_timeout: Value,
+        *,
+        again: bool,
+        alone: bool = False,
     ) -> tuple[int, ...]:
         # One put, checked at most at its own key, is what most commits are: it has a
         # function of its own, which takes fewer steps than the one for batches.
@@ -208,10 +230,10 @@ class CommitExecutor:
         if len(operations) == 1 and isinstance(put := operations[0], Put):
             expected = checks.get((put.collection, put.key))
             if len(checks) == (expected is not None):
-                tail = (flag(again), lock_timeout)
+                tail = (flag(again), lock_timeout, flag(alone))
                 return self._call_put(put, expected, epoch, batch, tail)
         call = CommitCall([batch])
-        values = call.values(epoch, lock_timeout, again=again)
+        values = call.values(epoch, lock_timeout, again=again, alone=alone)
         (outcome,) = call.outcomes(self._call(statements.COMMIT, values))
         if isinstance(outcome, PendStorageError):
             raise outcome
@@ -223,7 +245,7 @@ class CommitExecutor:
         expected: int | None,
         epoch: int | None,
         batch: Batch,
-        tail: tuple[Value, Value],
+        tail: tuple[Value, Value, Value],
     ) -> tuple[int]:
         values = (
             number(epoch),
@@ -251,6 +273,7 @@ class CommitExecutor:
         Raises:
             StaleEpoch: the store is not primary at the epoch.
             AlreadyCommitted: the token is in the change log.
+            _HeldByStranger: it must be repeated alone.
         """
         answer = _text(self._client.execute_once(statement, values))
         if answer == "renumber":
@@ -259,6 +282,8 @@ class CommitExecutor:
                 lambda connection: connection.execute(renumber), idempotent=True
             )
             raise _Renumbered
+        if answer == "alone":
+            raise _HeldByStranger
         if answer.startswith("done"):
             raise AlreadyCommitted(tuple(map(int, answer.split()[1:])))
         raise_stale(answer, self._client.name)
@@ -295,9 +320,13 @@ class CommitExecutor:
             self._client, batches, seconds=self._retry_timeout, has_waiters=True
         )
         while True:
-            values = call.values(epoch, lock_timeout, again=retry.is_unknown)
+            values = call.values(
+                epoch, lock_timeout, again=retry.is_unknown, alone=retry.is_exclusive
+            )
             try:
                 return call.outcomes(self._call(statements.COMMIT, values))
+            except _HeldByStranger:
+                retry.is_exclusive = True
             except _Renumbered:
                 retry.again()
             except ConnectionLost as lost:

@@ -76,7 +76,8 @@ class CommitRetry:
         self._batches = batches
         self._seconds = seconds
         self._is_hasty = has_waiters
-        self._is_alone = is_exclusive
+        self.is_exclusive = is_exclusive
+        """Whether the call takes the store lock exclusively."""
         self._attempt = 0
         self._since = time.monotonic()
         self.is_unknown = False
@@ -127,9 +128,9 @@ class CommitRetry:
         """
         if self.is_unknown and not refusal.is_splittable:
             self._ask_again(str(refusal), refusal)
-        elif refusal.code == LOCK_TIMEOUT and self._is_hasty and not self._is_alone:
+        elif refusal.code == LOCK_TIMEOUT and self._is_hasty and not self.is_exclusive:
             raise SharedLockTimeout(str(refusal)) from refusal
-        elif refusal.code == LOCK_TIMEOUT and self._is_alone and not self._is_over:
+        elif refusal.code == LOCK_TIMEOUT and self.is_exclusive and not self._is_over:
             self._pause(_SHORTEST_PAUSE_ALONE, _LONGEST_PAUSE_ALONE)
         elif refusal.code in {LOCK_TIMEOUT, _CANCELLED}:
             raise lock_wait_error(self._client, refusal) from refusal
