@@ -73,6 +73,7 @@ class _Postgres(_Server):
     connection_max_age: _Seconds = 1800.0
     statement_timeout: _Seconds = 30.0
     pooler: Pooler | None = None
+    schema: str = "public"
     tls: _Tls = msgspec.field(default_factory=_Tls)
 
 
@@ -286,6 +287,7 @@ class _Reader:
             connection_max_age=table.connection_max_age,
             statement_timeout=table.statement_timeout,
             pooler=table.pooler,
+            schema=table.schema,
             tls_mode=table.tls.mode,
             tls_root_certificate=self._resolved_if(table.tls.root_certificate),
             tls_certificate=self._resolved_if(table.tls.certificate),

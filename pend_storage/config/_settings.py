@@ -75,6 +75,8 @@ class PostgresSettings:
     """Seconds that one statement may take."""
     pooler: Pooler | None = None
     """Mode of a connection pooler that shares connections between clients."""
+    schema: str = "public"
+    """Schema of the database with the tables and functions of the store."""
     tls_mode: SslMode | None = None
     tls_root_certificate: Path | None = None
     tls_certificate: Path | None = None

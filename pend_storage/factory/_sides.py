@@ -114,6 +114,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         connection_max_age=wanted.connection_max_age,
         statement_timeout=wanted.statement_timeout,
         pooler=wanted.pooler,
+        database_schema=wanted.schema,
         hook=guarded(hook),
     )
 

@@ -19,6 +19,7 @@ from pend_storage.testing.domain import Tally
 SCHEMA = Schema([collection("tallies", Tally, key="name")])
 FUNCTIONS = Path(__file__).with_name("functions_0001.sql")
 STORE_LOCK = 0x70656E64_73746F72
+"""Advisory lock that programs took before revision 0004."""
 
 
 def run(url: str, statement: str, *values: object) -> list[Any]:
@@ -58,6 +59,7 @@ def old(any_server: Callable[[], str]) -> str:
         "loop execute 'drop function ' || f; end loop; end $$",
     )
     run(url, "alter table changes drop token, drop by, drop reason")
+    run(url, "drop table pend_store_lock")
     run(url, FUNCTIONS.read_text(encoding="utf-8"))
     run(url, "update pend_storage_revision set version_num = '0001'")
     run(
@@ -130,14 +132,11 @@ def test_a_call_under_way_does_not_go_on_with_a_small_number(
 
     with PostgresStore(SCHEMA, old) as store, psycopg.connect(old) as holder:
         holder.execute("select pg_advisory_xact_lock(%s)", (STORE_LOCK,))
-        migration = threading.Thread(target=store.migrate)
-        migration.start()
-        wait_for_waiting(old, 1)
         late = threading.Thread(target=commit)
         late.start()
-        wait_for_waiting(old, 2)
+        wait_for_waiting(old, 1)
+        store.migrate()
         holder.commit()
-        migration.join()
         late.join()
 
         assert "update this program" in str(raised[0])

@@ -72,6 +72,7 @@ def old(any_server: Callable[[], str]) -> str:
         "loop execute 'drop function ' || f; end loop; end $$",
     )
     run(url, "alter table changes drop token, drop by, drop reason")
+    run(url, "drop table pend_store_lock")
     run(url, "delete from store_meta where name = 'postgres.home'")
     run(url, FUNCTIONS.read_text(encoding="utf-8"))
     run(url, "update pend_storage_revision set version_num = '0002'")
@@ -146,14 +147,11 @@ def test_a_call_under_way_does_not_go_on(
 
     with PostgresStore(SCHEMA, old) as store, psycopg.connect(old) as holder:
         holder.execute("select pg_advisory_xact_lock(%s)", (STORE_LOCK,))
-        migration = threading.Thread(target=store.migrate)
-        migration.start()
-        wait_for_waiting(old, 1)
         late = threading.Thread(target=commit)
         late.start()
-        wait_for_waiting(old, 2)
+        wait_for_waiting(old, 1)
+        store.migrate()
         holder.commit()
-        migration.join()
         late.join()
 
         assert "update this program" in str(raised[0])

@@ -39,6 +39,14 @@ def upgrade() -> None:
     if old:
         # A call that has read the entry keeps its table until it ends.
         connection.execute(text(f"lock table {OWN}store_meta in access exclusive mode"))
+    connection.execute(
+        text(
+            f"insert into {OWN}store_meta (name, value) "
+            f"select 'postgres.numbering', m.value from {OWN}store_meta as m "
+            "where m.name = 'postgres.numbers' and jsonb_typeof(m.value) = 'number'"
+        )
+    )
+    if old:
         _drop_old_functions(connection, old)
     op.create_table(
         "pend_store_lock",
@@ -49,13 +57,6 @@ def upgrade() -> None:
 
 
 def _drop_old_functions(connection: sa.Connection, old: Sequence[str]) -> None:
-    connection.execute(
-        text(
-            f"insert into {OWN}store_meta (name, value) "
-            f"select 'postgres.numbering', value from {OWN}store_meta "
-            "where name = 'postgres.numbers'"
-        )
-    )
     connection.execute(
         text(
             f"insert into {OWN}store_meta (name, value) "

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.postgres._connection.connector import Connector
+from pend_storage.stores.postgres._connection.own_names import EQ
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
 __all__ = ["BlockingSessionMonitor"]
@@ -19,11 +20,13 @@ __all__ = ["BlockingSessionMonitor"]
 _FIRST_POLL: Final = 0.3
 _INTERVAL: Final = 0.2
 # No text of queries: it may hold values.
-_BLOCKING: Final = """
+_BLOCKING: Final = f"""
 select p.pid, a.usename, a.application_name, a.state,
-       to_char(a.query_start at time zone 'UTC', 'HH24:MI:SS "UTC"')
-from (select distinct unnest(pg_blocking_pids(%s)) as pid) p
-left join pg_stat_activity a on a.pid = p.pid order by p.pid"""
+       pg_catalog.to_char(pg_catalog.timezone('UTC'::text, a.query_start),
+                          'HH24:MI:SS "UTC"'::text)
+from (select distinct b.pid
+        from pg_catalog.unnest(pg_catalog.pg_blocking_pids(%s::integer)) as b (pid)) as p
+left join pg_catalog.pg_stat_activity as a on a.pid {EQ} p.pid order by p.pid"""
 
 
 class BlockingSessionMonitor:
@@ -59,7 +62,7 @@ class BlockingSessionMonitor:
         try:
             with self._connector.open().detach() as connection:
                 while not done.wait(_INTERVAL):
-                    found = connection.execute(_BLOCKING, (pid,)).fetchall()
+                    found = connection.execute(_BLOCKING.encode(), (pid,)).fetchall()
                     if found:
                         self.seen = tuple(map(_describe, found))
                         """Sessions that blocked at the last poll: process id, user,

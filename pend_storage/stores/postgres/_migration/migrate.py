@@ -58,13 +58,13 @@ from pend_storage.stores.postgres._migration.leftover_tables import (
     drop_leftover_tables,
     existing_tables,
 )
-from pend_storage.stores.postgres._migration.migration_lock import (
-    lock_migrations,
-    refuse_foreign_tables,
-)
 from pend_storage.stores.postgres._migration.migration_errors import (
     sqlstate_of,
     translated_errors,
+)
+from pend_storage.stores.postgres._migration.migration_lock import (
+    lock_migrations,
+    refuse_foreign_tables,
 )
 from pend_storage.stores.postgres._migration.schema_diff import (
     add_missing,
@@ -92,6 +92,7 @@ _END_LOG: Final = f"""insert into {OWN}store_meta as m (name, value)
 """Prunes the log: entries so far are of a former schema. They stay, and are not read
 any more.
 """
+_PIN: Final = f"set local search_path = {SEARCH_PATH}"
 _LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
 _MADE_TWICE: Final = frozenset(
     {
@@ -333,6 +334,8 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
         connection = connector.open().detach()
         connection.autocommit = False
+        # Before the driver's own queries, which rely on the path.
+        connection.execute(_PIN.encode())
         return connection
 
     engine = create_engine(
@@ -348,7 +351,7 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             # No name of the schema is found without it, so Alembic shows it everywhere.
-            connection.execute(text(f"set local search_path = {SEARCH_PATH}"))
+            connection.execute(text(_PIN))
             connection.dialect.default_schema_name = "pg_catalog"
             connection.execute(text("set local timezone = 'UTC'"))
             # Quoted names would not be recognised as types.

@@ -29,11 +29,10 @@ select exists (
                     and pg_has_role(a.usesysid, r.oid, 'member')))"""
 _OWNERS: Final = f"""
 select c.relname, pg_get_userbyid(c.relowner)
-  from pg_class as c join pg_roles as r on r.oid = c.relowner
+  from pg_class as c
  where c.relnamespace = to_regnamespace('{OWN_SCHEMA}') and c.relname = any(:names)
-   and not r.rolsuper and not pg_has_role(c.relowner, 'member')
-   and c.relowner <> (select m.relowner from pg_class as m
-                       where m.oid = to_regclass('{OWN}store_meta'))
+   and c.relowner <> (select u.oid from pg_roles as u where u.rolname = current_user)
+   and not has_table_privilege(c.relowner, to_regclass('{OWN}store_meta'), 'update')
  order by 1"""
 
 

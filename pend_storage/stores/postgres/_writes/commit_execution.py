@@ -58,12 +58,17 @@ class AlreadyCommitted(Exception):
         super().__init__()
 
 
-class _HeldByStranger(Exception):
-    """A role without grants holds a lock that the call needs; nothing was written."""
+class _NotWritten(Exception):
+    """Nothing was written: the call has to be repeated.
 
+    Either the offset was raised above the log's end, or a role without grants holds a
+    lock that the call needs.
+    """
 
-class _Renumbered(Exception):
-    """The offset was raised above the log's end; nothing was written."""
+    def __init__(self, *, alone: bool = False) -> None:
+        self.alone = alone
+        """Whether it is repeated with the store lock held exclusively."""
+        super().__init__()
 
 
 class CommitExecutor:
@@ -100,13 +105,7 @@ class CommitExecutor:
                 storable,
                 self._attempt(storable.batch, epoch, lock_timeout, again=False),
             )
-        except (
-            ConnectionLost,
-            ServerRefusal,
-            AlreadyCommitted,
-            _HeldByStranger,
-            _Renumbered,
-        ) as error:
+        except (ConnectionLost, ServerRefusal, AlreadyCommitted, _NotWritten) as error:
             return self._retry(storable, epoch, lock_timeout, error)
 
     def confirmed_versions(
@@ -163,9 +162,8 @@ class CommitExecutor:
                 raise failed  # the first error is handled by the same clauses as later ones
             except AlreadyCommitted:
                 return self.logged_versions(storable)
-            except _HeldByStranger:
-                retry.is_exclusive = True
-            except _Renumbered:
+            except _NotWritten as answer:
+                retry.is_exclusive |= answer.alone
                 retry.again()
             except ConnectionLost as lost:
                 retry.lost(lost)
@@ -273,7 +271,7 @@ class CommitExecutor:
         Raises:
             StaleEpoch: the store is not primary at the epoch.
             AlreadyCommitted: the token is in the change log.
-            _HeldByStranger: it must be repeated alone.
+            _NotWritten: it must be repeated.
         """
         answer = _text(self._client.execute_once(statement, values))
         if answer == "renumber":
@@ -281,9 +279,9 @@ class CommitExecutor:
             self._client.execute_write(
                 lambda connection: connection.execute(renumber), idempotent=True
             )
-            raise _Renumbered
+            raise _NotWritten
         if answer == "alone":
-            raise _HeldByStranger
+            raise _NotWritten(alone=True)
         if answer.startswith("done"):
             raise AlreadyCommitted(tuple(map(int, answer.split()[1:])))
         raise_stale(answer, self._client.name)
@@ -325,9 +323,8 @@ class CommitExecutor:
             )
             try:
                 return call.outcomes(self._call(statements.COMMIT, values))
-            except _HeldByStranger:
-                retry.is_exclusive = True
-            except _Renumbered:
+            except _NotWritten as answer:
+                retry.is_exclusive |= answer.alone
                 retry.again()
             except ConnectionLost as lost:
                 retry.lost(lost)

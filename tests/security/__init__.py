@@ -1,0 +1,1 @@
+"""Attacks that the library resists, played against real files and servers."""
