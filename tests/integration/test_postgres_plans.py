@@ -16,6 +16,7 @@ from pend_storage import field
 from pend_storage.pend import SCHEMA
 from pend_storage.query import Condition, make_query
 from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres._connection.own_names import with_names
 from pend_storage.stores.postgres._queries.conditions import query_statement
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.testing.databases import Databases
@@ -90,7 +91,8 @@ def plan_of(
     statement, values = query_statement(CollectionStatements(spec), query, None)
     with psycopg.connect(url) as connection:
         result = connection.pgconn.exec_params(
-            b"explain (analyze, format json) " + statement.text,
+            b"explain (analyze, format json) "
+            + with_names(statement.text.decode(), "public").encode(),
             values,
             None,
             statement.formats or None,

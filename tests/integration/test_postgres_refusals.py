@@ -131,23 +131,40 @@ def test_a_schema_out_of_sight_is_named(new_database: Callable[[], str]) -> None
         with PostgresStore(SCHEMA, plain) as store:
             with pytest.raises(ConfigError, match="grant usage on schema public to"):
                 store.collection(Tally).get("a")
-            with pytest.raises(ConfigError, match="search_path"):
+            with pytest.raises(ConfigError, match=r"schema public.*the owner"):
                 store.migrate()
         run(url, "grant usage on schema public to public")
 
 
-def test_no_schema_at_all_is_told(new_database: Callable[[], str]) -> None:
+def test_search_path_is_not_consulted(new_database: Callable[[], str]) -> None:
     url = psycopg.conninfo.make_conninfo(
         new_database(), options="-c search_path=not_there"
     )
     with PostgresStore(SCHEMA, url) as store:
-        calls: list[Callable[[], object]] = [
-            lambda: store.collection(Tally).get("a"),
-            store.migrate,
-        ]
-        for call in calls:
-            with pytest.raises(ConfigError, match="search_path"):
-                call()
+        store.migrate()
+        assert store.collection(Tally).put(Tally(name="a"))
+
+
+@pytest.mark.parametrize("name", ["public", "nowhere"])
+def test_tables_in_another_schema_are_named(
+    new_database: Callable[[], str], name: str
+) -> None:
+    url = new_database()
+    with PostgresStore(SCHEMA, url, database_schema="elsewhere") as store:
+        store.migrate()
+    with (
+        PostgresStore(SCHEMA, url, database_schema=name) as store,
+        pytest.raises(ConfigError, match=r"elsewhere.*postgres\.schema"),
+    ):
+        store.collection(Tally).get("a")
+
+
+def test_a_schema_that_is_missing_is_named(new_database: Callable[[], str]) -> None:
+    with (
+        PostgresStore(SCHEMA, new_database(), database_schema="nowhere") as store,
+        pytest.raises(SchemaOutOfDate, match="no schema nowhere"),
+    ):
+        store.collection(Tally).get("a")
 
 
 # -- statements -------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 
 REPORT = "quarterly report"
-ADVISORY = 0x70656E64_6D696772
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def test_another_migration_is_waited_for_and_named(
     store: PostgresStore, postgres_url: str
 ) -> None:
     with psycopg.connect(postgres_url, application_name="other migration") as other:
-        other.execute("select pg_advisory_xact_lock(%s)", (ADVISORY,))
+        other.execute("lock table pend_storage_revision in share update exclusive mode")
         with pytest.raises(StoreUnavailable, match="other migration"):
             store.migrate(wait=1.5)
         threading.Timer(1.0, other.rollback).start()

@@ -75,7 +75,11 @@ POOLER_ADVICE: Final = 'set pooler = "transaction" (postgres.pooler in pend.toml
 _ADVICE: Final = {
     "26000": _SHARED_SESSION + POOLER_ADVICE,
     "42P05": _SHARED_SESSION + POOLER_ADVICE,
-    "42501": "Grant the user what is missing, or use another one",
+    "42501": (
+        "Grant the user what is missing, or use another one. EXECUTE on the functions and "
+        "the lock table are granted by migrate(), run by their owner, to each role that "
+        "holds the tables"
+    ),
     "0A": _CHANGED_BY_HAND,
     "3F": _CHANGED_BY_HAND,
     "42": _CHANGED_BY_HAND,
@@ -205,8 +209,8 @@ class ServerRefusal(Exception):
         if self.code in _SCHEMA:
             return SchemaOutOfDate(
                 f"{store}: {self.message}. The database does not have the tables of "
-                "this schema, or search_path does not lead to them: run migrate() "
-                "(pend-storage db migrate), or correct search_path."
+                "this schema, or they are in another schema of the database: run migrate() "
+                "(pend-storage db migrate), or correct postgres.schema."
             )
         if self.code[:2] in _MISCONFIGURED:
             return ServerMisconfigured(

@@ -26,10 +26,7 @@ _ADVICE: Final = {
     "42501": _OWNER,
     "0A000": _OWNER,
     "58P01": _OWNER,
-    "3F": (
-        "Grant the user create and usage on a schema of search_path, or correct "
-        "search_path"
-    ),
+    "3F": ("Grant the user create and usage on the schema, or correct postgres.schema"),
     "54": "Declare fewer fields, or fewer fields in one index",
     "42": (
         "Something in the database does not fit: rename or remove what another program "
