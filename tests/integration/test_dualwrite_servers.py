@@ -240,7 +240,7 @@ def test_whoever_waited_for_a_change_of_roles_sees_it(url: str, verb: str) -> No
             except BaseException as error:  # noqa: BLE001 - looked at below
                 errors.append(error)
 
-        other.execute("select pg_advisory_xact_lock(%s)", (0x70656E64_73746F72,))
+        other.execute("lock table pend_store_lock in exclusive mode")
         other.execute(
             "update store_meta set value = jsonb_set(value, '{epoch}', '2') "
             "where name = 'role'"

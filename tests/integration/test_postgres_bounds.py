@@ -217,7 +217,7 @@ def test_a_role_that_cannot_change_says_who_is_in_the_way(url: str) -> None:
         with psycopg.connect(url, application_name=BY_HAND) as other:
             other.execute(
                 'select pend_put_tallies(null, \'x\', \'{"name":"x","value":1}\', '
-                "null, null, null, null, false, null)"
+                "null, null, null, null, false, null, false)"
             )
             fenced = RoleState(Role.FENCED, 1).to_meta()
             with pytest.raises(StoreUnavailable, match=BY_HAND):
@@ -232,12 +232,13 @@ def test_the_log_is_read_up_to_the_oldest_commit_under_way(
         url, "create role onlooker login"
     )
     run(url, "grant select on all tables in schema public to onlooker")
+    run(url, "grant execute on all functions in schema public to onlooker")
     with psycopg.connect(url) as foreign, psycopg.connect(url) as slow:
         foreign.execute("select pg_current_xact_id()")
         store.collection(Tally).put(a_tally("a", 1))
         slow.execute(
             "select pend_put_tallies(null, 'slow', "
-            '\'{"name":"slow","value":1}\', null, null, null, null, false, null)'
+            '\'{"name":"slow","value":1}\', null, null, null, null, false, null, false)'
         )
         store.collection(Tally).put(a_tally("b", 1))
         with psycopg.connect(url, user="onlooker") as onlooker:

@@ -1,4 +1,4 @@
-"""No name in the SQL of a store leads to what somebody else made.
+"""No name in the SQL of a store leads to an object of another role.
 
 A stranger may create in the schema of the tables, and defines overloads of every function
 and operator that the SQL text calls, with types that fit a call better than the server's

@@ -29,29 +29,18 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres._change_log import ChangeLog
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
-from pend_storage.stores.postgres._connection.connection import (
-    LibpqConnection,
-)
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.connector import Address, Connector
-from pend_storage.stores.postgres._connection.own_names import (
-    DEFAULT_SCHEMA,
-    check_schema_name,
-)
+from pend_storage.stores.postgres._connection.own_names import DEFAULT_SCHEMA
 from pend_storage.stores.postgres._connection.pool import Pool
-from pend_storage.stores.postgres._connection.wire_format import (
-    number,
-    text_array,
-)
+from pend_storage.stores.postgres._connection.wire_format import number, text_array
 from pend_storage.stores.postgres._database_report import (
     DatabaseReport,
     inspect_database,
 )
 from pend_storage.stores.postgres._meta_table import MetaTable
 from pend_storage.stores.postgres._named_locks import NamedLocks
-from pend_storage.stores.postgres._queries.rows import (
-    rows_of,
-    tombstone_rows_of,
-)
+from pend_storage.stores.postgres._queries.rows import rows_of, tombstone_rows_of
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._query_reader import QueryReader
 from pend_storage.stores.postgres._writes.applier import Applier
@@ -121,7 +110,7 @@ class PostgresStore(Store):
             statement_timeout=statement_timeout,
             pooler=pooler,
             application_name=application_name,
-            schema=check_schema_name(database_schema),
+            schema=database_schema,
         )
         self._hook = guarded(hook)
         pool = Pool(

@@ -21,6 +21,7 @@ from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.own_names import (
     DEFAULT_SCHEMA,
     SEARCH_PATH,
+    check_schema_name,
 )
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
@@ -47,6 +48,10 @@ class Connector:
     application_name: str
     schema: str = DEFAULT_SCHEMA
     """Schema of the database with the tables and functions of the store."""
+
+    def __post_init__(self) -> None:
+        """Check the name of the schema, which stands in every statement."""
+        check_schema_name(self.schema)
 
     @property
     def response_timeout(self) -> float:

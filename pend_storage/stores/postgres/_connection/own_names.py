@@ -39,14 +39,14 @@ DEFAULT_SCHEMA: Final = "public"
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
 """Path on which the library's functions and sessions look up all other names.
 
-The schema of the store is not on it: whoever may create functions there could define
+The schema of the store is not on it: a role that may create functions there could define
 one that fits the types of a call better than the server's own. ``pg_temp`` is named,
 because PostgreSQL would otherwise search it for tables and types before all others.
 """
 
 # Statements do not rely on search_path either: behind a pooler no setting of a session
 # holds. Where a column is of another type than the operator's own (varchar, smallint), an
-# operator of somebody else would fit better than the server's, wherever it is on the path.
+# operator of another role would fit better than the server's, wherever it is on the path.
 EQ: Final = "operator(pg_catalog.=)"
 LT: Final = "operator(pg_catalog.<)"
 LE: Final = "operator(pg_catalog.<=)"

@@ -9,7 +9,7 @@ all other commits, so that no lock of a key is needed.
 
 A *named lock* has no such table. Its holder adds a random number to the number of the
 name, which no stranger can have taken before, and then looks for other holders of the
-name: whoever is no stranger excludes it. The lock of the name itself is only the queue of
+name: a holder that is no stranger excludes it. The lock of the name itself is only the queue of
 those who wait.
 """
 

@@ -152,22 +152,17 @@ begin
   if _role$ <> 'primary' then
     return _end$;
   end if;
-  -- Of open ids there are 32 bits; none is 2^31 away from the next one. The id of another
-  -- role's session is hidden, but not its lock on that id, which follows a moment later.
-  select min(case when coalesce(a$.backend_xid, t$.transactionid) is not null
-                  then _high$ + ((coalesce(a$.backend_xid, t$.transactionid)::text::bigint
-                                  - _high$ + 2147483648) & 4294967295) - 2147483648
-                  when a$.backend_start is null then _low$ end)
+  -- Of open ids there are 32 bits; none is 2^31 away from the next one.
+  select min(_high$ + ((a$.backend_xid::text::bigint - _high$ + 2147483648)
+                       & 4294967295) - 2147483648)
     into _oldest$
-    from pg_locks as l$
-    left join pg_stat_activity as a$ on a$.pid = l$.pid
-    left join pg_locks as t$ on t$.pid = l$.pid and t$.locktype = 'transactionid'
-     and t$.mode = 'ExclusiveLock' and t$.granted
+    from pg_locks as l$ join pg_stat_activity as a$ on a$.pid = l$.pid
    where l$.locktype = 'relation' and l$.granted
      and l$.relation = '{OWN}{STORE_LOCK}'::regclass
      and l$.mode in ('RowShareLock', 'ExclusiveLock')
      and l$.database = (select b$.oid from pg_database as b$
-                         where b$.datname = current_database());
+                         where b$.datname = current_database())
+     and a$.backend_xid is not null;
   if _oldest$ is null and _end$ >= (_offset$ + _high$) * {NUMBERS_PER_TRANSACTION} then
     return _end$;  -- numbers of another server: later commits are put above them
   end if;

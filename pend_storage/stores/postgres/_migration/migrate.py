@@ -59,7 +59,7 @@ from pend_storage.stores.postgres._migration.leftover_tables import (
     existing_tables,
 )
 from pend_storage.stores.postgres._migration.migration_errors import (
-    sqlstate_of,
+    is_conflict,
     translated_errors,
 )
 from pend_storage.stores.postgres._migration.migration_lock import (
@@ -93,14 +93,6 @@ _END_LOG: Final = f"""insert into {OWN}store_meta as m (name, value)
 any more.
 """
 _PIN: Final = f"set local search_path = {SEARCH_PATH}"
-_LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
-_MADE_TWICE: Final = frozenset(
-    {
-        "pg_namespace_nspname_index",
-        "pg_class_relname_nsp_index",
-        "pg_type_typname_nsp_index",
-    }
-)
 _LOCK_TIMEOUT: Final = 1.0
 """Seconds of one lock request: later requests of other sessions queue behind it."""
 _LONGEST_PAUSE: Final = 3.0
@@ -161,7 +153,7 @@ def _migrate_with_retry(
                 schema, connector, hook, blockers, deadline, options=options
             )
         except DBAPIError as error:
-            if not _is_conflict(error.orig):
+            if not is_conflict(error.orig):
                 raise
             if time.monotonic() >= deadline:
                 raise _lock_timeout_error(store, wait, blockers) from error
@@ -262,15 +254,6 @@ def _apply_schema(
     write_meta(connection, SCHEMA_META, wanted.to_json())
     write_meta(connection, DESCRIPTION_META, description.to_json())
     return changes, column_changes.records, done
-
-
-def _is_conflict(error: BaseException | None) -> bool:
-    """Return whether a migration may succeed if it is begun again."""
-    if sqlstate_of(error) in _LOCK_CONFLICTS:
-        return True
-    # Another migration has created the same schema or table at the same moment.
-    diagnosis = getattr(error, "diag", None)
-    return getattr(diagnosis, "constraint_name", None) in _MADE_TWICE
 
 
 def _set_lock_timeout(connection: Connection, seconds: float) -> None:

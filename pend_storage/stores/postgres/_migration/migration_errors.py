@@ -15,7 +15,7 @@ from pend_storage.stores.postgres._connection.server_errors import (
     ServerRefusal,
 )
 
-__all__ = ["sqlstate_of", "translated_errors"]
+__all__ = ["is_conflict", "sqlstate_of", "translated_errors"]
 
 _REFUSED_BY_DATA: Final = frozenset({"23502", "23503", "23505", "23514", "22001"})
 _OWNER: Final = (
@@ -36,6 +36,16 @@ _ADVICE: Final = {
 """Remedy by SQLSTATE or class, where a retry does not help."""
 
 
+_LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
+_MADE_TWICE: Final = frozenset(
+    {
+        "pg_namespace_nspname_index",
+        "pg_class_relname_nsp_index",
+        "pg_type_typname_nsp_index",
+    }
+)
+
+
 @contextmanager
 def translated_errors(store: str) -> Iterator[None]:
     """Map exceptions of drivers to errors of the library."""
@@ -54,6 +64,15 @@ def translated_errors(store: str) -> Iterator[None]:
 def sqlstate_of(error: BaseException | None) -> str:
     """SQLSTATE of a driver's exception; empty if it has none."""
     return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_conflict(error: BaseException | None) -> bool:
+    """Return whether a migration may succeed if it is begun again."""
+    if sqlstate_of(error) in _LOCK_CONFLICTS:
+        return True
+    # Another migration has created the same schema or table at the same moment.
+    diagnosis = getattr(error, "diag", None)
+    return getattr(diagnosis, "constraint_name", None) in _MADE_TWICE
 
 
 def _public(error: BaseException | None, store: str) -> Exception:
