@@ -102,7 +102,7 @@ def commit_under_way(
     with psycopg.connect(url) as connection:
         body = f'{{"name":"{key}","value":1}}'
         row = connection.execute(
-            "select pend_put_tallies(%s, %s, %s, null, null, null, null, false, null)",
+            "select pend_put_tallies(%s, %s, %s, null, null, null, null, false, null, false)",
             (epoch, key, body),
         ).fetchone()
         assert row is not None

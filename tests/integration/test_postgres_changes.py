@@ -51,7 +51,7 @@ def commit_under_way(url: str, key: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url) as connection:
         body = f'{{"name":"{key}","value":1}}'
         answer = connection.execute(
-            "select pend_put_tallies(null, %s, %s, null, null, null, null, false, null)",
+            "select pend_put_tallies(null, %s, %s, null, null, null, null, false, null, false)",
             (key, body),
         ).fetchone()
         assert answer is not None

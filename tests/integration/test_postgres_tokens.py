@@ -138,7 +138,7 @@ def test_what_arrives_after_its_repeat_is_refused(place: Place) -> None:
     batch = a_batch(a_tally("t", 1))
     place.store.commit(batch)
     late = (
-        "select pend_put_tallies(null, 't', %s, null, %s, null, null, false, null)",
+        "select pend_put_tallies(null, 't', %s, null, %s, null, null, false, null, false)",
         '{"name":"t","value":7}',
         batch.token,
     )
