@@ -16,7 +16,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.errors import LockTimeout
-from pend_storage.records import ChangedRecord
+from pend_storage.records import JSON, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 
@@ -145,7 +145,7 @@ def test_computed_locks_stop_no_change_of_roles_and_no_relay(
 ) -> None:
     with stranger(url_of(store)) as connect:
         take_computed(connect())
-        secondary = {"role": "secondary", "epoch": 1}
+        secondary: dict[str, JSON] = {"role": "secondary", "epoch": 1}
         assert timed(lambda: store.compare_and_set_meta("role", None, secondary))
         records = [ChangedRecord("berths", key, 10**15, berth(key)) for key in KEYS]
         assert timed(lambda: store.apply(records, epoch=1)) == len(KEYS)

@@ -160,8 +160,8 @@ def work(store: PostgresStore) -> None:
 
 def follow(store: PostgresStore) -> None:
     """Apply changes of another store, few and many, and become primary again."""
-    role = {"role": "primary", "epoch": 0}
-    secondary = {"role": "secondary", "epoch": 1}
+    role: dict[str, JSON] = {"role": "primary", "epoch": 0}
+    secondary: dict[str, JSON] = {"role": "secondary", "epoch": 1}
     assert store.compare_and_set_meta("role", None, secondary)
     few = [
         ChangedRecord("ships", "1", 10**15, ship(1)),
