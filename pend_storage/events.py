@@ -50,6 +50,7 @@ class PacedProgress(Protocol):
 
 _LOGGER: Final = logging.getLogger("pend_storage")
 
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Event for operators: a stable name, and a sentence."""
