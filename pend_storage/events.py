@@ -66,7 +66,7 @@ class Event:
     """The facts in the message, by name, for machines."""
 
     def __post_init__(self) -> None:
-        """Make the message one visible line, whoever shows it."""
+        """Make the message one visible line."""
         object.__setattr__(self, "message", message_text(self.message))
 
 
