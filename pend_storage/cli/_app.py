@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import io
@@ -185,8 +186,10 @@ def _invoke(arguments: Sequence[str]) -> int:
 def _accept_every_text() -> None:
     """Let the output escape what its encoding lacks; a command must not end by that."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        # OSError: the descriptor of a file was replaced by that of a terminal.
+        with contextlib.suppress(OSError):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _hint(error: click.ClickException) -> str:

@@ -299,11 +299,11 @@ def _json_type(value: Any) -> str:
 
 def _missing(name: str, value: Mapping[str, Any]) -> UnreadableError:
     if name not in value:
-        return UnreadableError("missing-member", f"there is no {name!r}")
+        return UnreadableError("missing-member", f"there is no {shown(name)}")
     if value[name] is None:
-        return UnreadableError("missing-member", f"{name!r} is null")
+        return UnreadableError("missing-member", f"{shown(name)} is null")
     return UnreadableError(
-        "bad-value", f"{name!r} cannot be read: {shown(value[name], _SHORT)}"
+        "bad-value", f"{shown(name)} cannot be read: {shown(value[name], _SHORT)}"
     )
 
 

@@ -19,6 +19,7 @@ from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.removal import Removal
 from pend_storage._model.records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage._redaction import record_label, record_name
+from pend_storage._shown import listed
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
@@ -138,7 +139,7 @@ class EditCommit:
             f"what stands beside the records of {self._layout.file} was changed by "
             "another program and by a commit at the same time; "
             + (
-                f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
+                f"of {listed(map(shown, lost))} the edit counts, and what the commit "
                 "had set is in quarantine"
                 if lost
                 else "both are kept"
