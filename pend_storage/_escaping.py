@@ -12,8 +12,6 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from typing_extensions import override
-
 __all__ = ["escaped", "escaped_json", "escaped_lines", "formula_free"]
 
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
@@ -69,7 +67,6 @@ class _Escapes(dict[int, int | str]):
         super().__init__({ord(character): character for character in kept})
         self._form = form
 
-    @override
     def __missing__(self, code: int) -> int | str:
         found = self._form(code) if _is_hidden(code) else code
         if len(self) < _MOST_CACHED:

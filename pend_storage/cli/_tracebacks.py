@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
@@ -13,13 +14,22 @@ from pend_storage._shown import message_text
 __all__ = ["show_tracebacks", "traceback_text"]
 
 _MARGIN: Final = "  "
-"""Begins each line, so that no message can forge a line of the command."""
+"""Begins each line, so that none can be taken for one of the command."""
+_FRAME: Final = "  File "
+"""Begins a frame, which has two lines or more."""
 
 
 def traceback_text(error: BaseException) -> str:
     """Return the traceback of an error, each line visible and of bounded length."""
-    text = "".join(traceback.format_exception(error))
-    return "\n".join(_MARGIN + message_text(line) for line in text.splitlines())
+    return "\n".join(_MARGIN + message_text(line) for line in _lines(error))
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    for part in traceback.format_exception(error):
+        if part.startswith(_FRAME):
+            yield from part.splitlines()
+        else:
+            yield part.strip()  # the message, whose own ends of lines are escaped
 
 
 def show_tracebacks() -> None:
