@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from pend_storage import errors
 from pend_storage._escaping import escaped, escaped_json, escaped_lines, formula_free
@@ -177,6 +178,7 @@ def test_a_message_is_made_of_a_huge_text_in_no_time(character: str) -> None:
 
 def test_what_cannot_be_printed_has_a_form_too() -> None:
     class Unprintable:
+        @override
         def __repr__(self) -> str:
             raise LookupError("no")
 

@@ -139,7 +139,7 @@ class EditCommit:
             f"what stands beside the records of {self._layout.file} was changed by "
             "another program and by a commit at the same time; "
             + (
-                f"of {listed(map(shown, lost))} the edit counts, and what the commit "
+                f"of {_quoted(lost)} the edit counts, and what the commit "
                 "had set is in quarantine"
                 if lost
                 else "both are kept"
@@ -371,3 +371,7 @@ def _refused_place(
         ):
             return place
     raise PendStorageError(str(error)) from error
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return listed(map(shown, names))
