@@ -19,7 +19,7 @@ from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.removal import Removal
 from pend_storage._model.records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage._redaction import record_label, record_name
-from pend_storage._shown import listed
+from pend_storage._shown import listed, shown
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
