@@ -227,6 +227,8 @@ def test_a_quarantined_record_is_shown_escaped(hostile: Site, form: str) -> None
     show = [("quarantine", "show", record["id"]) for record in found]
 
     assert harm(hostile, *show, *((*s, "--full") for s in show), form=form) == []
+    (first,) = output(form, hostile, show[:1])
+    assert "[red]:smile:" in first  # neither a colour nor a picture
 
 
 def test_raw_bytes_are_for_a_file_or_a_pipe_alone(hostile: Site) -> None:

@@ -6,7 +6,7 @@ import json
 import pickle
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -176,6 +176,15 @@ def test_a_message_is_made_of_a_huge_text_in_no_time(character: str) -> None:
     assert time.process_time() - began < 5  # a pass over all of it takes a minute
 
 
+def test_a_huge_word_is_compared_with_nothing() -> None:
+    def known() -> Iterator[str]:
+        raise AssertionError("compared")
+        yield ""
+
+    assert did_you_mean("x" * 101, known()) == "."
+    assert did_you_mean("statsu", ["status"]) == "; did you mean 'status'?"
+
+
 def test_what_cannot_be_printed_has_a_form_too() -> None:
     class Unprintable:
         @override
@@ -217,6 +226,8 @@ def test_an_error_is_one_visible_line(
     make: Callable[[], errors.PendStorageError],
 ) -> None:
     error = make()
+    if type(error) is not errors.MergeConflict:
+        assert len(error.args[0]) <= MOST_OF_A_MESSAGE  # the text itself is not kept
     late = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     late.args = (FOREIGN,)
 
