@@ -10,6 +10,7 @@ from pend_storage._model.evolving import Evolve as Evolve
 from pend_storage._model.fields import FieldSpec as FieldSpec
 from pend_storage._model.fields import Kind as Kind
 from pend_storage._model.fields import Limit as Limit
+from pend_storage._model.fields import Personal as Personal
 from pend_storage._model.record_types import RecordAdapter as RecordAdapter
 from pend_storage._schema_changes import ChangeNeed as ChangeNeed
 from pend_storage._schema_changes import Evolution as Evolution

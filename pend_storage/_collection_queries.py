@@ -15,6 +15,7 @@ from pend_storage._cursor import decode_cursor, encode_cursor
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Batch, Page, Put, Row
 from pend_storage._retry import ON_CONFLICT
+from pend_storage._shown import path_text
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
 from pend_storage.schema import CollectionSpec, Schema
@@ -87,7 +88,8 @@ def lookup_query(spec: CollectionSpec, name: str, value: Any) -> Query:
         InvalidQuery: the field alone is not declared unique.
     """
     if (name,) not in spec.unique and name != spec.key:
-        raise InvalidQuery(f"{spec.name}.{name} is not declared unique: use find()")
+        place = path_text((spec.name, name))
+        raise InvalidQuery(f"{place} is not declared unique: use find()")
     return make_query(spec, (field(name) == value,), limit=1)
 
 

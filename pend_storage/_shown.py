@@ -1,49 +1,113 @@
-"""Bounded display of values and keys in reports, messages and events.
+"""Bounded, escaped display of values, keys and texts in reports, messages and events.
 
-A value of a record may be of any size. Code that shows one to people or writes one to a log
-uses this module, so that a line stays a line. The full value stays where it is: in the
-record, or in a quarantined record (``pend-storage quarantine show ID --full``).
+A value of a record may be of any size, and hold any character. Code that shows one to people
+or writes one to a log uses this module, so that a line stays a line. The full value stays
+where it is: in the record, or in a quarantined record (``pend-storage quarantine show ID
+--full``).
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage._escaping import escaped
+
 __all__ = [
+    "MOST_IN_ERRORS",
+    "MOST_OF_A_MESSAGE",
     "MOST_SHOWN",
     "bounded",
     "bounded_path",
+    "clause",
     "cut",
     "did_you_mean",
     "listed",
+    "message_text",
     "moment",
+    "one_line",
+    "outline",
     "path_text",
+    "shortened",
     "shown",
 ]
 
 MOST_SHOWN: Final = 200
-"""Characters of a value or a key that are shown."""
+"""Characters of a value, a key or a text that are shown."""
+MOST_IN_ERRORS: Final = 60
+"""Characters of a refused value that its error shows."""
+MOST_OF_A_MESSAGE: Final = 2_000
+"""Characters of the message of an error or an event."""
+_END_OF_A_MESSAGE: Final = 500
+"""Of these, characters from the end of a longer one: what to do stands there."""
+_MOST_OF_A_CLAUSE: Final = 500
+"""Characters of a part of a message: a reason, a path."""
+_MOST_OF_A_KEY: Final = 6
+"""Characters of a personal key that are shown: of a hash, too few to guess whose it is."""
 _QUOTES: Final = 3  # and the b of bytes
 _MOST_STEPS: Final = 20
 """Member names and list indices of a path that are shown."""
 _MOST_NAMES: Final = 20
 """Names that are listed in a sentence."""
+_MOST_LISTED: Final = 600
+"""Characters after which no further name is listed."""
+_MOST_COMPARED: Final = 100
+"""Characters of a word, and names, that a suggestion compares: it takes their product."""
+_MOST_BITS: Final = 13_287
+"""Bits of an integer that is printed; CPython prints no more than 4,300 digits."""
 
 
 def cut(text: str, most: int = MOST_SHOWN) -> str:
     """Return a text as it is, or its beginning and its length.
 
+    Nothing is escaped: that is for documents of JSON. People get :func:`one_line`.
+
     Args:
         text: of any length.
         most: characters of the result.
     """
-    if len(text) <= most:
-        return text
-    size = f"... ({len(text):,} characters)"
+    return text if len(text) <= most else _with_size(text, len(text), most)
+
+
+def _with_size(text: str, length: int, most: int) -> str:
+    size = f"... ({length:,} characters)"
     return text[: max(most - len(size), 1)] + size
+
+
+def one_line(text: str, most: int = MOST_SHOWN) -> str:
+    """Return a text of any origin as one visible line, without quotes.
+
+    Args:
+        text: of any length, with any character.
+        most: characters of the result.
+    """
+    line = escaped(text[:most])
+    if len(text) <= most and len(line) <= most:
+        return line
+    return _with_size(line, len(text), most)
+
+
+def clause(text: str) -> str:
+    """Return a part of a message as one visible line: a reason of another program, a path."""
+    return one_line(text, _MOST_OF_A_CLAUSE)
+
+
+def message_text(text: str, most: int = MOST_OF_A_MESSAGE) -> str:
+    """Return a message as one visible line: of a long one, its beginning and its end.
+
+    Args:
+        text: of any length, with any character.
+        most: characters of the result.
+    """
+    line = escaped(text[:most])
+    if len(text) <= most and len(line) <= most:
+        return line
+    gap = f" ... ({len(text):,} characters) ... "
+    end = escaped(text[-_END_OF_A_MESSAGE:])[-_END_OF_A_MESSAGE:]
+    return line[: most - len(gap) - len(end)] + gap + end
 
 
 def shown(value: Any, most: int = MOST_SHOWN) -> str:
@@ -57,20 +121,36 @@ def shown(value: Any, most: int = MOST_SHOWN) -> str:
         most: characters of the representation that are kept.
     """
     if isinstance(value, str | bytes):
-        text = repr(value[:most])
+        text = escaped(repr(value[:most]))
         if len(value) <= most and len(text) <= most + _QUOTES:
             return text
         unit = "characters" if isinstance(value, str) else "bytes"
         return f"{text[:most]}{text[-1]}... ({len(value):,} {unit})"
     text, size = "", 0
     for piece in _pieces(value, most):
-        text += piece
+        text += escaped(piece[: most + 1])
         size = len(text)
         if size > most:
             break
     if size <= most:
         return text
     return f"{text[:most]}...{_size(value)}"
+
+
+def outline(value: Any) -> str:
+    """Return type and size of a value whose content must not be shown."""
+    size = f" of length {len(value)}" if isinstance(value, str | bytes | list) else ""
+    return f"<{type(value).__name__}{size}>"
+
+
+def shortened(key: str) -> str:
+    """Return the beginning of a key that is personal, for a log: enough to find it.
+
+    The whole key stands in the reports of the commands, and in the attributes of errors.
+    """
+    if len(key) <= _MOST_OF_A_KEY:
+        return shown(key)
+    return f"{shown(key[:_MOST_OF_A_KEY])}..."
 
 
 def bounded(value: Any, most: int = MOST_SHOWN) -> Any:
@@ -95,15 +175,24 @@ def bounded(value: Any, most: int = MOST_SHOWN) -> Any:
 def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     """Join names for a sentence: the first of them, and the number of the rest."""
     every = list(names)
-    text = ", ".join(map(cut, every[:most]))
-    return f"{text} and {len(every) - most:,} more" if len(every) > most else text
+    text, count = "", 0
+    for name in every[:most]:
+        text += (", " if count else "") + one_line(name)
+        count += 1
+        if len(text) > _MOST_LISTED:
+            break
+    rest = len(every) - count
+    return f"{text} and {rest:,} more" if rest else text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End a sentence about an unknown word: with the closest known one, or with a dot."""
-    names = {name.lower(): name for name in known}
+    if len(word) > _MOST_COMPARED:
+        return "."
+    some = itertools.islice(known, _MOST_COMPARED)
+    names = {name.lower(): name for name in some if len(name) <= _MOST_COMPARED}
     close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
-    return f"; did you mean {names[close[0]]!r}?" if close else "."
+    return f"; did you mean {shown(names[close[0]])}?" if close else "."
 
 
 def moment(at: datetime | str) -> str:
@@ -112,7 +201,7 @@ def moment(at: datetime | str) -> str:
         try:
             return moment(datetime.fromisoformat(at))
         except ValueError:
-            return at
+            return one_line(at)
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -131,7 +220,7 @@ def path_text(path: tuple[str | int, ...], most: int = MOST_SHOWN) -> str:
     """
     steps = [str(step)[: most + 1] for step in path[:_MOST_STEPS]]
     steps += ["..."] if len(path) > _MOST_STEPS else []
-    text = ".".join(steps)
+    text = escaped(".".join(steps))
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -163,4 +252,13 @@ def _pieces(value: Any, most: int) -> Iterator[str]:
             yield from _pieces(item, most)
         yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
     else:
-        yield repr(value)
+        yield _representation(value)
+
+
+def _representation(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"<{type(value).__name__} of {value.bit_length():,} bits>"
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - of a class of the caller; a message must be made
+        return f"<{type(value).__name__}>"

@@ -24,7 +24,7 @@ from pend_storage._model.fast_path import MAX_BITS, MAX_DEPTH, PlainRecords, pla
 from pend_storage._model.fields import FieldSpec, Kind
 from pend_storage._model.records import JSON
 from pend_storage._model.storable_text import UNSTORABLE, UnstorableTextError
-from pend_storage._shown import shown
+from pend_storage._shown import MOST_IN_ERRORS, shown
 from pend_storage.errors import CorruptFile, InvalidRecord
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
@@ -103,7 +103,7 @@ def check_json(value: Any, depth: int = 0) -> JSON:
 
 def _check_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise _Refused(f"the member name {shown(name)} is not text")
+        raise _Refused(f"the member name {shown(name, MOST_IN_ERRORS)} is not text")
     return _check_text(name)
 
 
@@ -131,7 +131,7 @@ def _check_float(value: Any) -> float:
     if not math.isfinite(value):
         raise _Refused(f"{value} is not a finite number")
     if value != given:
-        raise _Refused(f"no float is exactly {given}")
+        raise _Refused(f"no float is exactly {shown(given, MOST_IN_ERRORS)}")
     return 0.0 if value == 0.0 and math.copysign(1.0, value) < 0 else value
 
 
@@ -230,7 +230,9 @@ def _choice_checker(spec: FieldSpec) -> Checker:
 
         def check_member(value: Any) -> Any:
             if not isinstance(value, enum):
-                raise _Refused(f"{shown(value)} is not a member of {enum.__name__}")
+                raise _Refused(
+                    f"{spec.shown(value)} is not a member of {enum.__name__}"
+                )
             return value
 
         return check_member
@@ -239,7 +241,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
     def check_choice(value: Any) -> Any:
         if (type(value), value) not in allowed:
             raise _Refused(
-                f"{shown(value)} is not one of {', '.join(map(repr, spec.choices))}"
+                f"{spec.shown(value)} is not one of {', '.join(map(repr, spec.choices))}"
             )
         return value
 

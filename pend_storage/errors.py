@@ -21,19 +21,19 @@
     |-- CorruptFile          a file is damaged, and was left as it is
     `-- LockTimeout          another process holds the lock
 
-Each message says what is wrong, where, and what to do next. Each error carries its facts
-as attributes and survives pickling, so that it can cross a process boundary.
+Each message says what is wrong, where, and what to do next, in one line of at most 2,000
+visible characters. Each error carries its facts as attributes, and survives pickling.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from pend_storage._shown import bounded_path, cut, path_text, shown
+from pend_storage._shown import clause, listed, message_text, path_text, shown
 
 __all__ = [
     "ChangesExpired",
@@ -58,15 +58,16 @@ __all__ = [
 
 E = TypeVar("E", bound=Exception)
 
-_MOST_REASON: Final = 1_000
-"""Characters of a reason; what it cites is a driver's or a parser's own text."""
-
 
 class PendStorageError(Exception):
     """Base of every error that the library raises on purpose."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message_text(message))
+
+    @override
+    def __str__(self) -> str:
+        return message_text(super().__str__())  # of one whose args were set, too
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,7 +98,7 @@ class InvalidRecord(PendStorageError):
     ) -> None:
         self.collection = collection
         self.field = field
-        self.reason: str = cut(reason, _MOST_REASON)
+        self.reason: str = clause(reason)
         self.key = key
         self.code = code
         place = collection if key is None else f"{collection}[{shown(key)}]"
@@ -148,12 +149,11 @@ class MergeConflict(Conflict):
         super().__init__(collection="legacy_files", key=file, expected=0, actual=0)
         self.file = file
         self.member: tuple[str | int, ...] = tuple(member)
-        path = path_text(bounded_path(self.member))
-        what = f"{file}: {shown(path)} was" if path else f"{file} was"
+        path = path_text(self.member)
+        what = f"{clause(file)}: {shown(path)}" if path else clause(file)
         message = (
-            f"{what} changed by another writer since it was loaded, and to another value "
-            "here. Load the file again and repeat the change; store.update() does so by "
-            "itself."
+            f"{what} was changed by another writer since it was loaded, and to another value "
+            "here. Load the file again and repeat it; store.update() does so by itself."
         )
         self.args: tuple[Any, ...] = (message,)
 
@@ -208,7 +208,7 @@ class UnknownCollection(PendStorageError, LookupError):
     def __init__(self, name: str, *, known: tuple[str, ...] = ()) -> None:
         self.name = name
         super().__init__(
-            f"there is no collection {shown(name)}; the schema has: {', '.join(known)}."
+            f"there is no collection {shown(name)}; the schema has: {listed(known)}."
         )
 
 
@@ -241,17 +241,15 @@ class StoreUnavailable(PendStorageError):
         token: str | None = None,
     ) -> None:
         self.store = store
-        self.reason = reason
+        self.reason: str = clause(reason)
         self.outcome_known = outcome_known
         self.token = token
         tail = "Nothing was changed; try again when it is back."
         if not outcome_known:
-            asking = f"store.find_commit({token!r})" if token else "a read"
-            tail = (
-                "Whether the last write happened is not known: ask with "
-                f"{asking} before repeating."
-            )
-        super().__init__(f"{store}: {reason.rstrip('.')}. {tail}")
+            asking = f"store.find_commit({shown(token)})" if token else "a read"
+            tail = "Whether the last write happened is not known: ask with "
+            tail += f"{asking} before repeating."
+        super().__init__(f"{clause(store)}: {self.reason.rstrip('.')}. {tail}")
 
 
 class StaleEpoch(PendStorageError):
@@ -287,7 +285,7 @@ class StalePosition(PendStorageError):
         self.store = store
         self.name = name
         super().__init__(
-            f"{store}: the position {name!r} is not what was read before. Read it again, "
+            f"{store}: the position {shown(name)} is not what was read before. Read it again, "
             "and go on from there."
         )
 
@@ -355,9 +353,9 @@ class CorruptFile(PendStorageError):
     ) -> None:
         self.path = path
         self.offset = offset
-        self.reason: str = cut(reason, _MOST_REASON)
+        self.reason: str = clause(reason)
         self.quarantined = quarantined
-        place = path if offset is None else f"{path}, byte {offset}"
+        place = clause(path) + ("" if offset is None else f", byte {offset}")
         remedy = (
             "restore it from a backup, or repair it by hand, and start again."
             if quarantined is None
@@ -385,7 +383,7 @@ class LockTimeout(PendStorageError):
         self.path = path
         self.seconds = seconds
         super().__init__(
-            f"{path} was still locked by {holder} after {seconds:g} s. Find "
+            f"{clause(path)} was still locked by {clause(holder)} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol, TypeAlias
 
-from pend_storage._shown import cut
+from pend_storage._shown import message_text
 
 __all__ = [
     "Event",
@@ -49,8 +49,6 @@ class PacedProgress(Protocol):
 
 
 _LOGGER: Final = logging.getLogger("pend_storage")
-_MOST_LOGGED: Final = 4_000
-"""Characters of one line of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,16 @@ class Event:
     name: str
     """A short, stable, hyphenated name: ``torn-tail-dropped``."""
     message: str
-    """One sentence: what happened, where, and what to do if anything."""
+    """One sentence: what happened, where, and what to do if anything. One line of at most
+    2,000 characters: what it cites is escaped."""
     level: int = logging.INFO
     """As in the standard library's logging."""
     fields: Mapping[str, object] = field(default_factory=dict, compare=False)
     """The facts in the message, by name, for machines."""
+
+    def __post_init__(self) -> None:
+        """Make the message one visible line."""
+        object.__setattr__(self, "message", message_text(self.message))
 
 
 class Hook(Protocol):
@@ -83,7 +86,7 @@ Hooks: TypeAlias = Hook | Iterable[Hook]
 
 def log_event(event: Event) -> None:
     """Log an event; the default hook: standard logging, logger ``pend_storage``."""
-    _LOGGER.log(event.level, "%s: %s", event.name, cut(event.message, _MOST_LOGGED))
+    _LOGGER.log(event.level, "%s: %s", event.name, event.message)
 
 
 class _Guarded:

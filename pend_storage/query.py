@@ -157,7 +157,7 @@ def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Condition:
         return _by_order(item)
     except (ValueError, TypeError) as error:
         raise InvalidQuery(
-            f"{spec.name}.{path_text(item.path)} {item.operator} {shown(item.value)}: {error}"
+            f"{spec.name}.{path_text(item.path)} {item.operator} {target.shown(item.value)}: {error}"
         ) from None
     if target.kind.is_json and item.operator in _ORDERS and not _has_order(value):
         return _NONE

@@ -38,7 +38,7 @@ from pend_storage._layouts.retained_forms import (
 )
 from pend_storage._model.diff import differences
 from pend_storage._model.records import Delete, Put, QuarantinedRecord
-from pend_storage._shown import shown
+from pend_storage._redaction import record_label
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
@@ -142,12 +142,12 @@ class Removal:
         record = self._lookups.find(operation.collection, operation.key)
         if record is None:
             return
-        self._removed.append(f"{operation.collection}[{shown(operation.key)}]")
+        spec = self._schema[operation.collection]
+        self._removed.append(record_label(spec, operation.key))
         instead = displacing_text(self._layout, record, edit)
         if instead is None:
             self._release_referrers(operation.collection, operation.key, record, None)
             return
-        spec = self._schema[operation.collection]
         kept = DisplacedRecord(spec.name, operation.key, content_of(spec, record))
         self._release_referrers(spec.name, operation.key, record, kept)
         self._retain(kept, instead, record)
@@ -183,7 +183,7 @@ class Removal:
                 if spec.fields[name].optional:
                     freed = self._schema.put(spec.name, replace(other, **{name: None}))
                     self._add(freed)
-                    self._released.append(f"{spec.name}[{shown(freed.key)}]")
+                    self._released.append(record_label(spec, freed.key))
                     if kept is not None:
                         kept.referrers.append((spec.name, freed.key, name))
                 else:
@@ -259,7 +259,7 @@ class Removal:
             aside, code=REFERENCE_LOST, reason=reason, seen_at=datetime.now(UTC)
         )
         self._add(self._schema.put(QUARANTINE, seen))
-        self._quarantined.append(f"{spec.name}[{shown(key)}] as {seen.id}")
+        self._quarantined.append(f"{record_label(spec, key)} as {seen.id}")
 
     # -- restored records ---------------------------------------------------------------
 

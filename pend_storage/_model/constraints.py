@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from pend_storage._model.fields import FieldSpec, Kind, Limit
-from pend_storage._shown import cut, shown
+from pend_storage._shown import cut
 
 __all__ = ["MAX_INDEXED_BYTES", "MAX_INDEXED_DIGITS", "bound_checks"]
 
@@ -28,18 +28,22 @@ _Check = Callable[[Any], str | None]
 
 def bound_checks(spec: FieldSpec) -> list[_Check]:
     """Return the checks of one field, cheapest first; none where it has no limits."""
-    return [*_checks(spec.limit), *_index_checks(spec), *_shape_checks(spec)]
+    return [
+        *_checks(spec.limit, spec.shown),
+        *_index_checks(spec),
+        *_shape_checks(spec),
+    ]
 
 
-def _checks(limit: Limit) -> Iterator[_Check]:
+def _checks(limit: Limit, shown: Callable[[Any], str]) -> Iterator[_Check]:
     if (ge := limit.ge) is not None:
-        yield lambda v: None if v >= ge else f"{cut(str(v))} is less than {ge}"
+        yield lambda v: None if v >= ge else f"{_number(shown, v)} is less than {ge}"
     if (gt := limit.gt) is not None:
-        yield lambda v: None if v > gt else f"{cut(str(v))} is not more than {gt}"
+        yield lambda v: None if v > gt else f"{_number(shown, v)} is not more than {gt}"
     if (le := limit.le) is not None:
-        yield lambda v: None if v <= le else f"{cut(str(v))} is more than {le}"
+        yield lambda v: None if v <= le else f"{_number(shown, v)} is more than {le}"
     if (lt := limit.lt) is not None:
-        yield lambda v: None if v < lt else f"{cut(str(v))} is not less than {lt}"
+        yield lambda v: None if v < lt else f"{_number(shown, v)} is not less than {lt}"
     if (low := limit.min_length) is not None:
         yield lambda v: None if len(v) >= low else f"shorter than {low}"
     if (high := limit.max_length) is not None:
@@ -52,19 +56,27 @@ def _checks(limit: Limit) -> Iterator[_Check]:
             )
         )
     if limit.digits is not None or limit.places is not None:
-        yield lambda v: _digits_excess(Decimal(v), limit)
+        yield lambda v: _digits_excess(Decimal(v), limit, shown)
 
 
-def _digits_excess(value: Decimal, limit: Limit) -> str | None:
+def _digits_excess(
+    value: Decimal, limit: Limit, shown: Callable[[Any], str]
+) -> str | None:
     places = max(0, -cast("int", _stripped(value).as_tuple().exponent))
     if limit.places is not None and places > limit.places:
-        return f"{cut(str(value))} has more than {limit.places} digits after the point"
+        return f"{_number(shown, value)} has more than {limit.places} digits after the point"
     if limit.digits is None:
         return None
     before = max(0, value.adjusted() + 1) if value else 0
     if before > limit.digits - (limit.places or 0):
-        return f"{cut(str(value))} has too many digits before the point"
+        return f"{_number(shown, value)} has too many digits before the point"
     return None
+
+
+def _number(shown: Callable[[Any], str], value: Any) -> str:
+    """Return a number as it is written, without the name of its type."""
+    text = shown(value)
+    return text.removeprefix("Decimal('").replace("')", "", 1)
 
 
 def _stripped(value: Decimal) -> Decimal:
@@ -113,6 +125,6 @@ def _shape_checks(spec: FieldSpec) -> Iterator[_Check]:
             return cut(str(error))
         if read_back == value:
             return None
-        return f"{shown(value)} would become {shown(read_back)}"
+        return f"{spec.shown(value)} would become {spec.shown(read_back)}"
 
     yield check

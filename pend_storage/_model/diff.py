@@ -10,7 +10,14 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage._shown import MOST_SHOWN, bounded, bounded_path, path_text, shown
+from pend_storage._shown import (
+    MOST_SHOWN,
+    bounded,
+    bounded_path,
+    outline,
+    path_text,
+    shown,
+)
 
 __all__ = ["ABSENT", "Difference", "differences", "equal"]
 
@@ -47,6 +54,10 @@ class Difference:
     @override
     def __str__(self) -> str:
         return f"{path_text(self.path)}: {shown(self.left, _MOST)} is not {shown(self.right, _MOST)}"
+
+    def hidden(self) -> Difference:
+        """Return the place of the difference, and of its values only type and size."""
+        return Difference(self.path, outline(self.left), outline(self.right))
 
     def bounded(self) -> Difference:
         """Return the difference with its values cut, as reports keep it."""

@@ -19,9 +19,10 @@ from typing import (
     get_type_hints,
 )
 
+from pend_storage._shown import MOST_IN_ERRORS, outline, shown
 from pend_storage.errors import ConfigError
 
-__all__ = ["SIMPLE_TYPES", "FieldSpec", "Kind", "Limit", "fields_of"]
+__all__ = ["SIMPLE_TYPES", "FieldSpec", "Kind", "Limit", "Personal", "fields_of"]
 
 
 class Kind(StrEnum):
@@ -83,6 +84,15 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Personal:
+    """Mark of a field with personal or secret data, given in ``Annotated``.
+
+    Messages, divergences and findings show type and length of its values, not the values; of
+    a key with this mark, events show the beginning. What is stored does not change.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class FieldSpec:
     """Specification of one field of a record type."""
 
@@ -101,6 +111,13 @@ class FieldSpec:
     """Annotation of a container with the types of its items; None: any JSON."""
     indexed: bool = False
     """True for a part of a key, a reference or an index: its size is limited."""
+    # Neither compared nor printed: the fingerprint of a schema must not change by it.
+    personal: bool = dataclasses.field(default=False, compare=False, repr=False)
+    """True where :class:`Personal` marks it: its values are not shown."""
+
+    def shown(self, value: Any) -> str:
+        """Return a refused value for an error: cut, and hidden where it is personal."""
+        return outline(value) if self.personal else shown(value, MOST_IN_ERRORS)
 
 
 SIMPLE_TYPES: Mapping[Any, Kind] = {
@@ -143,6 +160,7 @@ def _field_spec(
     record_type: type, declared: dataclasses.Field[Any], hint: Any
 ) -> FieldSpec:
     limit = Limit()
+    personal = _is_personal(hint)
     hint, limit = _strip_annotated(hint, limit)
     hint, optional = _strip_optional(hint)
     hint, limit = _strip_annotated(hint, limit)
@@ -165,7 +183,15 @@ def _field_spec(
         default = declared.default_factory()
     shape = hint if kind.is_json and get_args(hint)[-1:] not in ((), (Any,)) else None
     return FieldSpec(
-        declared.name, kind, optional, limit, choices, enum, default, shape
+        declared.name,
+        kind,
+        optional,
+        limit,
+        choices,
+        enum,
+        default,
+        shape,
+        personal=personal,
     )
 
 
@@ -175,6 +201,16 @@ def _strip_annotated(hint: Any, limit: Limit) -> tuple[Any, Limit]:
         for item in metadata:
             limit = limit.merged(item)
     return hint, limit
+
+
+def _is_personal(hint: Any) -> bool:
+    """Return whether an annotation, or the part of it beside None, has the mark."""
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        marked = any(isinstance(m, Personal) or m is Personal for m in metadata)
+        return marked or _is_personal(inner)
+    is_union = get_origin(hint) in {Union, types.UnionType}
+    return is_union and any(map(_is_personal, get_args(hint)))
 
 
 def _strip_optional(hint: Any) -> tuple[Any, bool]:

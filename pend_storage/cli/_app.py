@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -125,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: of the command line, without the program's name.
     """
+    _accept_every_text()
     as_json = wants_json(arguments)
     show_logs(
         None, None, as_json=as_json
@@ -164,9 +167,10 @@ def _invoke(arguments: Sequence[str]) -> int:
             f"there is no option {error.option_name}{known} {_hint(error)}"
         ) from error
     except click.ClickException as error:
-        raise ConfigError(
-            f"{error.format_message()} {_hint(error)}".rstrip()
-        ) from error
+        message = " ".join(
+            error.format_message().split()
+        )  # click lists choices in lines
+        raise ConfigError(f"{message} {_hint(error)}".rstrip()) from error
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -177,6 +181,15 @@ def _invoke(arguments: Sequence[str]) -> int:
             raise
         raise missing from error
     return int(code or 0)
+
+
+def _accept_every_text() -> None:
+    """Let the output escape what its encoding lacks; a command must not end by that."""
+    for stream in (sys.stdout, sys.stderr):
+        # OSError: the descriptor of a file was replaced by that of a terminal.
+        with contextlib.suppress(OSError):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _hint(error: click.ClickException) -> str:

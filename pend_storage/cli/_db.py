@@ -75,7 +75,7 @@ def migrate(
     )
     if sql:
         for statement in done.statements:
-            session.output.line(statement)
+            session.output.statement(statement)
     else:
         show_evolution(session.output, done, dry_run=False)
     return session.finish(

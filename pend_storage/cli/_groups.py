@@ -7,7 +7,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
-from pend_storage._shown import did_you_mean
+from pend_storage._shown import did_you_mean, shown
 
 __all__ = ["CommandGroup", "NoCommand"]
 
@@ -41,7 +41,7 @@ class CommandGroup(click.Group):
         ):
             known = self.list_commands(ctx)
             raise _UnknownCommand(
-                f"there is no command {name!r}{did_you_mean(name, known)} The commands "
+                f"there is no command {shown(name)}{did_you_mean(name, known)} The commands "
                 f"are: {', '.join(known)}.",
                 ctx,
             )

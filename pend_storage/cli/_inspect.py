@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pend_storage._shown import shown
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._output import Output, seconds
 from pend_storage.cli._session import Session, pass_session
@@ -118,7 +119,7 @@ def _pairs(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
     for text in texts:
         file, equals, value = text.rpartition("=")
         if not (file and equals and value):
-            raise click.BadParameter(f"{option}: write FILE=VALUE, not {text!r}")
+            raise click.BadParameter(f"{option}: write FILE=VALUE, not {shown(text)}")
         yield file, value
 
 
@@ -130,7 +131,7 @@ def _parsed_shapes(texts: Iterable[str]) -> dict[str, Shape]:
     for file, word in _pairs("--set", texts):
         if word not in known:
             raise click.BadParameter(
-                f"--set: there is no shape {word!r}; there are: {', '.join(known)}"
+                f"--set: there is no shape {shown(word)}; there are: {', '.join(known)}"
             )
         found[file] = known[word]
     return found
@@ -293,12 +294,12 @@ def _facts(found: DirectoryReport) -> dict[str, Any]:
     from pend_storage.inspect._migration_assessment import expected, score
 
     facts: dict[str, Any] = _encodable(plain(found))
-    for shown, file in zip(facts["files"], found.files, strict=True):
-        shown["shape"] = file.shape.value
-        shown["confidence"] = file.confidence
-        shown["records"] = file.records
-        shown["score"] = score(file)
-        shown["quarantined"] = file.quarantined
+    for facts_of, file in zip(facts["files"], found.files, strict=True):
+        facts_of["shape"] = file.shape.value
+        facts_of["confidence"] = file.confidence
+        facts_of["records"] = file.records
+        facts_of["score"] = score(file)
+        facts_of["quarantined"] = file.quarantined
     return {**facts, "expected": plain(expected(found)), "doubts": found.has_doubts}
 
 

@@ -10,6 +10,10 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
+from pend_storage._escaping import escaped_json
+from pend_storage._shown import message_text
+from pend_storage.cli._tracebacks import traceback_text
+
 __all__ = ["LEVELS", "LogFormat", "show_logs"]
 
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -59,7 +63,11 @@ class _NoteFormatter(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         is_note = record.levelno >= logging.WARNING
-        return f"{'note' if is_note else record.levelname.lower()}: {super().format(record)}"
+        level = "note" if is_note else record.levelname.lower()
+        line = f"{level}: {message_text(record.getMessage())}"
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f"\n{traceback_text(record.exc_info[1])}"
+        return line
 
 
 class _JsonFormatter(logging.Formatter):
@@ -67,7 +75,7 @@ class _JsonFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = message_text(record.getMessage())
         name, colon, rest = message.partition(": ")
         is_event = bool(colon) and " " not in name
         line = {
@@ -77,9 +85,9 @@ class _JsonFormatter(logging.Formatter):
             "event": name if is_event else None,
             "message": rest if is_event else message,
         }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = traceback_text(record.exc_info[1])
+        return escaped_json(json.dumps(line, ensure_ascii=False))
 
 
 def _is_unreported(record: logging.LogRecord) -> bool:

@@ -1,9 +1,14 @@
-"""Output of a command: one JSON document, or text, coloured on a terminal."""
+"""Output of a command: one JSON document, or text, coloured on a terminal.
+
+Every text is escaped and cut here, whatever it comes from: only the colours and the clearing
+of the screen are control sequences.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shutil
 import sys
 import time
@@ -14,6 +19,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pend_storage._escaping import escaped, escaped_json
+from pend_storage._shown import message_text
 from pend_storage.cli._tables import (
     Cell,
     as_cards,
@@ -26,13 +33,19 @@ from pend_storage.cli._tables import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from pend_storage.events import Progress
 
-__all__ = ["Cell", "Output", "plain"]
+__all__ = ["Cell", "Output", "plain", "visible"]
 
 _NARROW: Final = 100
 """Columns of a narrow terminal, on which a table that does not fit is shown as cards."""
+_LONGEST_LINE: Final = 4_000
+"""Characters of a line of text."""
+_GUTTER: Final = "| "
+"""Begins each line of a foreign text, so that none can be taken for a line of the command."""
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _STYLES: Final = {
     "ok": "green",
     "warn": "yellow",
@@ -47,14 +60,26 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): plain(member) for name, member in value.items()}
+        return {_encodable(str(n)): plain(member) for n, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return str(value) if isinstance(value, Path) else value
+    return _encodable(str(value)) if isinstance(value, str | Path) else value
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, of file names that are no UTF-8: JSON cannot hold them."""
+    return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def visible(text: str) -> Text:
+    """Return a text of any origin for a display of rich: escaped, without markup."""
+    from rich.text import Text
+
+    return Text(escaped(text))
 
 
 class Output:
@@ -99,7 +124,7 @@ class Output:
             import msgspec
 
             text = msgspec.json.encode(plain(content), enc_hook=str)
-            sys.stdout.write(text.decode() + "\n")
+            sys.stdout.write(escaped_json(text.decode()) + "\n")
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Write a line of text; nothing if JSON is wanted."""
@@ -107,13 +132,31 @@ class Output:
             return
         if self._csv:
             self.note(text)
-        elif self._rich:
-            # Keys and texts of records are data; brackets in them are no markup.
-            self._console().print(
-                text, style=self._style(style), markup=False, highlight=False
-            )
         else:
-            sys.stdout.write(text + "\n")
+            self._write(message_text(text, _LONGEST_LINE), self._style(style))
+
+    def text(self, content: str) -> None:
+        """Write a foreign text of several lines to its end; nothing if JSON is wanted."""
+        if self.as_json:
+            return
+        for line in content.split("\n"):
+            if self._csv:
+                self.note(_GUTTER + line)
+            else:
+                self._write(_GUTTER + escaped(line))
+
+    def statement(self, content: str) -> None:
+        """Write lines that the library made, such as SQL, as they are read by a program."""
+        if not self.as_json:
+            for line in content.split("\n"):
+                sys.stdout.write(escaped(line) + "\n")
+
+    def _write(self, line: str, style: str | None = None) -> None:
+        if self._rich:
+            # Keys and texts of records are data; brackets in them are no markup.
+            self._console().print(visible(line), style=style, highlight=False)
+        else:
+            sys.stdout.write(line + "\n")
 
     def facts(
         self,
@@ -190,7 +233,6 @@ class Output:
     ) -> None:
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
         for column, to_right in zip(columns, right, strict=True):
@@ -202,7 +244,7 @@ class Output:
             )
         for number, row in enumerate(rows):
             style = styles[number] if number < len(styles) else None
-            table.add_row(*map(Text, row), style=self._style(style))
+            table.add_row(*map(visible, row), style=self._style(style))
         room = width_of(columns, rows) + 2 * len(columns) + 2  # rich pads more
         width = room if self._wide else None
         self._console(width).print(table)
@@ -222,7 +264,7 @@ class Output:
     def note(self, text: str) -> None:
         """Write a line to the standard error, never part of the result."""
         if not self.as_json and not self._quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(message_text(text, _LONGEST_LINE) + "\n")
             sys.stderr.flush()
 
     @contextmanager
@@ -240,15 +282,15 @@ class Output:
         started = time.monotonic()
         # On the standard error, so that the result can be redirected to a file.
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[counts]}"),
+            TextColumn("{task.fields[counts]}", markup=False),
             TimeRemainingColumn(),
         )
         system: Literal["auto"] | None = "auto" if self._color else None
         console = Console(stderr=True, color_system=system)
         with Bar(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(label, total=None, counts="")
+            task = bar.add_task(escaped(label), total=None, counts="")
 
             def on_progress(done: int, total: int) -> None:
                 rate = done / max(time.monotonic() - started, 0.001)

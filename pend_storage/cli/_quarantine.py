@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,17 +91,26 @@ def _abridged(record: QuarantinedRecord) -> dict[str, Any]:
 @quarantine.command("show", short_help="Show one, whole.")
 @click.argument("identity", metavar="ID")
 @click.option("--full", is_flag=True, help="Every character of its text.")
+@click.option(
+    "--raw", is_flag=True, help="Its bytes alone, as they are: into a file or a pipe."
+)
 @pass_session
-def show(session: Session, identity: str, *, full: bool) -> Exit:
+def show(session: Session, identity: str, *, full: bool, raw: bool) -> Exit:
     """Show a quarantined record. The beginning of its ID is enough.
 
-    Its text is cut after 4,000 characters, unless --full or --json is given.
+    Its text is cut after 4,000 characters, unless --full or --json is given. Hidden
+    characters of it are escaped; --raw gives the bytes that stood in the file.
     """
     from pend_storage.operations.quarantine import find
 
+    if raw:
+        _check_raw(session)
     with _open(session) as store:
         record = find(store, identity)
     out = session.output
+    if raw:
+        sys.stdout.buffer.write(record.raw)
+        return Exit.DONE
     out.facts(
         [
             ("id", record.id),
@@ -114,8 +124,26 @@ def show(session: Session, identity: str, *, full: bool) -> Exit:
         whole=True,
     )
     text = record.raw.decode("utf-8", "backslashreplace")
-    out.line(text if full else cut(text, _RAW))
+    out.text(text if full else cut(text, _RAW))
     return session.finish(Exit.DONE, {"record": record})
+
+
+def _check_raw(session: Session) -> None:
+    """Refuse to write the bytes of a record where they would do harm.
+
+    Raises:
+        click.UsageError: to a terminal, which obeys control sequences in them, or with
+            --json or --format, which write a document of their own.
+    """
+    if session.output.as_json or session.form is not None:
+        raise click.UsageError(
+            "--raw writes the bytes alone: leave --json, --format out."
+        )
+    if sys.stdout.isatty():
+        raise click.UsageError(
+            "--raw writes bytes that a terminal may obey. Write them to a file: > FILE; or "
+            "leave --raw out to see them escaped."
+        )
 
 
 @quarantine.command("retry", short_help="Try again to place them.")

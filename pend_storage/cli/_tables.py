@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from pend_storage._shown import cut
+from pend_storage._escaping import escaped, formula_free
+from pend_storage._shown import one_line
 
 __all__ = [
     "Cell",
@@ -29,12 +30,13 @@ _GAP: Final = "  "
 
 
 def cells(row: Sequence[Cell], *, whole: bool) -> list[str]:
-    """Format the cells of a row; long ones are cut unless all is wanted."""
+    """Format the cells of a row, escaped; long ones are cut unless all is wanted."""
     texts = [_shown(cell) for cell in row]
     if whole:
-        return texts
+        return [*map(escaped, texts)]
     *most, last = texts
-    return [*(cut(text, _LONGEST_CELL) for text in most), cut(last, _LONGEST_LAST_CELL)]
+    shown = [one_line(text, _LONGEST_CELL) for text in most]
+    return [*shown, one_line(last, _LONGEST_LAST_CELL)]
 
 
 def _shown(cell: Cell) -> str:
@@ -90,10 +92,20 @@ def as_cards(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return a table as CSV, its titles first, its values as they are."""
+    """Return a table as CSV, its titles first, its values whole.
+
+    Hidden characters are escaped, and an apostrophe stands before what a spreadsheet would
+    evaluate as a formula.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if cell is None else cell for cell in row])
+        writer.writerow([_csv_cell(cell) for cell in row])
     return text.getvalue()
+
+
+def _csv_cell(cell: Cell) -> str | int | float:
+    if cell is None:
+        return ""
+    return formula_free(escaped(cell)) if isinstance(cell, str) else cell

@@ -20,6 +20,9 @@ def main() -> NoReturn:
             raise
         sys.stderr.write(f"error: {missing}\n")
         sys.exit(2)
+    from pend_storage.cli._tracebacks import show_tracebacks
+
+    show_tracebacks()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
-from pend_storage._shown import did_you_mean
+from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
 from pend_storage.config._settings import (
@@ -148,7 +148,7 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
     known = variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     if name != known:
         raise ConfigError(
-            f"there is no environment {name!r}{did_you_mean(name, [known])} There is no "
+            f"there is no environment {shown(name)}{did_you_mean(name, [known])} There is no "
             f"{DEFAULT_FILE} here or in a folder above, so the only environment is "
             f"{known!r}, of the environment variables; PEND_ENV names it."
         )
@@ -159,7 +159,7 @@ def _read_environment(file: Path, name: str) -> _Environment:
     for member in content:
         if member != "environments":
             raise ConfigError(
-                f"{file}: unknown member {member!r} at the top level"
+                f"{file}: unknown member {shown(member)} at the top level"
                 f"{did_you_mean(member, ['environments'])} Everything belongs under "
                 "[environments.NAME]."
             )
@@ -167,9 +167,9 @@ def _read_environment(file: Path, name: str) -> _Environment:
     if not isinstance(environments, dict):
         raise ConfigError(f"{file}: environments must be a table: [environments.NAME].")
     if name not in environments:
-        known = ", ".join(environments) or "none"
+        known = listed(environments) or "none"
         raise ConfigError(
-            f"{file} has no environment {name!r}{did_you_mean(name, environments)} It has: "
+            f"{file} has no environment {shown(name)}{did_you_mean(name, environments)} It has: "
             f"{known}. Choose one by --env or PEND_ENV."
         )
     try:
@@ -217,7 +217,7 @@ def _explained(file: Path, name: str, message: str) -> str:
     table = _TABLES.get(path or "", _Environment)
     known = [f.name for f in msgspec.structs.fields(table)]
     return (
-        f"{place}: unknown member {member!r}{did_you_mean(member, known)} Known here: "
+        f"{place}: unknown member {shown(member)}{did_you_mean(member, known)} Known here: "
         f"{', '.join(known)}."
     )
 
@@ -321,7 +321,7 @@ class _Reader:
         for place in table.ignore:
             if not _IGNORED.fullmatch(place):
                 raise ConfigError(
-                    f"{self._place('dual_write.ignore')}: {place!r} is not a field of a "
+                    f"{self._place('dual_write.ignore')}: {shown(place)} is not a field of a "
                     "collection. Write COLLECTION.FIELD, such as users.last_seen, or "
                     "*.last_seen for every collection."
                 )
@@ -342,7 +342,7 @@ class _Reader:
             return None
         raise ConfigError(
             f"{self._place('dual_write.secondary_timeout')}: expected seconds, or "
-            f"{_UNLIMITED!r}, not {written!r}{did_you_mean(written, [_UNLIMITED])}"
+            f"{_UNLIMITED!r}, not {shown(written)}{did_you_mean(written, [_UNLIMITED])}"
         )
 
     def absent(self, read: _Environment) -> dict[str, str]:

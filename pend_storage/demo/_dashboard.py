@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pend_storage.cli._output import Output, seconds
+from pend_storage.cli._output import Output, seconds, visible
 from pend_storage.demo._workers import Workers
 from pend_storage.errors import PendStorageError
 from pend_storage.phases import Phase
@@ -176,8 +176,8 @@ class Dashboard:
             took = time.monotonic() - act.begun if act.took is None else act.took
             table.add_row(
                 "..." if running else "done",
-                act.title,
-                act.result,
+                visible(act.title),
+                visible(act.result),
                 seconds(took),
                 style="yellow" if running else None,
             )

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage._model.diff import Difference, differences
 from pend_storage._model.records import Row
+from pend_storage._redaction import redacted
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite._pair import NAMES
 from pend_storage.dualwrite._replication_position import HELD_BACK, ReplicationPosition
@@ -25,6 +26,7 @@ from pend_storage.dualwrite._route import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
 from pend_storage.reports import Divergence
+from pend_storage.schema import Schema
 
 __all__ = [
     "ComparisonRules",
@@ -96,34 +98,32 @@ class ConfirmedFindings(NamedTuple):
 
 def hide_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
     """Show the place of a difference, and of its values only the type and size."""
-    return Difference(
-        difference.path, _outline(difference.left), _outline(difference.right)
-    )
+    return difference.hidden()
 
 
 def show_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
-    """Show the whole difference: for data that is not confidential."""
+    """Show the whole difference, but of personal fields: for data not confidential."""
     return difference
-
-
-def _outline(value: Any) -> str:
-    size = f" of length {len(value)}" if isinstance(value, str | bytes | list) else ""
-    return f"<{type(value).__name__}{size}>"
 
 
 class ComparisonRules:
     """Rules of what counts as a difference, and of what may be shown of one."""
 
     def __init__(
-        self, ignore: Iterable[str] = (), redact: Redact = hide_values
+        self,
+        ignore: Iterable[str] = (),
+        redact: Redact = hide_values,
+        schema: Schema | None = None,
     ) -> None:
         """Make rules.
 
         Args:
             ignore: places such as ``users.last_seen`` or ``users.extra.session``; a star
                 stands for any collection.
-            redact: what may be shown.
+            redact: what may be shown. It gets values of personal fields hidden.
+            schema: says which fields are personal; None: none is.
         """
+        self._schema = schema
         self._ignore = [tuple(place.split(".")) for place in ignore]
         self._redact = redact
 
@@ -132,10 +132,15 @@ class ComparisonRules:
     ) -> tuple[Difference, ...]:
         """Return the differences that count, as they may be shown."""
         return tuple(
-            self._redact(collection, found)
+            self._redact(collection, self._without_personal(collection, found))
             for found in differences(left, right)
             if not self._is_ignored(collection, found.path)
         )
+
+    def _without_personal(self, collection: str, found: Difference) -> Difference:
+        if self._schema is None:
+            return found
+        return redacted(self._schema[collection], found)
 
     def _is_ignored(self, collection: str, path: tuple[str | int, ...]) -> bool:
         place = tuple(map(str, path))

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from pend_storage._model.diff import Difference
 from pend_storage._model.records import JSON, Delete, FindingRecord, Put, Row
+from pend_storage._redaction import record_label
 from pend_storage._shown import bounded_path, cut, shown
 from pend_storage.dualwrite._divergence_check import Finding, Place, State
 from pend_storage.dualwrite._relay_schedule import RelaySchedule
@@ -200,11 +201,14 @@ class DivergenceRegistry:
         self._hook(
             Event(
                 "divergence",
-                f"{finding.collection}[{shown(finding.key)}] is {finding.kind} in the "
+                f"{self._label(finding.collection, finding.key)} is {finding.kind} in the "
                 "secondary: `pend-storage repair` repairs it",
                 logging.ERROR,
             )
         )
+
+    def _label(self, collection: str, key: str) -> str:
+        return record_label(self._router.pair.json.schema[collection], key)
 
     def _emit_not_recorded(self, error: PendStorageError) -> None:
         self._hook(
@@ -240,9 +244,9 @@ class DivergenceRegistry:
                 self._hook(
                     Event(
                         "divergence",
-                        f"{record.collection}[{shown(record.key)}] was changed in a legacy "
+                        f"{self._label(record.collection, record.key)} was changed in a legacy "
                         "file while JSON is secondary: what it said is in quarantine "
-                        f"as {record.quarantined!r}",
+                        f"as {shown(record.quarantined)}",
                         logging.WARNING,
                     )
                 )

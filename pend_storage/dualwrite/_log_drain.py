@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from pend_storage._model.diff import equal
 from pend_storage._model.records import JSON, Advance, ChangedRecord
-from pend_storage._shown import shown
+from pend_storage._redaction import record_label
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite._batch_limit import Backlog, BatchLimit, Entry
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, why
@@ -49,7 +49,6 @@ REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 _MOST_SETBACKS: Final = 20
 """Passes in a row that may end without progress of the mark."""
 _SHOWN: Final = 3
-_CUT: Final = 80
 
 _READ: Final = declare("relay.read", "a part of the change log is read, not applied")
 _APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
@@ -284,7 +283,7 @@ class _DrainPass:
         except REFUSALS:
             reason = str(refusal)
             if strangers:
-                reason += f" Conflicting rows there: {_shown(strangers)}, unknown to the primary."
+                reason += f" Conflicting rows there: {self._shown(strangers)}, unknown to the primary."
             obstacle = self._obstacle([entry], reason, refusal)
             self._state.obstacle = obstacle
             self._state.on_obstacle(obstacle)
@@ -298,16 +297,16 @@ class _DrainPass:
             after=self.mark.sequence,
             sequence=batch[0].change.sequence,
             commits=len(batch),
-            keys=_shown([(item.collection, item.key) for item in records]),
+            keys=self._shown([(item.collection, item.key) for item in records]),
             reason=reason,
             error=error,
         )
 
-
-def _shown(places: Sequence[tuple[str, str]]) -> str:
-    keys = [f"{name}[{shown(key, _CUT)}]" for name, key in places[:_SHOWN]]
-    more = len(places) - len(keys)
-    return ", ".join(keys) + (f" and {more:,} more" if more else "")
+    def _shown(self, places: Sequence[tuple[str, str]]) -> str:
+        schema = self._primary.schema
+        keys = [record_label(schema[name], key) for name, key in places[:_SHOWN]]
+        more = len(places) - len(keys)
+        return ", ".join(keys) + (f" and {more:,} more" if more else "")
 
 
 def drain(

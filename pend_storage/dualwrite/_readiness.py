@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from pend_storage._model.records import JSON, QuarantinedRecord
-from pend_storage._shown import did_you_mean, listed, moment
+from pend_storage._shown import did_you_mean, listed, moment, shown
 from pend_storage.dualwrite._lag import lag_of
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_metadata import PairMetadata
@@ -386,6 +386,6 @@ def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
     for code in codes:
         if code not in CODES:
             raise ConfigError(
-                f"there is no blocker {code!r}{did_you_mean(code, CODES)} The codes are: "
+                f"there is no blocker {shown(code)}{did_you_mean(code, CODES)} The codes are: "
                 f"{', '.join(CODES)}."
             )

@@ -148,7 +148,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         interval=options.relay_interval,
         retention=options.retention,
     )
-    rules = ComparisonRules(options.ignore, options.redact)
+    rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
     return PairParts(
         pair=pair,
         options=options,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage._layouts.layout import Layout, one_each
+from pend_storage._shown import shown
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.schema import Schema
@@ -63,13 +64,13 @@ def _imported(settings: Settings) -> SchemaModule:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise  # the module is there, and lacks a package of its own
             raise ConfigError(
-                f"{place}: there is no module {name!r}. Correct the name, or install "
+                f"{place}: there is no module {shown(name)}. Correct the name, or install "
                 "the package that has it."
             ) from error
     schema = getattr(module, "SCHEMA", None)
     if not isinstance(schema, Schema):
         raise ConfigError(
-            f"{place}: the module {name!r} has no SCHEMA. Assign a pend_storage.Schema "
+            f"{place}: the module {shown(name)} has no SCHEMA. Assign a pend_storage.Schema "
             "to that name in it."
         )
     schema.module = name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage._extras import with_packages
+from pend_storage._shown import clause, shown
 from pend_storage.backup import Keeps
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
@@ -77,9 +78,14 @@ def require_directory(settings: Settings, directory: Path) -> None:
     Raises:
         ConfigError: the path is no directory.
     """
-    if directory.is_dir():
-        return
-    where = f"{settings.place}: the JSON directory {directory}"
+    where = f"{settings.place}: the JSON directory {clause(str(directory))}"
+    try:
+        if directory.is_dir():
+            return
+    except OSError as error:  # the name is too long, or a loop of links
+        raise ConfigError(
+            f"{where}: {error.strerror}. Correct json.directory."
+        ) from error
     if directory.exists():
         raise ConfigError(f"{where} is not a directory. Correct json.directory.")
     raise ConfigError(
@@ -130,7 +136,7 @@ def require_environment(settings: Settings, postgres: Store) -> None:
     owner = postgres.meta(ENVIRONMENT_META)
     if owner not in {None, settings.environment}:
         raise ConfigError(
-            f"{settings.place}: the database belongs to the environment {owner!r}. "
+            f"{settings.place}: the database belongs to the environment {shown(owner)}. "
             "Correct the URL, or choose that environment by --env or PEND_ENV."
         )
 

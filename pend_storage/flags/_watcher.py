@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pend_storage._fork import on_fork
+from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.source import DesiredPhase, FlagSource
@@ -137,7 +138,7 @@ class FlagWatcher:
         except ConfigError as error:
             self._report("flag-unknown", str(error))
         except Exception as error:  # noqa: BLE001 - a source may raise anything
-            self._report("flag-unreachable", f"{self._source.place}: {error!r}")
+            self._report("flag-unreachable", f"{self._source.place}: {shown(error)}")
         else:
             self._report_recovery(wanted)
             if wanted is None:

@@ -87,7 +87,7 @@ class FileFlag(FlagSource):
         table = tables.get(self.environment) if isinstance(tables, dict) else None
         if not isinstance(table, dict):
             raise ConfigError(
-                f"{self.path} has no environment {self.environment!r}. Add the table "
+                f"{self.path} has no environment {shown(self.environment)}. Add the table "
                 f"[environments.{self.environment}]."
             )
         return table
@@ -124,7 +124,7 @@ class FileFlag(FlagSource):
         if self._parsed(edited) != expected:
             raise ConfigError(
                 f"{self.path} is written in a way that only a person can edit. Set "
-                f'phase = "{phase.value}" for {self.environment!r} there by hand.'
+                f'phase = "{phase.value}" for {shown(self.environment)} there by hand.'
             )
         return edited
 

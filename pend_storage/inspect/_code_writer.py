@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from pend_storage._shown import cut, shown
+from pend_storage._escaping import escaped_lines
+from pend_storage._shown import cut, one_line, shown
 from pend_storage.inspect._markdown_report import described
 from pend_storage.inspect._model import DirectoryReport, Part, Shape
 from pend_storage.inspect._schema_plan import (
@@ -62,7 +63,7 @@ def render_module(report: DirectoryReport) -> str:
     for declared in classes:
         text += f"\n\n{declared}"
     gap = "\n\n" if classes else "\n"
-    return f"{text}{gap}{tail}\n"
+    return escaped_lines(f"{text}{gap}{tail}\n")
 
 
 def _imports(body: str) -> str:
@@ -226,7 +227,7 @@ def _tail(plan: Plan) -> Iterator[str]:
         yield from _documents_call(plan.documents)
         yield ")"
     for left in plan.left_out:
-        yield f"# Not declared: {_quoted(left.file.file)}, {left.reason}."
+        yield f"# Not declared: {_quoted(left.file.file)}, {one_line(left.reason)}."
     yield ""
     yield "SCHEMA = ps.schema_of(LAYOUTS)"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from pend_storage._shown import cut, listed, shown
+from pend_storage._escaping import escaped_lines
+from pend_storage._shown import listed, one_line, shown
 from pend_storage.inspect._migration_assessment import expected, ranked_hazards, score
 from pend_storage.inspect._model import (
     DirectoryReport,
@@ -26,11 +28,12 @@ __all__ = [
 ]
 
 _MOST_FIELDS: Final = 100
+_MARKUP: Final = re.compile(r"[\\`*_\[\]<>&]")
 
 
 def render_report(report: DirectoryReport) -> str:
     """Render the whole report. The same directory gives the same text."""
-    return "\n".join(_lines(report)) + "\n"
+    return escaped_lines("\n".join(_lines(report)) + "\n")
 
 
 def _lines(report: DirectoryReport) -> Iterator[str]:
@@ -107,7 +110,7 @@ def _hazards(report: DirectoryReport) -> Iterator[str]:
                 item.hazard.severity.value,
                 item.hazard.code,
                 f"{item.hazard.count:,}",
-                item.hazard.sentence,
+                _plain(item.hazard.sentence),
             )
             for item in found
         ),
@@ -141,7 +144,7 @@ def _field_text(reference: Reference) -> str:
 
 def place_text(file: str, path: tuple[str, ...]) -> str:
     """Render a file, and the path of the member with the records."""
-    return cut(f"{file} {'.'.join(path)}".rstrip(), 100)
+    return one_line(f"{file} {'.'.join(path)}".rstrip(), 100)
 
 
 def _file(file: FileReport) -> Iterator[str]:
@@ -186,7 +189,7 @@ def _field_row(field: FieldReport, part: Part) -> tuple[str, ...]:
         _share(absent, part.records),
         _share(field.nulls, part.records),
         distinct,
-        described(field),
+        _plain(described(field)),
     )
 
 
@@ -220,6 +223,11 @@ def described(field: FieldReport) -> str:
 def _code(text: str) -> str:
     """Render a name as Markdown code; a backquote in it would end the code."""
     return f"`{name_text(text).replace('`', chr(39))}`"
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown, or HTML in it, would take for markup: values are cited."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

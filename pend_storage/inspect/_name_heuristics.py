@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
-from pend_storage._shown import cut, shown
+from pend_storage._shown import one_line
 
 __all__ = [
     "class_name",
@@ -87,8 +87,7 @@ _SENSITIVE_PAIRS: Final = frozenset(
 
 def name_text(text: str, most: int = 60) -> str:
     """Render a name for output: cut, and without characters that control a terminal."""
-    shortened = cut(text, most)
-    return shortened if shortened.isprintable() else shown(shortened)
+    return one_line(text, most)
 
 
 def words(name: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from pend_storage._shown import shown
 from pend_storage.legacy._exact_json import UnreadableError, read
 from pend_storage.legacy._file_envelope import (
     JSON_LINES,
@@ -149,7 +150,7 @@ class FileShapes:
         if MAP in self.allowed:
             return None
         kind = "a list" if WRAPPED in self.allowed else "an object"
-        raise BrokenFileError("wrong-shape", f"{self.wrapper!r} is not {kind}")
+        raise BrokenFileError("wrong-shape", f"{shown(self.wrapper)} is not {kind}")
 
 
 _KINDS: Final = {

@@ -93,6 +93,9 @@ class ObjectMapping(RecordMapping):
             m.name for m in typed if self._default[m.column] != m.blank
         )
         self._required: Final = tuple(m.name for m in typed if m.required)
+        self._shown: Final = {
+            m.name: specs[m.column].shown for m in typed if m.required
+        }
         self._holders: Final = {
             holder: frozenset(m.name for m in self.members if m.column == holder)
             for holder in {m.column for m in self.members if m.parse is None}
@@ -131,7 +134,7 @@ class ObjectMapping(RecordMapping):
         ordered = self._sort_members(value, columns, extra, refused)
         for name in self._required:
             if self._by_name[name][2].column not in columns:
-                raise _missing(name, value)
+                raise _missing(name, value, self._shown[name])
         absent = self._defaulted and [n for n in self._defaulted if n not in value]
         if absent or source.exact or not ordered or notes.RESERVED in extra:
             own = notes.make(
@@ -297,15 +300,13 @@ def _json_type(value: Any) -> str:
     return _TYPES.get(type(value), "a number")
 
 
-def _missing(name: str, value: Mapping[str, Any]) -> UnreadableError:
+def _missing(
+    name: str, value: Mapping[str, Any], value_text: Callable[[Any], str]
+) -> UnreadableError:
     if name not in value:
-        return UnreadableError("missing-member", f"there is no {name!r}")
+        return UnreadableError("missing-member", f"there is no {shown(name)}")
     if value[name] is None:
-        return UnreadableError("missing-member", f"{name!r} is null")
+        return UnreadableError("missing-member", f"{shown(name)} is null")
     return UnreadableError(
-        "bad-value", f"{name!r} cannot be read: {shown(value[name], _SHORT)}"
+        "bad-value", f"{shown(name)} cannot be read: {value_text(value[name])}"
     )
-
-
-_SHORT: Final = 60
-"""Characters of a value in a message: it fits a line."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pend_storage._layouts.folders import files_in, is_pattern
 from pend_storage._layouts.layout import Layout
-from pend_storage._shown import listed
+from pend_storage._shown import listed, shown
 from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
 from pend_storage.config._database_url import shown_url, url_fault
 from pend_storage.errors import ConfigError
@@ -160,7 +160,7 @@ def _require_fit(name: str, file: Path, *, replace: bool) -> None:
     """Refuse a name that no environment can have, and a file that exists."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot be the name of an environment: use letters, digits, - "
+            f"{shown(name)} cannot be the name of an environment: use letters, digits, - "
             "and _."
         )
     if file.exists() and not replace:

@@ -253,7 +253,7 @@ def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
         if layout.file == file:
             return layout
     raise ConfigError(
-        f"no layout claims the file {record.file!r} any more; add it to LAYOUTS in the "
+        f"no layout claims the file {shown(record.file)} any more; add it to LAYOUTS in the "
         "schema module."
     )
 

@@ -162,7 +162,9 @@ class Placement:
             ]
             for claim in values:
                 if claims.get(claim, operation.key) != operation.key:
-                    reason = f"{claims[claim]!r} has the same {', '.join(claim[0])}"
+                    reason = (
+                        f"{shown(claims[claim])} has the same {', '.join(claim[0])}"
+                    )
             if reason is None:
                 claims.update(dict.fromkeys(values, operation.key))
                 yield operation

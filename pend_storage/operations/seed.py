@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pend_storage._shown import shown
 from pend_storage._transaction import Transaction
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
@@ -126,7 +127,7 @@ def _claim_database(store: Store, settings: Settings) -> list[str]:
     owner = store.meta(ENVIRONMENT_META)
     if owner != name:
         raise ConfigError(
-            f"{settings.place}: the database belongs to the environment {owner!r}. "
+            f"{settings.place}: the database belongs to the environment {shown(owner)}. "
             "Correct the URL, or choose that environment by --env."
         )
     return []
@@ -154,7 +155,7 @@ def check_sample(settings: Settings) -> None:
     """
     if settings.schema != _SAMPLE_SCHEMA:
         raise ConfigError(
-            f"{settings.place}.schema is {settings.schema!r}, and data can be invented "
+            f"{settings.place}.schema is {shown(settings.schema)}, and data can be invented "
             f"for {_SAMPLE_SCHEMA!r} only."
         )
     directory = settings.require_json().directory

@@ -11,6 +11,9 @@ Fields of every type:
     SHA-256 of the canonical JSON of the legacy record when it was read; None for
     records that were never read from a file.
 
+Messages and divergences show type and length of what is personal here: the hash of a phone
+number counts, since the numbers are few enough to try, and so do ids derived from it.
+
 A time without any source is None; records made by new code get the present.
 """
 
@@ -22,7 +25,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
-from pend_storage._model.fields import Limit
+from pend_storage._model.fields import Limit, Personal
 from pend_storage._model.records import JSON
 from pend_storage.legacy._document_files import Document
 from pend_storage.pend._identity import record_id, user_id_of
@@ -46,6 +49,14 @@ Hash: TypeAlias = Annotated[str, Limit(pattern=r"\A0x[0-9a-f]{64}\Z", max_length
 Address: TypeAlias = Annotated[str, Limit(pattern=r"\A0x[0-9a-f]{40}\Z", max_length=42)]
 """20 bytes: lower case, with ``0x``."""
 Inet: TypeAlias = Annotated[str, Limit(pattern=r"\A[0-9a-f:.]+\Z", max_length=45)]
+PersonalId: TypeAlias = Annotated[Uuid, Personal()]
+"""Derived from the hash of a phone number."""
+PersonalHash: TypeAlias = Annotated[Hash, Personal()]
+PersonalAddress: TypeAlias = Annotated[Address, Personal()]
+PersonalText: TypeAlias = Annotated[str, Personal()]
+PersonalJSON: TypeAlias = Annotated[JSON, Personal()]
+PersonalObject: TypeAlias = Annotated[dict[str, JSON], Personal()]
+PersonalList: TypeAlias = Annotated[list[JSON], Personal()]
 Tier: TypeAlias = Annotated[int, Limit(ge=0, le=5)]
 """Tier of the widest documented scale; its meaning is the application's."""
 Amount: TypeAlias = Annotated[Decimal, Limit(digits=38, places=18)]
@@ -72,25 +83,25 @@ def _now() -> datetime:
 class User:
     """User: the hash of a phone number and the wallet that belongs to it."""
 
-    id: Uuid = ""
+    id: PersonalId = ""
     """If empty, derived from the phone hash: one number is one user."""
-    phone_hash: Hash
-    blockchain_address: Address
+    phone_hash: PersonalHash
+    blockchain_address: PersonalAddress
     tier: Tier = 0
     status: Literal["active", "suspended", "closed"] = "active"
     created_at: datetime | None = field(default_factory=_now)
     updated_at: datetime | None = field(default_factory=_now)
-    metadata: dict[str, JSON] = field(default_factory=dict)
-    legacy_key: str | None = None
+    metadata: PersonalObject = field(default_factory=dict)
+    legacy_key: PersonalText | None = None
     """Member name in ``wallet-db.json``, in its original spelling."""
-    legacy_value: JSON = None
+    legacy_value: PersonalJSON = None
     """Value in ``wallet-db.json`` where it is more than the canonical address."""
-    pin_hash: str | None = None
+    pin_hash: PersonalText | None = None
     pin_created_at: datetime | None = None
     pin_updated_at: datetime | None = None
     pin_attempts: Count | None = None
     pin_locked_until: datetime | None = None
-    extra: dict[str, JSON] = field(default_factory=dict)
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
 
@@ -103,26 +114,26 @@ class User:
 class UserProfile:
     """Profile of a user: contact, activity, balances, KYC status. One for each user."""
 
-    user_id: Uuid
-    phone_number_masked: Word | None = None
+    user_id: PersonalId
+    phone_number_masked: Annotated[Word, Personal()] | None = None
     """Masked by the server; never the whole number, and never derived from the hash."""
     country_code: Annotated[str, Limit(max_length=3)] | None = None
-    registration_ip: Inet | None = None
+    registration_ip: Annotated[Inet, Personal()] | None = None
     last_login_at: datetime | None = None
     last_activity_at: datetime | None = None
     """Last activity on the chain."""
     wallet_created_at: datetime | None = None
     login_count: Count = 0
-    device_fingerprints: list[JSON] = field(default_factory=list)
-    preferences: dict[str, JSON] = field(default_factory=dict)
-    balances: dict[str, JSON] = field(default_factory=dict)
+    device_fingerprints: PersonalList = field(default_factory=list)
+    preferences: PersonalObject = field(default_factory=dict)
+    balances: PersonalObject = field(default_factory=dict)
     """Decimal text by token."""
-    metadata: dict[str, JSON] = field(default_factory=dict)
+    metadata: PersonalObject = field(default_factory=dict)
     kyc_status: Word | None = None
     """Copy of the KYC application's status for filters; write both in one commit."""
     wallet_created_block: BigInteger | None = None
     creation_tx_hash: Hash | None = None
-    extra: dict[str, JSON] = field(default_factory=dict)
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
 
@@ -160,7 +171,7 @@ class Asset:
     details: dict[str, JSON] = field(default_factory=dict)
     """Contact, jurisdiction, SPV, custody, legal documents, agreement, manager."""
     metadata: dict[str, JSON] = field(default_factory=dict)
-    created_by: Uuid | None = None
+    created_by: PersonalId | None = None
     created_at: datetime | None = field(default_factory=_now)
     updated_at: datetime | None = field(default_factory=_now)
     extra: dict[str, JSON] = field(default_factory=dict)
@@ -173,7 +184,7 @@ class Investment:
     """Investment of a user in an asset, or a redemption with a negative amount."""
 
     id: Uuid = field(default_factory=_new_id)
-    user_id: Uuid | None = None
+    user_id: PersonalId | None = None
     asset_id: Uuid | None = None
     amount: Amount
     currency: Annotated[str, Limit(max_length=10)] = "EGP"
@@ -183,10 +194,10 @@ class Investment:
     block_number: BigInteger | None = None
     invested_at: datetime = field(default_factory=_now)
     confirmed_at: datetime | None = None
-    metadata: dict[str, JSON] = field(default_factory=dict)
+    metadata: PersonalObject = field(default_factory=dict)
     source_event_id: Uuid | None = None
     """Event from which it was derived; None for investments of new code."""
-    extra: dict[str, JSON] = field(default_factory=dict)
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
 
@@ -195,12 +206,12 @@ class Investment:
 class KycApplication:
     """KYC application: documents that prove an identity, and the review's outcome."""
 
-    id: Uuid = ""
+    id: PersonalId = ""
     """If empty, derived from the phone hash: a new application overwrites the former,
     as in the legacy file. One with an explicit id is not shown to old code."""
-    user_id: Uuid | None = None
+    user_id: PersonalId | None = None
     """None if no user has this phone hash."""
-    phone_hash: Hash
+    phone_hash: PersonalHash
     status: Literal["pending_review", "under_review", "verified", "rejected"] = (
         "pending_review"
     )
@@ -208,13 +219,13 @@ class KycApplication:
     reviewed_at: datetime | None = None
     updated_at: datetime = field(default_factory=_now)
     verified_by: str | None = None
-    rejection_reason: str | None = None
-    review_notes: str | None = None
-    documents: dict[str, JSON] = field(default_factory=dict)
+    rejection_reason: PersonalText | None = None
+    review_notes: PersonalText | None = None
+    documents: PersonalObject = field(default_factory=dict)
     """Kind of document to its description, as in the file."""
-    metadata: dict[str, JSON] = field(default_factory=dict)
-    legacy_key: str | None = None
-    extra: dict[str, JSON] = field(default_factory=dict)
+    metadata: PersonalObject = field(default_factory=dict)
+    legacy_key: PersonalText | None = None
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
 
@@ -232,20 +243,20 @@ class AdminLog:
     admin_id: str | None = None
     action: Annotated[str, Limit(max_length=100)]
     resource_type: Annotated[str, Limit(max_length=50)] | None = None
-    resource_id: Name | None = None
-    old_values: JSON = None
-    new_values: JSON = None
+    resource_id: Annotated[Name, Personal()] | None = None
+    old_values: PersonalJSON = None
+    new_values: PersonalJSON = None
     """Legacy ``data``."""
-    ip_address: Inet | None = None
-    ip_raw: str | None = None
+    ip_address: Annotated[Inet, Personal()] | None = None
+    ip_raw: PersonalText | None = None
     """Text in place of an address that is no IP address."""
-    user_agent: str | None = None
+    user_agent: PersonalText | None = None
     created_at: datetime = field(default_factory=_now)
     created_at_raw: str | None = None
     """Legacy time whose text cannot be rebuilt from ``created_at``."""
     occurrence: Count = 0
     """Number of older entries with the same content."""
-    extra: dict[str, JSON] = field(default_factory=dict)
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
 
@@ -263,13 +274,13 @@ class BlockchainEvent:
     sub_type: Annotated[str, Limit(max_length=50)] | None = None
     timestamp: datetime = field(default_factory=_now)
     contract_address: Address | None = None
-    from_address: Address | None = None
-    to_address: Address | None = None
-    wallet_address: Address | None = None
+    from_address: PersonalAddress | None = None
+    to_address: PersonalAddress | None = None
+    wallet_address: PersonalAddress | None = None
     transaction_hash: Hash | None = None
     block_hash: Hash | None = None
     event_signature: Hash | None = None
-    identity_hash: Hash | None = None
+    identity_hash: PersonalHash | None = None
     block_number: BigInteger | None = None
     log_index: Integer | None = None
     amount: Amount | None = None
@@ -278,17 +289,17 @@ class BlockchainEvent:
     token: Annotated[str, Limit(max_length=16)] | None = None
     status: Word | None = None
     """None is shown as confirmed in the wallet's interface, and stays None here."""
-    decoded_data: dict[str, JSON] = field(default_factory=dict)
+    decoded_data: PersonalObject = field(default_factory=dict)
     """Members without a column, consent and ``metadata`` included."""
-    raw_data: str | None = None
+    raw_data: PersonalText | None = None
     processed: bool = False
     processing_attempts: Count = 0
     last_processing_error: str | None = None
     processed_at: datetime | None = None
-    user_id: Uuid | None = None
+    user_id: PersonalId | None = None
     """User of ``identity_hash``, if there is one."""
     occurrence: Count = 0
     """Number of older events with the same source and content."""
-    extra: dict[str, JSON] = field(default_factory=dict)
+    extra: PersonalObject = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None

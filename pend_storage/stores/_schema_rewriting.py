@@ -178,7 +178,7 @@ def value_in(
         value = function(former)
     except Exception as error:
         raise ValueError(
-            f"{field.name}: the function of convert failed on {shown(former)} "
+            f"{field.name}: the function of convert failed on {field.shown(former)} "
             f"({type(error).__name__}: {error})"
         ) from error
     if value is None and field.optional:
@@ -188,6 +188,13 @@ def value_in(
     except (ValueError, TypeError) as error:
         raise ValueError(f"{field.name}: {error}") from error
     return msgspec.Raw(dump_json(checked) if field.kind.is_json else _encode(checked))
+
+
+def _values(
+    spec: CollectionSpec, group: tuple[str, ...], values: tuple[Any, ...]
+) -> str:
+    each = [spec.fields[n].shown(v) for n, v in zip(group, values, strict=True)]
+    return each[0] if len(each) == 1 else f"({', '.join(each)})"
 
 
 def check_unique(
@@ -205,5 +212,5 @@ def check_unique(
                 misfits.add(
                     f"{spec.name}[{shown(key)}]",
                     f"{', '.join(group)} must be unique, and {spec.name}[{shown(owner)}] "
-                    f"has {shown(value[0] if len(value) == 1 else value)} too",
+                    f"has {_values(spec, group, value)} too",
                 )

@@ -9,6 +9,7 @@ from typing import Final
 
 from pend_storage._model.diff import Difference, differences
 from pend_storage._model.records import Row
+from pend_storage._redaction import redacted
 from pend_storage.reports import Confirmed, Divergence, Kind
 from pend_storage.store import Store
 from pend_storage.validation._merge_scan import Comparator
@@ -89,12 +90,14 @@ class StableReadConfirmer:
         self, collection: str, key: str, observed: _Observation
     ) -> Divergence:
         self._details -= 1
+        spec = self._left.schema[collection]
+        wanted = observed.differences if self._details >= 0 else ()
         return Divergence(
             collection=collection,
             key=key,
             kind=observed.kind,
             versions=observed.versions,
-            differences=observed.differences if self._details >= 0 else (),
+            differences=tuple(redacted(spec, each) for each in wanted),
         )
 
     def _observe(self, collection: str, keys: Sequence[str]) -> dict[str, _Observation]:

@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.removal import Removal
 from pend_storage._model.records import JSON, Batch, Delete, LegacyFile, Put
-from pend_storage._shown import shown
+from pend_storage._redaction import record_label, record_name
+from pend_storage._shown import listed, shown
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
@@ -138,7 +139,7 @@ class EditCommit:
             f"what stands beside the records of {self._layout.file} was changed by "
             "another program and by a commit at the same time; "
             + (
-                f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
+                f"of {_quoted(lost)} the edit counts, and what the commit "
                 "had set is in quarantine"
                 if lost
                 else "both are kept"
@@ -187,8 +188,11 @@ class EditCommit:
         self._emit(
             "outside-edit-refused",
             f"{self._layout.file} was changed by another program, and what it says of "
-            f"{self._label(operation)} cannot be: {error}",
+            f"{self._event_label(operation)} cannot be: {error}",
         )
+
+    def _event_label(self, operation: Operation) -> str:
+        return record_name(self._schema[operation.collection], self._label(operation))
 
     def _label(self, operation: Operation) -> str:
         """Return the name of an operation's record, as the file shows it."""
@@ -200,7 +204,7 @@ class EditCommit:
             if row is not None:
                 record = found.content.decode(operation.key, row[1])
                 return name_of(self._layout, found.parsed.header, record)
-        return f"{operation.collection}[{shown(operation.key)}]"
+        return record_label(self._schema[operation.collection], operation.key)
 
     def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
         """Quarantine a refused value: in its place in the file, unless that is taken."""
@@ -315,7 +319,7 @@ class EditCommit:
     ) -> None:
         self._emit(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {self._label(operation)} was {did} by a commit and "
+            f"{self._layout.file}: {self._event_label(operation)} was {did} by a commit and "
             f"{edit} by another program at the same time; {how}",
         )
 
@@ -367,3 +371,7 @@ def _refused_place(
         ):
             return place
     raise PendStorageError(str(error)) from error
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return listed(map(shown, names))

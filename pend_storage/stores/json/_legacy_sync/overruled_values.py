@@ -22,6 +22,7 @@ from pend_storage._model.records import (
     QuarantinedRecord,
 )
 from pend_storage._model.storable_text import safe_text
+from pend_storage._shown import shown
 from pend_storage.codec import dump_json
 from pend_storage.schema import QUARANTINE, Schema
 
@@ -84,7 +85,7 @@ def name_of(layout: Layout, header: LegacyFile, record: Any) -> str:
     try:
         (value,) = json.loads(b"[%b]" % text)
     except (ValueError, RecursionError):
-        return repr(place)  # a member with its name
+        return shown(place)  # a member with its name
     if isinstance(value, dict) and "id" in value:
-        return f"the record with the id {value['id']!r}"
+        return f"the record with the id {shown(value['id'])}"
     return f"the record at position {place}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import LegacyFile, Put
+from pend_storage._redaction import record_name
 from pend_storage.events import Event, Hook
 from pend_storage.stores.json._legacy_sync.edit_detection import EditDetector
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
@@ -212,7 +213,8 @@ class StaleEditCheck:
         self._emit(text)
 
     def _names(self, tokens: Iterable[str]) -> str:
-        names = sorted(self._name(token) for token in tokens)
+        spec = self._found.content.schema[self._layout.collection]
+        names = sorted(record_name(spec, self._name(token)) for token in tokens)
         more = len(names) - _MOST_NAMED
         return ", ".join(names[:_MOST_NAMED]) + (
             f" and {more} more" if more > 0 else ""
