@@ -29,6 +29,8 @@ MOST_SHOWN: Final = 200
 _QUOTES: Final = 3  # and the b of bytes
 _MOST_STEPS: Final = 20
 """Member names and list indices of a path that are shown."""
+_LONGEST_WORD: Final = 100
+"""Characters of an unknown word that is compared with known ones."""
 _MOST_NAMES: Final = 20
 """Names that are listed in a sentence."""
 
@@ -101,6 +103,8 @@ def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End a sentence about an unknown word: with the closest known one, or with a dot."""
+    if len(word) > _LONGEST_WORD:  # the comparison takes the square of the length
+        return "."
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
     return f"; did you mean {names[close[0]]!r}?" if close else "."

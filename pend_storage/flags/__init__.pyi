@@ -14,7 +14,9 @@ from pend_storage.flags.memory import VersionedFlag as VersionedFlag
 from pend_storage.flags.redis import RedisFlag as RedisFlag
 from pend_storage.flags.source import DesiredPhase as DesiredPhase
 from pend_storage.flags.source import FlagSource as FlagSource
+from pend_storage.flags.source import ForgedFlag as ForgedFlag
 from pend_storage.flags.source import PairValues as PairValues
+from pend_storage.flags.source import UnsignedFlag as UnsignedFlag
 
 # Former names.
 FirstSet = ChainedFlag

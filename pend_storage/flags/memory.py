@@ -22,10 +22,20 @@ from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase
 
-__all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
+__all__ = [
+    "FLAG_META",
+    "LARGEST_JUMP",
+    "FlagMemory",
+    "Followed",
+    "RememberedFlag",
+    "VersionedFlag",
+]
 
 FLAG_META: Final = "flags"
 """Name of the meta entry of a pair: the last word followed, by the name of the source."""
+LARGEST_JUMP: Final = 10**12
+"""Largest step between two versions without a signature. Milliseconds since 1970 are
+possible as versions, and the highest version is many steps away."""
 
 
 class Followed(msgspec.Struct, frozen=True):
@@ -126,7 +136,15 @@ def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
     Raises:
         ConfigError: the word is stale.
     """
-    if followed is None or followed.is_word(wanted) or followed.is_before(wanted):
+    if followed is None or followed.is_word(wanted):
+        return
+    if not wanted.is_signed and wanted.version > followed.highest + LARGEST_JUMP:
+        raise ConfigError(
+            f"{wanted.place} holds the version {wanted.version}, and {followed} was "
+            "followed last: a jump that no program makes, and no later version would have "
+            "room. Set the phase again: pend-storage phase set PHASE."
+        )
+    if followed.is_before(wanted):
         return
     read = f"version {wanted.version}" if wanted.version else "no version"
     raise ConfigError(
