@@ -57,7 +57,7 @@ class AutoSwitch:
     time: one of them makes the switch, and the others find it made.
 
     The processes of a pair together make at most one change in ``least_pause`` seconds, so
-    that a flag which somebody sets to and fro does not move the stores to and fro. A phase
+    that a flag in Redis which somebody sets to and fro does not move the stores so. A phase
     that is wanted earlier is held, and reported by ``auto-switch-held``; then the flag counts
     as it is at that time. A switch by ``store.switch``, or by a command, never waits.
 
@@ -81,7 +81,7 @@ class AutoSwitch:
         first_pause: float = _FIRST_PAUSE,
         longest_pause: float = _LONGEST_PAUSE,
         allowed: Iterable[Phase | str] | None = None,
-        least_pause: float = LEAST_PAUSE,
+        least_pause: float | None = None,
     ) -> None:
         """Start to follow the flag, in a thread.
 
@@ -95,19 +95,23 @@ class AutoSwitch:
             first_pause: seconds between the first attempt and the second.
             longest_pause: seconds between two attempts at most.
             allowed: phases that an automatic switch may go to or through; None: all.
-            least_pause: seconds between two automatic changes of the pair; 0: no limit.
+            least_pause: seconds between two automatic changes of the pair; 0: no limit. None:
+                60 for a source that counts versions, such as Redis, and no limit for the
+                others: who can change a file, a variable or the code can change this, too.
 
         Raises:
             ConfigError: the interval is not more than 0, the least pause is less than 0, or
                 there is no such phase.
         """
-        if not least_pause >= 0:
+        if least_pause is not None and not least_pause >= 0:
             raise ConfigError(
                 f"least_pause must be 0 seconds or more, not {least_pause}."
             )
         self._allowed = allowed_phases(allowed)
-        self._pace = SwitchPace(store, least_pause)
-        self._held = _Hold(min(_RECORDING, least_pause))
+        self._is_paced = least_pause is not None
+        pause = LEAST_PAUSE if least_pause is None else least_pause
+        self._pace = SwitchPace(store, pause)
+        self._held = _Hold(min(_RECORDING, pause))
         self._store = store
         self._hook = guarded(hook)
         self._memory = FlagMemory(store)
@@ -151,9 +155,10 @@ class AutoSwitch:
         ]
         if refused:
             return self._report_disallowed(wanted, refused)
-        pause = self._pace.claim(wanted.phase)
-        if pause is not None:
-            return self._hold(wanted, pause)
+        if self._is_claimed(wanted):
+            pause = self._pace.claim(wanted.phase)
+            if pause is not None:
+                return self._hold(wanted, pause)
         self._switch(before, wanted)
         self._hook(
             Event(
@@ -173,13 +178,17 @@ class AutoSwitch:
                 by=_follower_name(wanted),
             )
         except PendStorageError:
-            if self._has_reached(before):
+            if self._is_claimed(wanted) and self._has_reached(before):
                 with contextlib.suppress(PendStorageError):
                     self._pace.release()
             raise
-        # The switch was made all the same where this fails; the claim then bounds the next.
-        with contextlib.suppress(PendStorageError):
-            self._pace.complete(wanted.phase)
+        if self._is_claimed(wanted):
+            # The switch was made all the same where this fails; the claim bounds the next.
+            with contextlib.suppress(PendStorageError):
+                self._pace.complete(wanted.phase)
+
+    def _is_claimed(self, wanted: DesiredPhase) -> bool:
+        return self._is_paced or bool(wanted.source)
 
     def _hold(self, wanted: DesiredPhase, pause: float) -> float | None:
         """Hold a change that is wanted too early; report it once for each pause."""

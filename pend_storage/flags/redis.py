@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import redis
@@ -28,7 +28,10 @@ from pend_storage.flags.memory import VersionedFlag
 from pend_storage.flags.source import DesiredPhase
 from pend_storage.phases import Phase
 
-__all__ = ["RedisFlag", "default_key"]
+__all__ = ["RedisFlag", "Unsigned", "default_key"]
+
+Unsigned: TypeAlias = Literal["follow", "wake-up"]
+"""What a pair does with values that are not signed, where there is no key."""
 
 _TIMEOUT: Final = 1.0
 """Seconds to connect, and to wait for an answer."""
@@ -82,6 +85,7 @@ class RedisFlag(VersionedFlag):
         *,
         timeout: float = _TIMEOUT,
         signing_key: str | None = None,
+        unsigned: Unsigned = "follow",
     ) -> None:
         """Configure the client; nothing is connected yet.
 
@@ -93,6 +97,10 @@ class RedisFlag(VersionedFlag):
             signing_key: signs and verifies values: 32 bytes at least; or several, separated
                 by commas, of which the first signs. None: that of the environment variable
                 ``PEND_FLAG_KEY``; an empty one, or no such variable: values are not signed.
+            unsigned: what a pair does with values where there is no signing key.
+                ``follow``: it follows them. ``wake-up``: it follows those that were written
+                by a command, or through :meth:`remembering`, which records them in the pair;
+                any other value is an error.
 
         Raises:
             ConfigError: the URL is malformed, or the signing key is too short.
@@ -105,6 +113,7 @@ class RedisFlag(VersionedFlag):
         self._place = f"the Redis key {key!r} at {_address(self._new_client())}"
         keys = _signing_keys(signing_key)
         self.is_signed: bool = keys is not None
+        self.is_wake_up = keys is None and unsigned == "wake-up"
         self._values = RedisValues(self._place, key, keys)
         self._client_of_process: tuple[int, redis.Redis] | None = None
 

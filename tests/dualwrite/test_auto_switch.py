@@ -42,9 +42,7 @@ class Deaf(FlagSource):
 def following(
     process: Process, flag: Deaf, hook: Callable[[Event], None]
 ) -> AutoSwitch:
-    return AutoSwitch(
-        process.store, flag, hook, accept=CODES, interval=0.02, least_pause=0
-    )
+    return AutoSwitch(process.store, flag, hook, accept=CODES, interval=0.02)
 
 
 def test_a_broadcast_of_the_flag_that_is_lost_is_made_up_for(one: Process) -> None:

@@ -77,12 +77,7 @@ def follow(events: Recorder[Event]) -> Iterator[Follow]:
     with ExitStack() as stack:
 
         def begin(store: Switchable, source: FlagSource, **settings: Any) -> AutoSwitch:
-            pauses = {
-                "first_pause": 0.001,
-                "longest_pause": 0.01,
-                "interval": 0.05,
-                "least_pause": 0,
-            }
+            pauses = {"first_pause": 0.001, "longest_pause": 0.01, "interval": 0.05}
             auto = AutoSwitch(store, source, events, **{**pauses, **settings})
             stack.callback(auto.close)
             return auto
@@ -209,9 +204,7 @@ def test_a_flag_that_changes_its_mind_is_not_tried_any_more(follow: Follow) -> N
 
 def test_the_pauses_grow_up_to_the_longest() -> None:
     store = StubStore(*[REFUSED] * 9)
-    auto = AutoSwitch(
-        store, ScriptedFlag(), lambda _: None, first_pause=1.0, least_pause=0
-    )
+    auto = AutoSwitch(store, ScriptedFlag(), lambda _: None, first_pause=1.0)
     wanted = FixedFlag(PAR).read()
 
     pauses = [auto._follow(wanted) for _ in range(9)]
@@ -256,7 +249,7 @@ def test_closing_waits_for_the_switch_under_way() -> None:
             return super().switch(phase, **settings)
 
     store = Slow()
-    auto = AutoSwitch(store, FixedFlag(PAR), lambda _: None, least_pause=0)
+    auto = AutoSwitch(store, FixedFlag(PAR), lambda _: None)
     assert begun.wait(PATIENCE)
     threading.Timer(0.05, go_on.set).start()
 
@@ -390,7 +383,7 @@ def test_several_processes_follow_at_once_and_nothing_is_lost(
     flags = [RedisFlag(redis_url, "pend:x:phase") for _ in stores]
     flags[0].write(J, by="me")
     for store, flag in zip(stores, flags, strict=True):
-        follow(store, flag, accept=CODES)
+        follow(store, flag, accept=CODES, least_pause=0)
 
     with Writers(stores) as writers:
         for phase in (PAR, PG, P, PG, PAR, J, P):
