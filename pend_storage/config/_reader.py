@@ -156,6 +156,7 @@ def load_settings(
         auto_switch_allowed=reader.allowed(following),
         auto_switch_pause=following.least_pause,
         dual_write=reader.dual_write(read.dual_write),
+        cursor_key=variables.get("PEND_CURSOR_KEY"),
         absent=reader.absent(read),
     )
 

@@ -176,6 +176,8 @@ class Settings:
     """Seconds between two automatic changes of the phase; None: 60 where the flag is in Redis,
     and no limit where only the owner of the configuration can change it."""
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
+    cursor_key: str | None = field(default=None, repr=False)
+    """Keys that sign the cursors of pages, separated by commas; None: they are not signed."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the file names for a server's URL, and that are not set,
     by the name of the server: ``postgres``, ``redis``; and for the signing key: ``flag``."""
