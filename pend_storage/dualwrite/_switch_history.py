@@ -70,7 +70,7 @@ class Switch:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether a server made it that follows the phase flag."""
+        """True where a server that follows the phase flag made it."""
         return self.by.startswith(AUTOMATIC)
 
 

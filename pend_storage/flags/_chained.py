@@ -36,7 +36,7 @@ class RedisPlace(Protocol):
 
     @property
     def unsigned(self) -> Literal["follow", "wake-up"]:
-        """What the servers do with unsigned values, where there is no signing key."""
+        """Treatment of unsigned values, where there is no signing key."""
 
 
 class FlagSettings(Protocol):

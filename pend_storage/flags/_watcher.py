@@ -30,12 +30,12 @@ _INTERVAL: Final = 1.0
 _CLOSING: Final = 5.0
 """Seconds that :meth:`FlagWatcher.close` waits for the thread at most."""
 _LEAST_PAUSE: Final = 0.02
-"""Seconds between two readings at least, however many broadcasts arrive: whoever may send
-them must not be able to keep this process busy."""
+"""Seconds between two readings at least, however many broadcasts arrive: their sender
+must not be able to keep this process busy."""
 _MOST_REPORTS: Final = 10
 _REPORT_WINDOW: Final = 60.0
-"""Seconds in which at most so many failures are reported: whoever may write the flag must not
-be able to fill the log."""
+"""Seconds in which at most so many failures are reported: a writer of the flag must
+not be able to fill the log."""
 _SETTLING: Final = 0.2
 """Seconds after a fork before the child's watcher begins: its stores must first renew
 their connections and locks, and the watcher would use them."""

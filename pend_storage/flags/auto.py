@@ -57,7 +57,7 @@ class AutoSwitch:
     time: one of them makes the switch, and the others find it made.
 
     The processes of a pair together make at most one change in ``least_pause`` seconds, so
-    that a flag in Redis which somebody sets to and fro does not move the stores so. A phase
+    that a flag in Redis that is set to and fro does not move the stores so. A phase
     that is wanted earlier is held, and reported by ``auto-switch-held``; then the flag counts
     as it is at that time. A switch by ``store.switch``, or by a command, never waits.
 
@@ -254,8 +254,8 @@ class AutoSwitch:
 class _Hold:
     """Pause of one process in which it does not follow the words of the flag.
 
-    A word that arrives meanwhile is counted, and nothing else: whoever changes the flag many
-    times a second must not cause as many writes to the stores.
+    A word that arrives meanwhile is counted, and nothing else: many changes of
+    the flag in a second must not cause as many writes to the stores.
     """
 
     def __init__(self, recording: float) -> None:

@@ -64,8 +64,8 @@ def default_key(environment: str) -> str:
 class RedisFlag(VersionedFlag):
     """Phase flag in a Redis key: ``{"phase", "version", "by", "at", "mac"}``.
 
-    With a signing key, only values with the signature of one are taken: whoever may write to
-    Redis, and has no key, can at most stop the flag. Without one, every value is taken, also a
+    With a signing key, only values with the signature of one are taken: a writer
+    without the key can at most stop the flag. Without one, every value is taken, also a
     bare word, and :class:`~pend_storage.flags.AutoSwitch` bounds what they can do.
 
     A key that was there and is gone, or whose version went back, is an error and moves

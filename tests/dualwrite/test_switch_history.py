@@ -228,7 +228,7 @@ def test_the_actor_is_the_user_of_the_process_whatever_the_variables_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.setenv(name, "somebody-else")
+        monkeypatch.setenv(name, "another-user")
 
     assert current_actor({}).startswith(f"{pwd.getpwuid(os.getuid()).pw_name}@")
 

@@ -94,7 +94,7 @@ class EmbeddedRedis(EmbeddedServer):
 
     @property
     def _has_password(self) -> bool:
-        """Whether the server wants the password of its home, not one of the settings."""
+        """True where the server wants the password of its home, not one of the settings."""
         return self.address.listen is not None and "requirepass" not in self.settings
 
     @property
