@@ -152,12 +152,8 @@ def decode_cursor(
         InvalidQuery: not a cursor, or one of another collection or order; not signed by
             the key; too long; expired.
     """
-    if isinstance(cursor, str) and len(cursor) > MAX_CURSOR:
-        raise InvalidQuery(
-            f"a cursor has at most {MAX_CURSOR:,} characters, and this one has "
-            f"{len(cursor):,}: pass Page.next unchanged"
-        )
     try:
+        _require_short(cursor)
         content = _bytes(cursor) if signed_by is None else signed_by.verified(cursor)
         signature, values, key = msgspec.json.decode(
             content, type=tuple[str, list[Any], str]
@@ -187,6 +183,14 @@ def decode_cursor(
             f"the cursor belongs to a query of {shown(signature)}: start again without it"
         )
     return typed, key
+
+
+def _require_short(cursor: str) -> None:
+    if len(cursor) > MAX_CURSOR:
+        raise InvalidQuery(
+            f"a cursor has at most {MAX_CURSOR:,} characters, and this one has "
+            f"{len(cursor):,}: pass Page.next unchanged"
+        )
 
 
 def _typed(target: FieldSpec, value: Any) -> Any:
