@@ -217,6 +217,7 @@ class RedisFlag(VersionedFlag):
                 f"{self.place} cannot have a version above {above}. Configure another "
                 "redis.key."
             )
+        written = None
         for remaining in reversed(range(_ATTEMPTS)):
             written = self._try_write(phase, by, above, is_last=not remaining)
             if written is not None:

@@ -88,13 +88,14 @@ class BridgedStore(Store):
         self._loop = _LoopThread()
         self._is_closed = False
 
-    @property
+    @property  # type: ignore[explicit-override]  # mypy misses it above a setter
     @override
     def cursor_key(self) -> CursorKey | None:
         """Key of the store that does the work."""
         return self.inner.cursor_key
 
     @cursor_key.setter
+    @override
     def cursor_key(self, key: CursorKey | None) -> None:
         self.inner.cursor_key = key
 

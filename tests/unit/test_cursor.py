@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -162,7 +163,7 @@ def test_a_cursor_key_is_replaced_without_refused_cursors() -> None:
 def test_a_cursor_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     key = CursorKey("k" * 32, lifetime=60)
     now = [1_000_000.0]
-    monkeypatch.setattr(_cursor.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     cursor = encode_cursor(SHIPS, CREW, [3], "s1", signed_by=key)
 
     now[0] += 60
