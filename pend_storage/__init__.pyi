@@ -1,3 +1,4 @@
+from pend_storage._cursor import CursorKey as CursorKey
 from pend_storage._layouts.layout import Entry as Entry
 from pend_storage._layouts.layout import Layout as Layout
 from pend_storage._layouts.layout import ParsedFile as ParsedFile

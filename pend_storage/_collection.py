@@ -162,9 +162,10 @@ class Collection(Generic[R]):
         Raises:
             InvalidQuery: a field, a value, a limit or a cursor that does not fit.
         """
-        query = page_query(self.spec, where, order_by, limit, after)
+        signing = self._store.cursor_key
+        query = page_query(self.spec, where, order_by, limit, after, cursor_key=signing)
         rows = self._store.query(self.spec.name, fetch_one_more(query))
-        return page_of(self.spec, query, rows, self._adapter)
+        return page_of(self.spec, query, rows, self._adapter, cursor_key=signing)
 
     def count(self, *where: Condition) -> int:
         """Count the records that meet every condition."""

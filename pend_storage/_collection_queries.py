@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import tenacity
 
-from pend_storage._cursor import decode_cursor, encode_cursor
+from pend_storage._cursor import CursorKey, decode_cursor, encode_cursor
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Batch, Page, Put, Row
 from pend_storage._retry import ON_CONFLICT
@@ -50,12 +50,15 @@ def page_query(
     order_by: Sequence[str],
     limit: int | None,
     after: str | None,
+    *,
+    cursor_key: CursorKey | None = None,
 ) -> Query:
     """Make the checked query of one page."""
     query = make_query(spec, where, order_by, limit)
     if after is None:
         return query
-    return replace(query, after=decode_cursor(spec, query.order_by, after))
+    last = decode_cursor(spec, query.order_by, after, signed_by=cursor_key)
+    return replace(query, after=last)
 
 
 def fetch_one_more(query: Query) -> Query:
@@ -68,6 +71,8 @@ def page_of(
     query: Query,
     rows: list[Row],
     adapter: RecordAdapter | None = None,
+    *,
+    cursor_key: CursorKey | None = None,
 ) -> Page[Any]:
     """Make a page of the rows of an extended query, with its cursor."""
     more = query.limit is not None and len(rows) > query.limit
@@ -77,7 +82,9 @@ def page_of(
     if more and rows:
         last = rows[-1]
         values = sort_values(query.order_by, last.record)
-        cursor = encode_cursor(spec, query.order_by, values, last.key)
+        cursor = encode_cursor(
+            spec, query.order_by, values, last.key, signed_by=cursor_key
+        )
     return Page(tuple(given(adapter, row.record) for row in rows), cursor)
 
 

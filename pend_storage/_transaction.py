@@ -165,10 +165,10 @@ class TransactionCollection(Generic[R]):
         after: str | None = None,
     ) -> Page[R]:
         """Find as :meth:`Collection.find` does, with the transaction's own writes in it."""
-        query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(
-            self.spec, query, self._find(fetch_one_more(query)), self._adapter
-        )
+        signing = self._store.cursor_key
+        query = page_query(self.spec, where, order_by, limit, after, cursor_key=signing)
+        rows = self._find(fetch_one_more(query))
+        return page_of(self.spec, query, rows, self._adapter, cursor_key=signing)
 
     def rows(self, *where: Condition) -> list[Row]:
         """Return the rows that :meth:`find` finds, with the versions that were read."""

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
+from pend_storage._cursor import CursorKey
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
 from pend_storage._model.records import (
@@ -59,6 +60,8 @@ class StoreBackend(ABC):
     """The legacy files that this store can show; see :meth:`Store.legacy`."""
     refuses_unread: bool = False
     """True if this store itself refuses calls whose answer may lack an unread file."""
+    cursor_key: CursorKey | None = None
+    """Signs the cursors of pages, :attr:`Page.next`. Without one they are not signed."""
     _hook: Hook = guarded(log_event)
 
     # -- required ---------------------------------------------------------------

@@ -11,6 +11,7 @@ from pend_storage._shown import did_you_mean, shown
 from pend_storage.errors import ConfigError
 
 __all__ = [
+    "AUTOMATIC",
     "IDENTITY_META",
     "ROLE_META",
     "Phase",
@@ -20,6 +21,8 @@ __all__ = [
     "path",
 ]
 
+AUTOMATIC: Final = "auto_switch of"
+"""Beginning of the actor's name of an automatic switch, in the history of switches."""
 ROLE_META: Final = "role"
 """Name of the meta entry in which a store keeps its own :class:`RoleState`."""
 IDENTITY_META: Final = "identity"

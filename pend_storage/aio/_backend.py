@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
+from pend_storage._cursor import CursorKey
 from pend_storage._model.records import Batch, Row
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -16,6 +17,11 @@ class Backend(Protocol):
     """Backend of asynchronous collections and transactions."""
 
     schema: Schema
+
+    @property
+    def cursor_key(self) -> CursorKey | None:
+        """Signs the cursors of pages."""
+        ...
 
     async def read(self, collection: str, keys: Iterable[str], /) -> dict[str, Row]:
         """Read rows by key; missing ones are absent."""

@@ -29,6 +29,7 @@ from typing import (
 from typing_extensions import override
 
 from pend_storage._collection_queries import lookup_query
+from pend_storage._cursor import CursorKey
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.unread_files import UnreadFile
 from pend_storage._model import attribution
@@ -122,6 +123,11 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         return f"{type(self).__name__}({self._store!r})"
 
     # -- public -------------------------------------------------------------------------
+
+    @property
+    def cursor_key(self) -> CursorKey | None:
+        """Key of the store that signs the cursors of pages."""
+        return self._store.cursor_key
 
     @overload
     def collection(self, name: type[R]) -> AsyncCollection[R]: ...

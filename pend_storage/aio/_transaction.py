@@ -141,9 +141,10 @@ class AsyncTransactionCollection(Generic[R]):
         after: str | None = None,
     ) -> Page[R]:
         """Return the records that meet every condition, own writes included, as a page."""
-        query = page_query(self.spec, where, order_by, limit, after)
+        signing = self._store.cursor_key
+        query = page_query(self.spec, where, order_by, limit, after, cursor_key=signing)
         rows = await self._find(fetch_one_more(query))
-        return page_of(self.spec, query, rows, self._adapter)
+        return page_of(self.spec, query, rows, self._adapter, cursor_key=signing)
 
     async def count(self, *where: Condition) -> int:
         """Count the records that meet every condition; each of them is checked at the end."""

@@ -37,6 +37,8 @@ def show_phase(out: Output, status: EnvironmentStatus) -> None:
     out.facts(rows)
     if flag.problem is not None:
         out.line(f"the flag: {flag.problem}", style="warn")
+    if flag.held is not None:
+        out.line(f"the flag: {flag.held}", style="warn")
     if status.problem is not None:
         out.line(status.problem, style="fail")
     elif status.is_fresh:

@@ -8,13 +8,20 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from pend_storage._shown import did_you_mean, listed, shown
+from pend_storage._shown import did_you_mean
+from pend_storage.config._auto_switch import (
+    AutoSwitchTable,
+    Following,
+    split_auto_switch,
+)
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
+from pend_storage.config._file_errors import explained, member_names
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
     DualWriteSettings,
@@ -25,6 +32,7 @@ from pend_storage.config._settings import (
     Settings,
     SslMode,
     Unclaimed,
+    Unsigned,
 )
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase, parse_phase
@@ -32,6 +40,8 @@ from pend_storage.phases import Phase, parse_phase
 __all__ = ["DEFAULT_ENVIRONMENT", "load_settings"]
 
 DEFAULT_ENVIRONMENT: Final = "development"
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -79,6 +89,8 @@ class _Postgres(_Server):
 
 class _Redis(_Server):
     key: _Key | None = None
+    flag_key_env: _Key | None = None
+    unsigned: Unsigned = "wake-up"
 
 
 class _DualWrite(_File):
@@ -125,7 +137,12 @@ def load_settings(
     file = find_file(path, variables)
     if file is None:
         _require_known(name, variables)
-    read = _Environment() if file is None else _read_environment(file, name)
+    read, following = _Environment(), AutoSwitchTable()
+    if file is not None:
+        table = _environment_table(file, name)
+        table, written = split_auto_switch(table)
+        following = _converted(file, name, written, Following).auto_switch
+        read = _converted(file, name, table, _Environment)
     reader = _Reader(file, name, variables)
     module, named_by = reader.schema(schema, read.schema)
     return Settings(
@@ -138,7 +155,10 @@ def load_settings(
         postgres=reader.postgres(read.postgres),
         redis=reader.redis(read.redis),
         auto_switch=read.auto_switch,
+        auto_switch_allowed=reader.allowed(following),
+        auto_switch_pause=following.least_pause,
         dual_write=reader.dual_write(read.dual_write),
+        cursor_key=variables.get("PEND_CURSOR_KEY"),
         absent=reader.absent(read),
     )
 
@@ -154,7 +174,7 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
         )
 
 
-def _read_environment(file: Path, name: str) -> _Environment:
+def _environment_table(file: Path, name: str) -> Any:
     content = _parse(file)
     for member in content:
         if member != "environments":
@@ -172,10 +192,15 @@ def _read_environment(file: Path, name: str) -> _Environment:
             f"{file} has no environment {shown(name)}{did_you_mean(name, environments)} It has: "
             f"{known}. Choose one by --env or PEND_ENV."
         )
+    return environments[name]
+
+
+def _converted(file: Path, name: str, table: object, kind: type[S]) -> S:
     try:
-        return msgspec.convert(environments[name], _Environment)
+        return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explained(file, name, str(error))) from None
+        known = {path: member_names(table) for path, table in _TABLES.items()}
+        raise ConfigError(explained(file, name, str(error), known)) from None
 
 
 def _parse(file: Path) -> dict[str, Any]:
@@ -193,33 +218,15 @@ def _parse(file: Path) -> dict[str, Any]:
         ) from error
 
 
-_UNKNOWN_FIELD: Final = re.compile(r"contains unknown field `(?P<name>[^`]*)`")
-_PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_TABLES: Final[dict[str, type[_File]]] = {
+_TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "": _Environment,
     "json": _Json,
     "postgres": _Postgres,
     "postgres.tls": _Tls,
     "redis": _Redis,
+    "auto_switch": AutoSwitchTable,
     "dual_write": _DualWrite,
 }
-
-
-def _explained(file: Path, name: str, message: str) -> str:
-    """Complete a message of msgspec by file and member, and suggest a known member."""
-    found = _PLACE.match(message)
-    what, path = (message, "") if found is None else found.group("what", "path")
-    place = f"{file}, environments.{name}" + (f".{path}" if path else "")
-    unknown = _UNKNOWN_FIELD.search(what)
-    if unknown is None:
-        return f"{place}: {what[:1].lower()}{what[1:]}."
-    member = unknown["name"]
-    table = _TABLES.get(path or "", _Environment)
-    known = [f.name for f in msgspec.structs.fields(table)]
-    return (
-        f"{place}: unknown member {shown(member)}{did_you_mean(member, known)} Known here: "
-        f"{', '.join(known)}."
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +322,18 @@ class _Reader:
         url = self.variables.get("PEND_REDIS_URL")
         if url is None:
             url, _ = self._written_url("redis", table)
-        return None if url is None else RedisSettings(url=url, key=table.key)
+        if url is None:
+            return None
+        signing_key = self.variables.get(table.flag_key_env or _FLAG_KEY)
+        return RedisSettings(
+            url=url, key=table.key, signing_key=signing_key, unsigned=table.unsigned
+        )
+
+    def allowed(self, table: AutoSwitchTable) -> tuple[Phase, ...] | None:
+        if table.allowed is None:
+            return None
+        place = self._place("auto_switch.allowed")
+        return tuple(parse_phase(word, place=place) for word in table.allowed)
 
     def dual_write(self, table: _DualWrite) -> DualWriteSettings:
         for place in table.ignore:
@@ -348,10 +366,12 @@ class _Reader:
     def absent(self, read: _Environment) -> dict[str, str]:
         """List the environment variables that the file names, and that are not set."""
         tables: dict[str, _Server] = {"postgres": read.postgres, "redis": read.redis}
+        named = {name: table.url_env for name, table in tables.items()}
+        named["flag"] = read.redis.flag_key_env
         return {
-            name: table.url_env
-            for name, table in tables.items()
-            if table.url_env is not None and table.url_env not in self.variables
+            name: variable
+            for name, variable in named.items()
+            if variable is not None and variable not in self.variables
         }
 
     def _written_url(self, name: str, table: _Server) -> tuple[str | None, str]:
@@ -369,6 +389,7 @@ class _Reader:
 
 
 _UNLIMITED: Final = "unlimited"
+_FLAG_KEY: Final = "PEND_FLAG_KEY"
 _IGNORED: Final = re.compile(r"[^.\s]+(\.[^.\s]+)+")
 _URL_PARTS: Final = {
     "host": "DB_HOST",

@@ -24,6 +24,7 @@ __all__ = [
     "Settings",
     "SslMode",
     "Unclaimed",
+    "Unsigned",
 ]
 
 DEFAULT_SCHEMA: Final = "pend_storage.pend"
@@ -40,6 +41,11 @@ Pooler: TypeAlias = Literal["transaction"]
 Unclaimed: TypeAlias = Literal["refuse", "ignore"]
 """Handling of JSON files that no layout claims: ``refuse`` makes them a blocker of the
 phases with PostgreSQL as primary."""
+
+
+Unsigned: TypeAlias = Literal["follow", "wake-up"]
+"""What the servers do with a phase flag in Redis that is not signed: follow it; or follow what
+a command has recorded in the database, and take the flag for a hint only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,10 @@ class RedisSettings:
     url: str = field(repr=False)
     key: str | None = None
     """Key of the phase flag; None: ``pend:ENVIRONMENT:phase``."""
+    signing_key: str | None = field(default=None, repr=False)
+    """Keys that sign the flag, separated by commas; None: it is not signed."""
+    unsigned: Unsigned = "wake-up"
+    """What the servers do with values of the flag where there is no signing key."""
 
     @property
     def shown_url(self) -> str:
@@ -162,10 +172,17 @@ class Settings:
     redis: RedisSettings | None = None
     auto_switch: bool = False
     """Whether a running store follows the phase flag by itself."""
+    auto_switch_allowed: tuple[Phase, ...] | None = None
+    """Phases that it may go to by itself; None: all."""
+    auto_switch_pause: float | None = None
+    """Seconds between two automatic changes of the phase; None: 60 where the flag is in Redis,
+    and no limit where only the owner of the configuration can change it."""
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
+    cursor_key: str | None = field(default=None, repr=False)
+    """Keys that sign the cursors of pages, separated by commas; None: they are not signed."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the file names for a server's URL, and that are not set,
-    by the name of the server: ``postgres``, ``redis``."""
+    by the name of the server: ``postgres``, ``redis``; and for the signing key: ``flag``."""
     is_from_code: bool = False
     """Whether the settings are arguments of a program, without file and variables."""
 

@@ -83,8 +83,17 @@ class PairMetadata:
         expected: JSON,
         value: JSON,
         given: Mapping[str, JSON] | None = None,
+        also: Mapping[str, JSON] | None = None,
     ) -> bool:
-        """Set a value if it and others are what is expected; None removes it."""
+        """Set a value if it and others are what is expected; None removes it.
+
+        Args:
+            name: of the value.
+            expected: its present value; None: it was never set.
+            value: its new value.
+            given: what other values must be.
+            also: other values to set with it.
+        """
         wanted = {**(given or {}), name: expected}
 
         def change(route: Route) -> bool:
@@ -98,9 +107,8 @@ class PairMetadata:
                 if not all(equal(values.get(n), v) for n, v in wanted.items()):
                     require_primary(route.store, route.epoch)
                     return False
-                changed: dict[str, Any] = {**values, name: value}
-                if value is None:
-                    del changed[name]
+                changed: dict[str, Any] = {**values, name: value, **(also or {})}
+                changed = {n: v for n, v in changed.items() if v is not None}
                 if route.store.compare_and_set_meta(
                     PAIR_META, found, {"values": changed}
                 ):

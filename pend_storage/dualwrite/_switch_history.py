@@ -1,21 +1,31 @@
-"""History of switches: actor, time, phases and write pause of each."""
+"""History of switches: actor, time, phases and write pause of each.
+
+Two values of the pair hold it. The first one has the latest switches, and a version of the
+library before this one appends to it, too; it drops all but the last 200 there, so there are
+never as many. The second one has the earlier switches. An entry of a person stays as it is;
+automatic switches that follow one another are folded to one entry with their number.
+"""
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
+import re
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from pend_storage._model.records import JSON
+from pend_storage._shown import cut
 from pend_storage.dualwrite._pair_metadata import PairMetadata
-from pend_storage.phases import Phase
+from pend_storage.phases import AUTOMATIC, Phase
 
 __all__ = [
+    "EARLIER_META",
     "HISTORY_META",
     "Switch",
     "current_actor",
@@ -25,46 +35,153 @@ __all__ = [
 
 HISTORY_META: Final = "switches"
 """Metadata of the pair: the latest switches, oldest first."""
-_RETAINED: Final = 200
+EARLIER_META: Final = "earlier_switches"
+"""Metadata of the pair: the switches before those, folded, oldest first."""
+_LATEST: Final = 100
+"""Latest switches that are kept one by one; the older half of more becomes earlier ones."""
+_EARLIER: Final = 1_000
+"""Earlier entries at most, until those of one actor are folded, too."""
+_LONGEST_ACTOR: Final = 200
+_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """Step from a phase to a neighbouring one."""
+    """Step from a phase to a neighbouring one; or several, folded to one entry."""
 
     at: datetime
-    """When it was done, UTC."""
+    """When it was done, UTC; of a folded entry, the last one."""
     by: str
     """Actor: user, machine and process, or a name that the caller gave."""
     before: Phase
+    """Of a folded entry: before the first step."""
     after: Phase
+    """Of a folded entry: after the last step."""
     epoch: int
     """Of the primary, afterwards."""
     accepted: tuple[str, ...] = ()
     """Codes of the blockers that were accepted."""
     pause: float
-    """Seconds for which writes waited."""
+    """Seconds for which writes waited; of a folded entry, the sum."""
+    count: int = 1
+    """Number of steps that are folded to this entry."""
+    since: datetime | None = None
+    """Time of the first of them; None for a single step."""
+
+    @property
+    def is_automatic(self) -> bool:
+        """True where a server that follows the phase flag made it."""
+        return self.by.startswith(AUTOMATIC)
 
 
 def recorded_switches(metadata: PairMetadata) -> tuple[Switch, ...]:
-    """Return the latest switches, oldest first."""
-    return msgspec.convert(metadata.get(HISTORY_META) or [], tuple[Switch, ...])
+    """Return all switches, oldest first; the earlier ones are folded."""
+    # The earlier ones are read last: entries that become earlier ones in between are found
+    # twice then, and not missed.
+    latest = _parsed(metadata.get(HISTORY_META))
+    earlier = _parsed(metadata.get(EARLIER_META))
+    return (*(entry for entry in earlier if entry not in latest), *latest)
+
+
+def _parsed(value: JSON) -> list[Switch]:
+    return msgspec.convert(value or [], list[Switch])
+
+
+def _order(switch: Switch) -> tuple[int, datetime]:
+    return switch.epoch, switch.at
 
 
 def record_switch(metadata: PairMetadata, switch: Switch) -> None:
-    """Append a switch; the oldest ones are dropped when there are very many."""
+    """Append a switch; the oldest of many are moved to the earlier ones."""
+    switch = replace(switch, by=cut(switch.by, _LONGEST_ACTOR))
     while True:
         found = metadata.get(HISTORY_META)
-        entries: list[JSON] = list(found) if isinstance(found, list) else []
-        entries.append(msgspec.to_builtins(switch))
-        if metadata.compare_and_set(HISTORY_META, found, entries[-_RETAINED:]):
+        entries = [*_parsed(found), switch]
+        if len(entries) <= _LATEST:
+            if metadata.compare_and_set(HISTORY_META, found, _plain(entries)):
+                return
+            continue
+        before = metadata.get(EARLIER_META)
+        moved, kept = entries[: -_LATEST // 2], entries[-_LATEST // 2 :]
+        if metadata.compare_and_set(
+            HISTORY_META,
+            found,
+            _plain(kept),
+            given={EARLIER_META: before},
+            also={EARLIER_META: _plain(folded([*_parsed(before), *moved]))},
+        ):
             return
 
 
-def current_actor() -> str:
-    """Return the user, the machine and the process, for the history."""
+def _plain(entries: list[Switch]) -> JSON:
+    members: list[JSON] = []
+    for entry in entries:
+        written: dict[str, JSON] = msgspec.to_builtins(entry)
+        if (
+            entry.since is None
+        ):  # a single step, as every version of the library writes it
+            del written["count"], written["since"]
+        members.append(written)
+    return members
+
+
+def folded(entries: list[Switch]) -> list[Switch]:
+    """Fold automatic switches that follow one another; nothing of a person is dropped.
+
+    Where there are very many entries all the same, those of one actor in the older half are
+    folded: the number of actors, not of switches, bounds the history then.
+    """
+    result: list[Switch] = []
+    for entry in entries:
+        if result and entry.is_automatic and result[-1].is_automatic:
+            result[-1] = _joined(result[-1], entry)
+        else:
+            result.append(entry)
+    if len(result) <= _EARLIER:
+        return result
+    half = len(result) // 2
+    return [*_folded_by_actor(result[:half]), *result[half:]]
+
+
+def _folded_by_actor(entries: list[Switch]) -> list[Switch]:
+    by_actor: dict[str, Switch] = {}
+    for entry in entries:
+        actor = AUTOMATIC if entry.is_automatic else _PROCESS.sub("", entry.by)
+        earlier = by_actor.get(actor)
+        by_actor[actor] = entry if earlier is None else _joined(earlier, entry)
+    return sorted(by_actor.values(), key=_order)
+
+
+def _joined(first: Switch, last: Switch) -> Switch:
+    return replace(
+        last,
+        before=first.before,
+        accepted=tuple(sorted({*first.accepted, *last.accepted})),
+        pause=first.pause + last.pause,
+        count=first.count + last.count,
+        since=first.since or first.at,
+    )
+
+
+_PROCESS: Final = re.compile(r", process \d+")
+_UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
+
+
+def current_actor(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the user, the machine and the process, for the history.
+
+    The user is the real one of this process, by the system; a variable such as ``LOGNAME``
+    could name anybody. ``SUDO_USER`` is added, for a command that an administrator runs: sudo
+    sets it, and only root could have set it otherwise.
+
+    Args:
+        environ: the environment variables.
+    """
+    number = os.getuid()
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}, process {os.getpid()}"
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:  # a user id without a name, as in some containers
+        user = f"uid {number}"
+    asked = _UNPRINTABLE.sub("?", environ.get("SUDO_USER", ""))[:_LONGEST_NAME]
+    on_behalf = f" for {asked}" if asked and number == 0 else ""
+    return f"{user}{on_behalf}@{socket.gethostname()}, process {os.getpid()}"

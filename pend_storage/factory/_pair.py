@@ -109,7 +109,14 @@ class ConfiguredPair(DualWriteStore):
         source = flag_source(settings)
         # Closed in reverse order: the watcher reads the source until its thread has ended.
         self._following.callback(source.close)
-        self._following.callback(AutoSwitch(self, source, hook).close)
+        following = AutoSwitch(
+            self,
+            source,
+            hook,
+            allowed=settings.auto_switch_allowed,
+            least_pause=settings.auto_switch_pause,
+        )
+        self._following.callback(following.close)
 
     @override
     def close(self) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from pend_storage._cursor import CursorKey
 from pend_storage._layouts.layout import Layout
 from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
@@ -36,6 +37,7 @@ def open_store(
     phase: Phase | str | None = None,
     create: bool = False,
     hook: Hooks = log_event,
+    cursor_key: CursorKey | str | None = None,
 ) -> Store:
     """Open the store of a configured environment.
 
@@ -63,6 +65,9 @@ def open_store(
             which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
             called in the thread where something happens, so they must be quick and
             thread-safe. An exception of a hook is logged once, and has no other effect.
+        cursor_key: signs the cursors of pages, so that the store takes no others: a text of 32
+            bytes at least, or a :class:`~pend_storage.CursorKey`. If None, the environment
+            variable ``PEND_CURSOR_KEY``; without it cursors are not signed.
 
     Raises:
         ConfigError: the configuration is wrong, or does not fit the stores.
@@ -79,6 +84,14 @@ def open_store(
         phase=phase,
     )
     hook = guarded(hook)
+    key = cursor_key or settings.cursor_key
+    signed_by = CursorKey(key) if isinstance(key, str) else key
+    store = _opened(settings, hook, create=create)
+    store.cursor_key = signed_by
+    return store
+
+
+def _opened(settings: Settings, hook: Hook, *, create: bool) -> Store:
     if settings.json is None or settings.postgres is None:
         return _open_alone(settings, hook, create=create)
     store = open_pair(settings, serving=True, create=create, hook=hook)

@@ -4,6 +4,7 @@ from pend_storage.flags._chained import RedisPlace as RedisPlace
 from pend_storage.flags._chained import flag_source as flag_source
 from pend_storage.flags._fixed import EnvironmentFlag as EnvironmentFlag
 from pend_storage.flags._fixed import FixedFlag as FixedFlag
+from pend_storage.flags._pace import held_switch as held_switch
 from pend_storage.flags._watcher import FlagWatcher as FlagWatcher
 from pend_storage.flags._watcher import OnChange as OnChange
 from pend_storage.flags.auto import AutoSwitch as AutoSwitch
@@ -14,7 +15,9 @@ from pend_storage.flags.memory import VersionedFlag as VersionedFlag
 from pend_storage.flags.redis import RedisFlag as RedisFlag
 from pend_storage.flags.source import DesiredPhase as DesiredPhase
 from pend_storage.flags.source import FlagSource as FlagSource
+from pend_storage.flags.source import ForgedFlag as ForgedFlag
 from pend_storage.flags.source import PairValues as PairValues
+from pend_storage.flags.source import UnsignedFlag as UnsignedFlag
 
 # Former names.
 FirstSet = ChainedFlag

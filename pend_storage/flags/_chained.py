@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from typing_extensions import override
 
@@ -29,6 +29,14 @@ class RedisPlace(Protocol):
     @property
     def key(self) -> str | None:
         """Key of the flag; None: ``pend:ENVIRONMENT:phase``."""
+
+    @property
+    def signing_key(self) -> str | None:
+        """Keys that sign the flag, separated by commas; None: it is not signed."""
+
+    @property
+    def unsigned(self) -> Literal["follow", "wake-up"]:
+        """Treatment of unsigned values, where there is no signing key."""
 
 
 class FlagSettings(Protocol):
@@ -153,7 +161,13 @@ def flag_source(
     sources: list[FlagSource] = [EnvironmentFlag(environ=environ)]
     if settings.redis is not None:
         sources.append(_redis_flag(settings.redis, settings.environment))
-    elif "redis" in settings.absent:
+    if "flag" in settings.absent:
+        raise ConfigError(
+            f"{settings.place}: redis.flag_key_env names the environment variable "
+            f"{settings.absent['flag']}, which is not set. Set it: without the key, this "
+            "process can neither verify the flag nor sign it."
+        )
+    if settings.redis is None and "redis" in settings.absent:
         raise ConfigError(
             f"{settings.place}: redis.url_env names the environment variable "
             f"{settings.absent['redis']}, which is not set. Set it: without Redis, this "
@@ -170,4 +184,9 @@ def _redis_flag(wanted: RedisPlace, environment: str) -> FlagSource:
             RedisFlag,
             default_key,
         )
-    return RedisFlag(wanted.url, wanted.key or default_key(environment))
+    return RedisFlag(
+        wanted.url,
+        wanted.key or default_key(environment),
+        signing_key=wanted.signing_key or "",
+        unsigned=wanted.unsigned,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -13,7 +14,12 @@ from pend_storage._fork import on_fork
 from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook, guarded, log_event
-from pend_storage.flags.source import DesiredPhase, FlagSource
+from pend_storage.flags.source import (
+    DesiredPhase,
+    FlagSource,
+    ForgedFlag,
+    UnsignedFlag,
+)
 
 __all__ = ["FlagWatcher", "OnChange"]
 
@@ -24,6 +30,13 @@ though nothing has changed; None: only after the next change."""
 _INTERVAL: Final = 1.0
 _CLOSING: Final = 5.0
 """Seconds that :meth:`FlagWatcher.close` waits for the thread at most."""
+_LEAST_PAUSE: Final = 0.02
+"""Seconds between two readings at least, however many broadcasts arrive: their sender
+must not be able to keep this process busy."""
+_MOST_REPORTS: Final = 10
+_REPORT_WINDOW: Final = 60.0
+"""Seconds in which at most so many failures are reported: a writer of the flag must
+not be able to fill the log."""
 _SETTLING: Final = 0.2
 """Seconds after a fork before the child's watcher begins: its stores must first renew
 their connections and locks, and the watcher would use them."""
@@ -44,8 +57,9 @@ class FlagWatcher:
     the flag is read at intervals as well, because a broadcast can be missed.
 
     A flag that cannot be read, or that holds no phase, changes nothing. It is reported
-    once, by the event ``flag-unreachable`` or ``flag-unknown``, and its return by
-    ``flag-back``. A flag that is set nowhere changes nothing either.
+    once, by the event ``flag-unreachable``, ``flag-unknown``, ``flag-unsigned`` or
+    ``flag-forged``, and its return by ``flag-back``. A flag that is set nowhere changes
+    nothing either.
 
     A forked child watches with a thread of its own.
     """
@@ -85,6 +99,7 @@ class FlagWatcher:
         self._retry_at: float | None = None
         self._is_readable = False
         self._failure: tuple[str, str] | None = None
+        self._reports: deque[float] = deque(maxlen=_MOST_REPORTS)
         self._signals = _Signals()
         self._thread = threading.Thread(
             target=self._run, args=(self._signals, delay), name="pend-flag", daemon=True
@@ -117,6 +132,7 @@ class FlagWatcher:
                 # reading must cause another one.
                 signals.wake.clear()
                 self._refresh()
+                signals.stop.wait(_LEAST_PAUSE)
                 signals.wake.wait(self._pause())
         finally:
             unsubscribe()
@@ -135,6 +151,10 @@ class FlagWatcher:
             wanted = self._source.read()
         except StoreUnavailable as error:
             self._report("flag-unreachable", f"{error.store}: {error.reason}")
+        except ForgedFlag as error:
+            self._report("flag-forged", str(error), logging.ERROR)
+        except UnsignedFlag as error:
+            self._report("flag-unsigned", str(error))
         except ConfigError as error:
             self._report("flag-unknown", str(error))
         except Exception as error:  # noqa: BLE001 - a source may raise anything
@@ -167,11 +187,11 @@ class FlagWatcher:
             if after is not None:
                 self._retry_at = time.monotonic() + after
 
-    def _report(self, name: str, reason: str) -> None:
-        """Report a failure, once an episode."""
+    def _report(self, name: str, reason: str, level: int = logging.WARNING) -> None:
+        """Report a failure, once an episode, and not more often than the log can bear."""
         # The text of an unreachable server varies between attempts; it is no new failure.
         failure = (name, reason if name == "flag-unknown" else "")
-        if failure == self._failure:
+        if failure == self._failure or self._is_too_often():
             return
         self._failure = failure
         self._hook(
@@ -179,9 +199,17 @@ class FlagWatcher:
                 name,
                 f"the phase flag cannot be followed, and nothing changes until it can be: "
                 f"{reason}",
-                logging.WARNING,
+                level,
             )
         )
+
+    def _is_too_often(self) -> bool:
+        now = time.monotonic()
+        recent = self._reports
+        if len(recent) == _MOST_REPORTS and now - recent[0] < _REPORT_WINDOW:
+            return True
+        recent.append(now)
+        return False
 
     def _report_recovery(self, wanted: DesiredPhase | None) -> None:
         if self._failure is None:

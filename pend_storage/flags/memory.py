@@ -19,13 +19,28 @@ from typing_extensions import override
 
 from pend_storage._model.records import JSON
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
+from pend_storage.flags.source import (
+    DesiredPhase,
+    FlagSource,
+    PairValues,
+    UnsignedFlag,
+)
 from pend_storage.phases import Phase
 
-__all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
+__all__ = [
+    "FLAG_META",
+    "LARGEST_JUMP",
+    "FlagMemory",
+    "Followed",
+    "RememberedFlag",
+    "VersionedFlag",
+]
 
 FLAG_META: Final = "flags"
 """Name of the meta entry of a pair: the last word followed, by the name of the source."""
+LARGEST_JUMP: Final = 10**12
+"""Largest step between two versions without a signature. Milliseconds since 1970 are
+possible as versions, and the highest version is many steps away."""
 
 
 class Followed(msgspec.Struct, frozen=True):
@@ -40,6 +55,9 @@ class Followed(msgspec.Struct, frozen=True):
     flushed counts from the beginning, and its later words are known by their time."""
     latest: str
     """Latest time of a word that was followed."""
+    wish: str = ""
+    """Phase that a command is about to write, empty once the word is recorded. A server may
+    read the word before the command has recorded it."""
 
     def is_word(self, wanted: DesiredPhase) -> bool:
         """Return whether this is the word that was followed last."""
@@ -63,6 +81,12 @@ class Followed(msgspec.Struct, frozen=True):
             wanted.at,
             max(self.highest, wanted.version),
             max(self.latest, wanted.at),
+        )
+
+    def confirms(self, wanted: DesiredPhase) -> bool:
+        """Return whether a word is one that a command has written, with the pair at hand."""
+        return self.is_word(wanted) or (
+            self.wish == wanted.phase.value and self.is_before(wanted)
         )
 
     @override
@@ -115,6 +139,22 @@ class FlagMemory:
             ):
                 return
 
+    def announce(self, source: str, phase: Phase) -> None:
+        """Record that a command is about to write a phase to a source.
+
+        Raises:
+            StoreUnavailable: the primary of the pair cannot be reached.
+        """
+        while True:
+            found = self._read()
+            known = _all(found)
+            before = known.get(source) or Followed("", 0, "", 0, "")
+            known[source] = msgspec.structs.replace(before, wish=phase.value)
+            if self._values.compare_and_set_meta(
+                FLAG_META, found, msgspec.to_builtins(known)
+            ):
+                return
+
 
 def _all(value: JSON) -> dict[str, Followed]:
     return msgspec.convert(value or {}, dict[str, Followed])
@@ -126,7 +166,15 @@ def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
     Raises:
         ConfigError: the word is stale.
     """
-    if followed is None or followed.is_word(wanted) or followed.is_before(wanted):
+    if followed is None or not followed.phase or followed.is_word(wanted):
+        return
+    if not wanted.is_signed and wanted.version > followed.highest + LARGEST_JUMP:
+        raise ConfigError(
+            f"{wanted.place} holds the version {wanted.version}, and {followed} was "
+            "followed last: a jump that no program makes, and no later version would have "
+            "room. Set the phase again: pend-storage phase set PHASE."
+        )
+    if followed.is_before(wanted):
         return
     read = f"version {wanted.version}" if wanted.version else "no version"
     raise ConfigError(
@@ -137,8 +185,26 @@ def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
     )
 
 
+def _require_confirmed(wanted: DesiredPhase, followed: Followed | None) -> None:
+    """Require that a command has written a word.
+
+    Raises:
+        UnsignedFlag: the pair does not know it.
+    """
+    if followed is None or not followed.confirms(wanted):
+        raise UnsignedFlag(
+            f"{wanted.place} holds {wanted.phase.value!r} without a signature, and no command "
+            "has told the stores of it: the word was set by hand, or by a stranger. To follow "
+            "it, run: pend-storage phase set PHASE. For programs that write the flag, set "
+            "PEND_FLAG_KEY everywhere."
+        )
+
+
 class VersionedFlag(FlagSource):
     """Flag source that counts its writes, in versions that outlive every process."""
+
+    is_wake_up: bool = False
+    """Whether a word counts only where a command has recorded it in the pair, too."""
 
     @property
     @abstractmethod
@@ -190,24 +256,29 @@ class RememberedFlag(FlagSource):
 
         Raises:
             ConfigError: the word is stale, or one was followed and is gone.
+            UnsignedFlag: it is not signed, and no command has recorded it in the pair.
             StoreUnavailable: the source, or the primary of the pair, cannot be reached.
         """
         wanted = self._source.read()
+        name = self._source.remembered_as
         if wanted is None:
             self._require_never_followed()
         else:
-            wanted = replace(wanted, source=self._source.remembered_as)
+            wanted = replace(wanted, source=name)
             checked = self._checked
             # A word that was checked is not checked again: that would cost a read of the
             # primary each second. Time is not part of the equality of words.
             if checked is None or (wanted, wanted.at) != (checked, checked.at):
-                _require_new(wanted, self._memory.last_followed(wanted.source))
+                followed = self._memory.last_followed(name)
+                _require_new(wanted, followed)
+                if self._source.is_wake_up:
+                    _require_confirmed(wanted, followed)
         self._checked = wanted
         return wanted
 
     def _require_never_followed(self) -> None:
         followed = self._memory.last_followed(self._source.remembered_as)
-        if followed is not None:
+        if followed is not None and followed.phase:
             raise ConfigError(
                 f"{self.place} is gone, and {followed} was followed last: it was flushed, "
                 "replaced, or lost its data. Set the phase again: pend-storage phase set "
@@ -220,6 +291,8 @@ class RememberedFlag(FlagSource):
         name = self._source.remembered_as
         followed = self._memory.last_followed(name)
         above = 0 if followed is None else followed.highest
+        if self._source.is_wake_up:
+            self._memory.announce(name, phase)
         written = self._source.write(phase, by=by, above=above)
         wanted = replace(written, source=name)
         with contextlib.suppress(ConfigError):  # a later write is followed already

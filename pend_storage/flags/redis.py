@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import redis
@@ -18,11 +16,22 @@ from typing_extensions import override
 
 from pend_storage._retry import Backoff
 from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.flags._redis_value import (
+    HIGHEST_VERSION,
+    LONGEST_VALUE,
+    FlagValue,
+    RedisValues,
+    time_text,
+)
+from pend_storage.flags._signature import FLAG_KEY_VARIABLE, FlagKeys
 from pend_storage.flags.memory import VersionedFlag
 from pend_storage.flags.source import DesiredPhase
-from pend_storage.phases import Phase, parse_phase
+from pend_storage.phases import Phase
 
-__all__ = ["RedisFlag", "default_key"]
+__all__ = ["RedisFlag", "Unsigned", "default_key"]
+
+Unsigned: TypeAlias = Literal["follow", "wake-up"]
+"""What a pair does with values that are not signed, where there is no key."""
 
 _TIMEOUT: Final = 1.0
 """Seconds to connect, and to wait for an answer."""
@@ -31,34 +40,19 @@ _LISTEN: Final = 0.25
 """Seconds between two checks of a listener whether its subscription has ended."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-_HIGHEST: Final = 2**53 - 1
-"""Highest version: Lua counts in floating-point numbers, which are exact up to here."""
-_TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00"
-)
-"""Format of the time of a write."""
+_ATTEMPTS: Final = 500
+"""Times that a write is repeated while others write."""
 
-# One script, so that two writers never assign one version twice. The present value may be
-# a bare word, or any other text that was set by hand. The new version is above the present
-# one and above the floor, the highest that a pair of stores has followed. It is written by
-# format(), because cjson makes an exponent of a long number.
+# The value is made outside of Redis, because Redis must not have the key that signs it. So
+# the script compares the present value with the one that was read, and two writers never
+# assign one version twice. A key of another type is written over, like any wrong value.
 _WRITE: Final = """
 local old = redis.pcall('GET', KEYS[1])
-local version = tonumber(ARGV[5])
-if type(old) == 'string' then
-  local is_json, value = pcall(cjson.decode, old)
-  if is_json and type(value) == 'table' and type(value.version) == 'number'
-    and value.version > version and value.version < tonumber(ARGV[6]) then
-    version = math.floor(value.version)
-  end
-end
-version = string.format('%.0f', version + 1)
-redis.call('SET', KEYS[1], '{"phase":' .. cjson.encode(ARGV[1])
-  .. ',"version":' .. version
-  .. ',"by":' .. cjson.encode(ARGV[2])
-  .. ',"at":' .. cjson.encode(ARGV[3]) .. '}')
-redis.call('PUBLISH', ARGV[4], version)
-return version
+if type(old) ~= 'string' then old = '' end
+if ARGV[5] == '1' and string.sub(old, 1, tonumber(ARGV[4])) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], '1')
+return 1
 """
 
 
@@ -67,17 +61,12 @@ def default_key(environment: str) -> str:
     return f"pend:{environment}:phase"
 
 
-class _Value(msgspec.Struct, frozen=True):
-    """Value of the key. Members that a later version of the library adds are skipped."""
-
-    phase: str
-    version: Annotated[int, msgspec.Meta(ge=0, le=_HIGHEST)] = 0
-    at: str = ""
-    """Time of the write, in one fixed format, so that texts compare as times do."""
-
-
 class RedisFlag(VersionedFlag):
-    """Phase flag in a Redis key: ``{"phase", "version", "by", "at"}``, or a bare word.
+    """Phase flag in a Redis key: ``{"phase", "version", "by", "at", "mac"}``.
+
+    With a signing key, only values with the signature of one are taken: a writer
+    without the key can at most stop the flag. Without one, every value is taken, also a
+    bare word, and :class:`~pend_storage.flags.AutoSwitch` bounds what they can do.
 
     A key that was there and is gone, or whose version went back, is an error and moves
     nothing: that is the state of a Redis that was restarted without its data, restored
@@ -89,7 +78,15 @@ class RedisFlag(VersionedFlag):
     that replaces another one must go on from there.
     """
 
-    def __init__(self, url: str, key: str, *, timeout: float = _TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout: float = _TIMEOUT,
+        signing_key: str | None = None,
+        unsigned: Unsigned = "follow",
+    ) -> None:
         """Configure the client; nothing is connected yet.
 
         Args:
@@ -97,16 +94,27 @@ class RedisFlag(VersionedFlag):
                 in its query win over the settings here.
             key: of the flag.
             timeout: seconds to connect, and to wait for an answer.
+            signing_key: signs and verifies values: 32 bytes at least; or several, separated
+                by commas, of which the first signs. None: that of the environment variable
+                ``PEND_FLAG_KEY``; an empty one, or no such variable: values are not signed.
+            unsigned: what a pair does with values where there is no signing key.
+                ``follow``: it follows them. ``wake-up``: it follows those that were written
+                by a command, or through :meth:`remembering`, which records them in the pair;
+                any other value is an error.
 
         Raises:
-            ConfigError: the URL is malformed.
+            ConfigError: the URL is malformed, or the signing key is too short.
         """
         self.key = key
         self.channel: str = f"{key}:changed"
         self._url = url
         self._timeout = timeout
-        self._last_read: _Value | None = None
+        self._last_read: FlagValue | None = None
         self._place = f"the Redis key {key!r} at {_address(self._new_client())}"
+        keys = _signing_keys(signing_key)
+        self.is_signed: bool = keys is not None
+        self.is_wake_up = keys is None and unsigned == "wake-up"
+        self._values = RedisValues(self._place, key, keys)
         self._client_of_process: tuple[int, redis.Redis] | None = None
 
     def _new_client(self) -> redis.Redis:
@@ -117,6 +125,8 @@ class RedisFlag(VersionedFlag):
                 socket_connect_timeout=self._timeout,
                 retry=Retry(ConstantBackoff(_FIRST_PAUSE), _RETRIES),
             )
+            # Values are bytes until their length was checked, whatever the URL asks for.
+            client.connection_pool.connection_kwargs.pop("decode_responses", None)
             client.connection_pool.make_connection()  # connects to nothing yet
         except (ValueError, TypeError):
             # The message of redis-py may quote a password.
@@ -151,39 +161,37 @@ class RedisFlag(VersionedFlag):
     @property
     @override
     def remembered_as(self) -> str:
-        return f"redis {self.key}"
+        # Signed values begin a memory of their own. A stranger may have driven up the version
+        # and the time of the other one before there was a key.
+        return f"redis {self.key}" + (", signed" if self.is_signed else "")
 
     @override
     def read(self) -> DesiredPhase | None:
         # Taken before the key is read: another thread may write in between, and what it
         # wrote is newer than the answer.
         before = self._last_read
-        with self._explained():
-            raw: Any = self._client().get(self.key)
+        raw = self._read_bounded()
         if raw is None:
             self._require_never_read(before)
             return None
-        value = self._decoded(raw)
-        phase = parse_phase(value.phase, place=self.place)
+        value = self._values.parse(raw)
         self._require_newer(value, before)
         self._last_read = value
-        return self._wanted(phase, value)
+        return self._values.desired(value)
 
-    def _wanted(self, phase: Phase, value: _Value) -> DesiredPhase:
-        at = value.at if _TIME.fullmatch(value.at) else ""
-        return DesiredPhase(phase, self.place, value.version, at)
+    def _read_bounded(self) -> bytes | None:
+        """Read the value, and one byte more than it may have at most."""
+        client: Any = self._client()
+        with self._explained():
+            try:
+                raw: bytes = client.getrange(self.key, 0, LONGEST_VALUE)
+            except redis.exceptions.NoPermissionError:
+                # A user that an earlier version of the documentation has described.
+                raw = b""
+            # An empty answer is an empty value, or none at all.
+            return raw or client.get(self.key)
 
-    def _decoded(self, raw: bytes | str) -> _Value:
-        try:
-            text = raw if isinstance(raw, str) else raw.decode()
-            word = text.strip()
-            if not word.startswith("{"):
-                return _Value(word)
-            return msgspec.json.decode(word, type=_Value)
-        except (UnicodeDecodeError, msgspec.DecodeError) as error:
-            raise ConfigError(f"{self.place} holds no phase: {error}.") from None
-
-    def _require_never_read(self, before: _Value | None) -> None:
+    def _require_never_read(self, before: FlagValue | None) -> None:
         if before is not None:
             raise ConfigError(
                 f"{self.place} is gone; it was {before.phase!r}, version {before.version}. "
@@ -192,10 +200,10 @@ class RedisFlag(VersionedFlag):
                 "configuration and restart the servers."
             )
 
-    def _require_newer(self, value: _Value, before: _Value | None) -> None:
+    def _require_newer(self, value: FlagValue, before: FlagValue | None) -> None:
         # A lower version alone is no proof: after a flush, Redis counts from 1 again, and
         # a word that is written then is newer by its time.
-        if before and value.version < before.version and "" < value.at < before.at:
+        if before and value.version < before.version and "" < value.time < before.time:
             raise ConfigError(
                 f"{self.place} went back from version {before.version} ({before.phase}) "
                 f"to {value.version} ({value.phase}): Redis was restored, or has failed "
@@ -204,30 +212,52 @@ class RedisFlag(VersionedFlag):
 
     @override
     def write(self, phase: Phase, *, by: str, above: int = 0) -> DesiredPhase:
-        if not 0 <= above < _HIGHEST:
+        if not 0 <= above < HIGHEST_VERSION:
             raise ConfigError(
                 f"{self.place} cannot have a version above {above}. Configure another "
                 "redis.key."
             )
-        client = self._client()
+        written = None
+        for remaining in reversed(range(_ATTEMPTS)):
+            written = self._try_write(phase, by, above, is_last=not remaining)
+            if written is not None:
+                break
+        assert written is not None  # noqa: S101 - the last attempt compares nothing
+        self._last_read = written
+        return self._values.desired(written)
+
+    def _try_write(
+        self, phase: Phase, by: str, above: int, *, is_last: bool
+    ) -> FlagValue | None:
+        """Write unless the value has changed since it was read; None where it has.
+
+        The last attempt compares nothing: someone who writes all the time must not be able
+        to keep an operator from writing.
+        """
+        client: Any = self._client()
         with self._explained():  # the server's clock, which all writers share
             now: Any = client.time()
-        moment = datetime.fromtimestamp(now[0], UTC).replace(microsecond=now[1])
-        at = moment.isoformat(timespec="microseconds")
+        try:
+            old = self._read_bounded() or b""
+        except ConfigError:
+            old = b""  # of another type
+        version = max(above, self._values.present_version(old, above)) + 1
+        value = self._values.make(phase, version, by=by, at=time_text(*now))
+        self._values.require_past(value)
+        text = msgspec.json.encode(value)
         with self._explained(is_write=True):
+            size = LONGEST_VALUE + 1
             answer: Any = client.eval(
                 _WRITE,
                 1,
                 self.key,
-                phase.value,
-                by.encode(errors="replace"),
-                at,
+                old[:size],
+                text,
                 self.channel,
-                above,
-                _HIGHEST,
+                size,
+                int(not is_last),
             )
-        self._last_read = _Value(phase.value, int(answer), at)
-        return self._wanted(phase, self._last_read)
+        return value if answer else None
 
     @contextlib.contextmanager
     def _explained(self, *, is_write: bool = False) -> Iterator[None]:
@@ -299,6 +329,14 @@ class RedisFlag(VersionedFlag):
             # Not the connections that another thread is reading from right now.
             with contextlib.suppress(redis.RedisError, OSError):
                 own[1].connection_pool.disconnect(inuse_connections=False)
+
+
+def _signing_keys(given: str | None) -> FlagKeys | None:
+    place = "signing_key"
+    if given is None:
+        given = os.environ.get(FLAG_KEY_VARIABLE, "")
+        place = f"the environment variable {FLAG_KEY_VARIABLE}"
+    return FlagKeys.parse(given, place=place) if given else None
 
 
 def _address(client: redis.Redis) -> str:

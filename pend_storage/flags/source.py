@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pend_storage._model.records import JSON
+from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
 
-__all__ = ["DesiredPhase", "FlagSource", "PairValues"]
+__all__ = ["DesiredPhase", "FlagSource", "ForgedFlag", "PairValues", "UnsignedFlag"]
+
+
+class UnsignedFlag(ConfigError):
+    """Flag without a signature, where one is required."""
+
+
+class ForgedFlag(ConfigError):
+    """Flag with a wrong signature."""
 
 
 class PairValues(Protocol):
@@ -45,6 +54,8 @@ class DesiredPhase:
     source: str = field(default="", compare=False)
     """Name under which a pair remembers the versions of the source; empty where it
     remembers none. Set by the sources that :meth:`FlagSource.remembering` returns."""
+    is_signed: bool = field(default=False, compare=False)
+    """Whether a signature by a key of this process was verified."""
 
 
 class FlagSource(ABC):

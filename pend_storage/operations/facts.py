@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from pend_storage._model.records import JSON
+from pend_storage._shown import moment
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
@@ -26,7 +28,7 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.factory import ConfiguredPair, open_json
-from pend_storage.flags import FlagSource, PairValues
+from pend_storage.flags import FlagSource, PairValues, held_switch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, has_store
@@ -191,6 +193,8 @@ class Flag:
     problem: str | None = None
     """Reason why the flag cannot be read."""
     is_reachable: bool = True
+    held: str | None = None
+    """Automatic switch that the servers hold, because the last one is not long ago."""
 
 
 def read_flag(source: FlagSource) -> Flag:
@@ -225,7 +229,7 @@ def read_flag(source: FlagSource) -> Flag:
 
 def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
     """Read the flag, and compare its version with the last one that the pair followed."""
-    flag = read_flag(source)
+    flag = replace(read_flag(source), held=known(lambda: _held(pair)))
     if flag.problem is not None:
         return flag
     try:
@@ -235,6 +239,17 @@ def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
     except PendStorageError:
         return flag
     return flag
+
+
+def _held(pair: PairValues) -> str | None:
+    latest = held_switch(pair)
+    if latest is None:
+        return None
+    at = datetime.fromtimestamp(latest.at, UTC)
+    return (
+        f"{latest.held} was wanted soon after the automatic change to {latest.phase} of "
+        f"{moment(at)}, and was held"
+    )
 
 
 def _is_writable(source: FlagSource) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from typing_extensions import override
 
 from pend_storage._collection import Collection
+from pend_storage._cursor import CursorKey
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import (
     JSON,
@@ -86,6 +87,17 @@ class BridgedStore(Store):
         self.aio: AsyncStore = AsyncStore(inner)
         self._loop = _LoopThread()
         self._is_closed = False
+
+    @property  # type: ignore[explicit-override]  # mypy misses it above a setter
+    @override
+    def cursor_key(self) -> CursorKey | None:
+        """Key of the store that does the work."""
+        return self.inner.cursor_key
+
+    @cursor_key.setter
+    @override
+    def cursor_key(self, key: CursorKey | None) -> None:
+        self.inner.cursor_key = key
 
     def run_async(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the store's loop, and wait for its result."""

@@ -383,7 +383,7 @@ def test_several_processes_follow_at_once_and_nothing_is_lost(
     flags = [RedisFlag(redis_url, "pend:x:phase") for _ in stores]
     flags[0].write(J, by="me")
     for store, flag in zip(stores, flags, strict=True):
-        follow(store, flag, accept=CODES)
+        follow(store, flag, accept=CODES, least_pause=0)
 
     with Writers(stores) as writers:
         for phase in (PAR, PG, P, PG, PAR, J, P):

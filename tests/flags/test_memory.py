@@ -105,6 +105,7 @@ class Server:
             interval=0.02,
             first_pause=0.01,
             longest_pause=0.05,
+            least_pause=0,
         )
         stack.callback(self.auto.close)
 

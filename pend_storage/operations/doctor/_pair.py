@@ -68,6 +68,7 @@ def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:
         return
     yield ok("pair", f"phase {pair.phase.value}; {_roles(after)}")
     yield _flag(settings, pair)
+    yield from _flag_key(settings)
     yield _lag(pair)
 
 
@@ -122,6 +123,25 @@ def _flag(settings: Settings, pair: ConfiguredPair) -> Finding:
         f"{message}, and the phase is {phase.value}",
         f"Run: pend-storage phase set {flag.wanted.value}",
     )
+
+
+def _flag_key(settings: Settings) -> Iterator[Finding]:
+    """Check that a flag in Redis, which servers follow, is signed."""
+    if settings.redis is None or not settings.auto_switch:
+        return
+    if settings.redis.signing_key is not None:
+        yield ok("flag key", "values of the flag in Redis are signed")
+    elif settings.redis.unsigned == "wake-up":
+        yield ok(
+            "flag key", "none: the servers follow what a command has recorded only"
+        )
+    else:
+        yield warn(
+            "flag key",
+            "none, and redis.unsigned is follow: who may write the key in Redis moves the "
+            "stores",
+            "Set PEND_FLAG_KEY for every server and every operator.",
+        )
 
 
 def _lag(pair: ConfiguredPair) -> Finding:

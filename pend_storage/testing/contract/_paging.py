@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._cursor import MAX_CURSOR, CursorKey
 from pend_storage._model.records import Page
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, field
@@ -230,3 +231,23 @@ class PageContract(Harness):
     def test_what_is_no_cursor_is_refused(self, store: Store, cursor: str) -> None:
         with pytest.raises(InvalidQuery):
             store.collection(Ship).find(limit=1, after=cursor)
+
+    def test_with_a_key_only_signed_cursors_are_taken(self, store: Store) -> None:
+        fill(store, "crew", [1, 2, 3])
+        unsigned = store.collection(Ship).find(limit=1).next
+        store.cursor_key = CursorKey("k" * 32)
+        ships = store.collection(Ship)
+        cursor = ships.find(limit=1).next
+        assert cursor is not None
+
+        assert [s.id for s in ships.find(after=cursor).items] == ["b", "c"]
+        with store.transaction() as tx:
+            found = tx.collection(Ship).find(after=cursor)
+            assert [s.id for s in found.items] == ["b", "c"]
+        for forged in (unsigned, cursor[:-1], cursor[1:], cursor.rpartition(".")[0]):
+            with pytest.raises(InvalidQuery):
+                ships.find(after=forged)
+
+    def test_a_cursor_that_is_too_long_is_refused(self, store: Store) -> None:
+        with pytest.raises(InvalidQuery, match="at most"):
+            store.collection(Ship).find(limit=1, after="x" * (MAX_CURSOR + 1))

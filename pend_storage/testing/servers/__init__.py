@@ -9,8 +9,9 @@ last user has ended, even if that user was killed.
     with EmbeddedPostgres(Path("demo")) as server:
         store = PostgresStore(schema, server.url)
 
-The servers trust everybody who can reach them: the socket directory is private to its
-owner, and TCP is off unless requested. They are not meant for production.
+The servers trust everybody who can reach their Unix socket, whose directory is private to
+its owner. TCP is off unless requested, and wants a random password, which is in the URLs and
+in a file of the home that only its owner can read. They are not meant for production.
 """
 
 from pend_storage.testing.servers._discovery import find_postgres, find_redis

@@ -40,7 +40,7 @@ def loopback(address: str) -> str:
         fit = False
     if not fit:
         raise ConfigError(
-            f"listen={address!r}: embedded servers trust everybody, so they listen on a "
+            f"listen={address!r}: embedded servers are not for other machines, and listen on a "
             "loopback address only, such as '127.0.0.1'."
         )
     return address

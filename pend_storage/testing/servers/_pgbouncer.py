@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from pend_storage.errors import ConfigError
 from pend_storage.testing.servers._places import server_account, temporary_home
+from pend_storage.testing.servers._secrets import write_private
 from pend_storage.testing.servers._server import EmbeddedServer, refuse_settings
 
 __all__ = ["EmbeddedPgBouncer", "find_pgbouncer", "temporary_pgbouncer"]
@@ -108,7 +109,15 @@ class EmbeddedPgBouncer(EmbeddedServer):
 
     @override
     def _make_command(self, data: Path) -> list[str]:
-        server = " ".join(f"{k}={v}" for k, v in self._server.items() if k != "dbname")
+        return []
+
+    @override
+    def _prepare(self, data: Path) -> None:
+        server = " ".join(
+            f"{name}={_quoted(value)}"
+            for name, value in self._server.items()
+            if name != "dbname"
+        )
         settings = {
             "pool_mode": "transaction",
             "listen_addr": "",
@@ -121,13 +130,16 @@ class EmbeddedPgBouncer(EmbeddedServer):
         }
         lines = ["[databases]", f"* = {server}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in settings.items()]
-        write = 'printf "%s\\n" "$1" > "$0"'
-        file = str(data / "pgbouncer.ini")
-        return ["/bin/sh", "-c", write, file, "\n".join(lines)]
+        # It has the server's password, which a command line would show to every user.
+        write_private(self._configuration, "\n".join([*lines, ""]), self.account)
+
+    @property
+    def _configuration(self) -> Path:
+        return self.directory / "pgbouncer.ini"
 
     @override
     def _run_command(self, data: Path) -> list[str]:
-        return [str(self.executable), "-q", str(data / "pgbouncer.ini")]
+        return [str(self.executable), "-q", str(self._configuration)]
 
     @override
     def _answers(self, data: Path) -> bool:
@@ -168,3 +180,7 @@ def _settings_of(server: str) -> dict[str, Any]:
     found = conninfo_to_dict(server).items()
     kept: dict[str, Any] = {n: v for n, v in found if n in {*_PASSED_ON, "dbname"}}
     return {"user": "postgres"} | kept
+
+
+def _quoted(value: Any) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

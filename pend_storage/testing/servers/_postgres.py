@@ -22,6 +22,11 @@ from pend_storage.testing.servers._places import (
     server_account,
     temporary_home,
 )
+from pend_storage.testing.servers._postgres_protocol import (
+    RefusedStatementError,
+    run_statement,
+)
+from pend_storage.testing.servers._secrets import scram_verifier, write_private
 from pend_storage.testing.servers._server import EmbeddedServer, refuse_settings
 
 DEFAULT_PORT = 5432
@@ -30,6 +35,15 @@ _STATUS_LINE = 7
 # SSLRequest: the shortest question that only a living server answers, and does not log.
 _MAY_I_USE_TLS = struct.pack("!II", 8, 80877103)
 _ANSWER_SECONDS = 5
+_READ_ONLY = "25006"
+_RULES = """\
+local all         all trust
+local replication all trust
+host  all         all 127.0.0.0/8 scram-sha-256
+host  all         all ::1/128     scram-sha-256
+host  replication all 127.0.0.0/8 scram-sha-256
+host  replication all ::1/128     scram-sha-256
+"""
 _OURS = frozenset({"listen_addresses", "port", "unix_socket_directories"})
 _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
@@ -37,7 +51,8 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 class EmbeddedPostgres(EmbeddedServer):
     """PostgreSQL server in one directory, shared by any number of processes.
 
-    The superuser is ``postgres``, without a password. Databases are UTF-8 in the C
+    The superuser is ``postgres``. It needs no password on the Unix socket, whose directory
+    only the owner may enter, and a random one on TCP, as every role does. Databases are UTF-8 in the C
     locale, with checksums. Writes are as durable as on any server, unless the settings
     have ``{"fsync": "off"}``.
 
@@ -90,14 +105,14 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def tcp_url(self) -> str:
-        """URL of the database ``postgres``, over TCP.
+        """URL of the database ``postgres``, over TCP, with the password.
 
         Raises:
             ConfigError: the server was started without ``listen``.
         """
         host, port = self.tcp_address
         host = f"[{host}]" if ":" in host else host
-        return f"postgresql://postgres@{host}:{port}/postgres"
+        return f"postgresql://postgres:{self.password}@{host}:{port}/postgres"
 
     def create_database(self, name: str) -> str:
         """Create a database unless it exists, and return its URL.
@@ -147,7 +162,8 @@ class EmbeddedPostgres(EmbeddedServer):
     @override
     def _make_command(self, data: Path) -> list[str]:
         initdb = [str(self.bindir / "initdb"), f"--pgdata={data}"]
-        options = ["--username=postgres", "--auth=trust", "--data-checksums"]
+        options = ["--username=postgres", "--auth-local=trust", "--data-checksums"]
+        options += ["--auth-host=scram-sha-256"]
         locale = ["--encoding=UTF8", "--no-locale", "--no-instructions"]
         # With fsync off, the start need not wait for the disk either.
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
@@ -161,10 +177,36 @@ class EmbeddedPostgres(EmbeddedServer):
             "listen_addresses": self.address.listen or "",
             "port": str(self._port),
             "unix_socket_directories": sockets,
+            **({} if self.address.listen is None else {"hba_file": str(self._rules)}),
             **self.settings,
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self.bindir / "postgres"), "-D", str(data), *options]
+
+    @property
+    def _rules(self) -> Path:
+        return self.directory / "pg_hba.conf"
+
+    @override
+    def _prepare(self, data: Path) -> None:
+        # Not that of the data, which an earlier version may have made: it trusted TCP.
+        if self.address.listen is not None:
+            write_private(self._rules, _RULES, self.account)
+
+    @override
+    def _secure(self, data: Path) -> None:
+        statement = f"alter role postgres password '{scram_verifier(self.password)}'"
+        try:
+            run_statement(self._socket, "postgres", statement)
+        except RefusedStatementError as error:
+            if (
+                error.sqlstate != _READ_ONLY
+            ):  # a standby has the password of its primary
+                raise StoreUnavailable(str(error), store=repr(self)) from error
+
+    @property
+    def _socket(self) -> Path:
+        return self.sockets / f".s.PGSQL.{self._port}"
 
     @override
     def _answers(self, data: Path) -> bool:
@@ -173,7 +215,7 @@ class EmbeddedPostgres(EmbeddedServer):
             status = lines[_STATUS_LINE].strip()
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(_ANSWER_SECONDS)
-                probe.connect(str(self.sockets / f".s.PGSQL.{self._port}"))
+                probe.connect(str(self._socket))
                 probe.sendall(_MAY_I_USE_TLS)
                 answer = probe.recv(1)
         except (OSError, IndexError):

@@ -20,6 +20,7 @@ from pend_storage.testing.servers._places import (
     server_account,
     temporary_home,
 )
+from pend_storage.testing.servers._secrets import write_private
 from pend_storage.testing.servers._server import EmbeddedServer, refuse_settings
 
 _ANSWER_SECONDS = 5
@@ -30,7 +31,8 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 class EmbeddedRedis(EmbeddedServer):
     """Redis or Valkey server in one directory, shared by any number of processes.
 
-    No data survives a restart, unless the settings have ``{"appendonly": "yes"}``.
+    No data survives a restart, unless the settings have ``{"appendonly": "yes"}``. With
+    ``listen`` it wants a random password, which is in its URLs.
 
     Args:
         home: directory for its files, created if it does not exist.
@@ -74,19 +76,30 @@ class EmbeddedRedis(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """URL of database 0, over the Unix socket."""
-        return f"unix://{quote(str(self._socket))}?db=0"
+        """URL of database 0, over the Unix socket; with the password, if there is one."""
+        word = f"&password={self.password}" if self._has_password else ""
+        return f"unix://{quote(str(self._socket))}?db=0{word}"
 
     @property
     def tcp_url(self) -> str:
-        """URL of database 0, over TCP.
+        """URL of database 0, over TCP, with the password.
 
         Raises:
             ConfigError: the server was started without ``listen``.
         """
         host, port = self.tcp_address
         host = f"[{host}]" if ":" in host else host
-        return f"redis://{host}:{port}/0"
+        login = f":{self.password}@" if self._has_password else ""
+        return f"redis://{login}{host}:{port}/0"
+
+    @property
+    def _has_password(self) -> bool:
+        """True where the server wants the password of its home, not one of the settings."""
+        return self.address.listen is not None and "requirepass" not in self.settings
+
+    @property
+    def _private_settings(self) -> Path:
+        return self.directory / "redis.conf"
 
     @property
     def _socket(self) -> Path:
@@ -115,7 +128,16 @@ class EmbeddedRedis(EmbeddedServer):
             **self.settings,
         }
         options = [[f"--{name}", value] for name, value in settings.items()]
-        return [str(self.executable), *(word for pair in options for word in pair)]
+        words = [word for pair in options for word in pair]
+        # A password on a command line could be read by every user of the machine.
+        file = [str(self._private_settings)] if self._has_password else []
+        return [str(self.executable), *file, *words]
+
+    @override
+    def _prepare(self, data: Path) -> None:
+        if self._has_password:
+            text = f"requirepass {self.password}\n"
+            write_private(self._private_settings, text, self.account)
 
     @override
     def _answers(self, data: Path) -> bool:

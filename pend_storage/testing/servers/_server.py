@@ -35,8 +35,10 @@ from pend_storage.testing.servers._places import (
     server_account,
     socket_directory,
 )
+from pend_storage.testing.servers._secrets import read_password
 
 POLL_SECONDS = 0.02
+_PASSWORD = "password"  # noqa: S105 - the name of its file
 LOG_TAIL_CHARACTERS = 2000
 # The whole environment of keeper and server: PG* and similar variables would change
 # their behaviour.
@@ -86,6 +88,7 @@ class EmbeddedServer(ABC):
         self._users: int | None = None
         self._owner = os.getpid()
         self._server_directory: Path | None = None
+        self._password: str | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -137,6 +140,18 @@ class EmbeddedServer(ABC):
                 "where several share it, the first to start it must."
             )
         return self.address.listen, self.address.port
+
+    @property
+    def password(self) -> str:
+        """Password for TCP. Only the user who started the server can read its file.
+
+        Raises:
+            ConfigError: the server was started without ``listen``.
+        """
+        _ = self.tcp_address
+        if self._password is None:
+            self._password = read_password(self.directory / _PASSWORD)
+        return self._password
 
     @property
     def _address_file(self) -> Path:
@@ -217,6 +232,14 @@ class EmbeddedServer(ABC):
     def _run_command(self, data: Path) -> list[str]:
         """Return the command that serves ``self.address`` in the foreground."""
 
+    def _prepare(self, data: Path) -> None:  # noqa: ARG002
+        """Write the files that the server's command names; ``self.address`` is chosen."""
+        return
+
+    def _secure(self, data: Path) -> None:  # noqa: ARG002
+        """Set the password of a server that answers, and listens on TCP."""
+        return
+
     @abstractmethod
     def _answers(self, data: Path) -> bool:
         """Return True if the server answers; it may not even have begun to start."""
@@ -278,7 +301,7 @@ class EmbeddedServer(ABC):
                 if not try_lock(keeper_lock, fcntl.LOCK_EX):
                     self.address = read_address(self._address_file)
                     if self._answers(self.directory / keeper.DATA):
-                        return
+                        break
                 elif log_start is None:
                     log_start = self._spawn(keeper_lock)
                 else:
@@ -286,6 +309,9 @@ class EmbeddedServer(ABC):
             finally:
                 os.close(keeper_lock)
             time.sleep(POLL_SECONDS)
+        if self.address.listen is not None:
+            # Each time: the process that started the server may have died before this.
+            self._secure(self.directory / keeper.DATA)
 
     def _spawn(self, keeper_lock: int) -> int:
         """Start a keeper, and hand down its lock, which is held while it runs.
@@ -296,6 +322,7 @@ class EmbeddedServer(ABC):
         data = self.directory / keeper.DATA
         self._check(data)
         self.address = choose_address(self._address_file, self.listen)
+        self._prepare(data)
         spec = ServerSpec(
             place=str(self.directory),
             sockets=str(self.sockets),
