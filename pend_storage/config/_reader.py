@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from pend_storage._shown import did_you_mean, listed, shown
-from pend_storage._shown import did_you_mean
 from pend_storage.config._auto_switch import (
     AutoSwitchTable,
     Following,

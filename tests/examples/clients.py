@@ -11,6 +11,8 @@ from typing import Final, TypeAlias
 
 import httpx
 
+from tests.examples.servers import as_admin
+
 _Work: TypeAlias = Callable[[httpx.Client, int, int], None]
 
 __all__ = ["Clients"]
@@ -65,7 +67,7 @@ class Clients:
             assert not self._stop.wait(0.01)
 
     def _ask(self, work: _Work, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=60) as client:
+        with httpx.Client(base_url=self._url, timeout=60, headers=as_admin()) as client:
             for turn in itertools.count():
                 if self._stop.wait(_PAUSE):
                     return
@@ -85,7 +87,7 @@ class Clients:
         tag = made.headers["ETag"]
         assert client.get(f"/users/{user}").headers["ETag"] == tag, "not its own write"
         for tier, headers in ((1 + turn % 5, {"If-Match": tag}), (turn % 5, {})):
-            wanted = {"tier": tier, "admin": "ada"}
+            wanted = {"tier": tier, "reason": "load"}
             _answer(client.put(f"/users/{user}/tier", json=wanted, headers=headers))
             self.changes[user] += 1
             self.tiers[user] = tier

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +18,12 @@ import httpx
 from tests.integration.cli.conftest import clean_environment
 
 __all__ = [
+    "ADMINS",
     "EXAMPLES",
     "FASTAPI",
     "FLASK",
     "STEPS",
+    "as_admin",
     "everything",
     "legacy_files",
     "running",
@@ -32,6 +34,8 @@ FLASK: Final = EXAMPLES / "flask_server"
 STEPS: Final = tuple(sorted(FLASK.glob("step_*.py")))
 FASTAPI: Final = EXAMPLES / "fastapi_server"
 
+ADMINS: Final = ("ada", "bob", *(path.name for path in STEPS))
+"""Administrators whose tokens the servers know."""
 _FILES: Final = (
     "wallet-db.json",
     "uploads/kyc/metadata.json",
@@ -40,25 +44,46 @@ _FILES: Final = (
 )
 
 
+def as_admin(name: str = "ada") -> dict[str, str]:
+    """Headers of a request of an administrator."""
+    return {"Authorization": f"Bearer {_token(name)}"}
+
+
+def _token(name: str) -> str:
+    return f"{name:-<40}"
+
+
 @contextmanager
-def running(script: Path, config: Path | None = None) -> Iterator[httpx.Client]:
-    """A client of a server on a free port; what data it invents is removed afterwards.
+def running(
+    script: Path,
+    config: Path | None = None,
+    *options: str,
+    admins: Sequence[str] = ADMINS,
+) -> Iterator[httpx.Client]:
+    """A client of a server, as the administrator ada; invented data is removed at the end.
 
     Args:
-        script: what is started.
+        script: what is started, on a free port.
         config: ``pend.toml``; None: the server invents its data.
+        options: further ones of the command.
+        admins: whose tokens the server knows.
     """
-    with TemporaryDirectory() as scratch, _running(script, config, scratch) as client:
-        yield client
+    tokens = " ".join(f"{name}:{_token(name)}" for name in admins)
+    with TemporaryDirectory() as scratch:
+        extra = {"TMPDIR": scratch, "ADMIN_TOKENS": tokens}
+        with _running(script, config, options, extra) as client:
+            yield client
 
 
 @contextmanager
-def _running(script: Path, config: Path | None, scratch: str) -> Iterator[httpx.Client]:
+def _running(
+    script: Path, config: Path | None, options: Sequence[str], extra: dict[str, str]
+) -> Iterator[httpx.Client]:
     """The same; the server must end well on SIGTERM."""
-    given = [] if config is None else ["--config", str(config)]
+    given = [*options] if config is None else ["--config", str(config), *options]
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(script), "--port", "0", *given],
-        env={**clean_environment(), "TMPDIR": scratch},
+        env={**clean_environment(), **extra},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,7 +93,7 @@ def _running(script: Path, config: Path | None, scratch: str) -> Iterator[httpx.
         told = process.stdout.readline()
         found = re.fullmatch(r"serving (.+) on (http://127\.0\.0\.1:\d+)\n", told)
         assert found is not None, told + process.communicate()[1]
-        with httpx.Client(base_url=found[2], timeout=60) as client:
+        with httpx.Client(base_url=found[2], timeout=60, headers=as_admin()) as client:
             client.headers["X-Place"] = found[1]
             yield client
         process.send_signal(signal.SIGTERM)

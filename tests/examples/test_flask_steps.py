@@ -18,7 +18,13 @@ import pytest
 
 from pend_storage.phases import Phase
 from tests.examples.conftest import JSON_ALONE
-from tests.examples.servers import STEPS, everything, legacy_files, running
+from tests.examples.servers import (
+    STEPS,
+    as_admin,
+    everything,
+    legacy_files,
+    running,
+)
 from tests.integration.cli.conftest import Site
 from tests.integration.cli.stages import bring_to
 
@@ -56,14 +62,14 @@ def shared_requests(client: httpx.Client, users: list[str]) -> list[Any]:
     note(client.post("/users", json=["no object"]))
     note(client.post("/users", content="no JSON"))
     note(client.get(f"/users/{ANN}"))
-    post("/kyc/status", phoneHashes=hashes[:2], status="verified", admin="ada")
-    post("/kyc/status", phoneHashes=hashes[2:3], status="nonsense", admin="ada")
-    post("/kyc/status", phoneHashes=[hashes[2], ANN], status="rejected", admin="ada")
-    post("/kyc/status", phoneHashes=[], status="rejected", admin="ada")
+    post("/kyc/status", phoneHashes=hashes[:2], status="verified")
+    post("/kyc/status", phoneHashes=hashes[2:3], status="nonsense")
+    post("/kyc/status", phoneHashes=[hashes[2], ANN], status="rejected")
+    post("/kyc/status", phoneHashes=[], status="rejected")
     post("/kyc/status", phoneHashes=hashes[2:3], status="rejected")
-    post("/kyc/status", phoneHashes=5, status="rejected", admin="ada")
-    post("/kyc/status", phoneHashes=[{}], status="rejected", admin="ada")
-    post("/kyc/status", phoneHashes=hashes[2:3], status=["verified"], admin="ada")
+    post("/kyc/status", phoneHashes=5, status="rejected")
+    post("/kyc/status", phoneHashes=[{}], status="rejected")
+    post("/kyc/status", phoneHashes=hashes[2:3], status=["verified"])
     answers.append(everything(client, "/kyc/pending"))
     for wrong in ({"limit": "-1"}, {"limit": "x"}, {"after": "no cursor"}):
         note(client.get("/kyc/pending", params=wrong))
@@ -192,8 +198,9 @@ def test_a_directory_is_handed_from_step_to_step_and_back(json_alone: Path) -> N
                 json={
                     "phoneHashes": applications[turn : turn + 1],
                     "status": "under_review",
-                    "admin": step.name,
+                    "admin": "mallory",
                 },
+                headers=as_admin(step.name),
             )
             assert decided.json() == {"changed": 1}
         made.append(user)
@@ -217,7 +224,7 @@ def test_without_configuration_there_is_invented_data(step: Path) -> None:
 @pytest.mark.parametrize("step", STEPS[1:], ids=lambda path: path.stem)
 def test_wallets_made_at_once_are_all_there(step: Path, json_alone: Path) -> None:
     def make(numbers: range) -> list[int]:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=60, headers=as_admin()) as client:
             wallets = [
                 {"phoneHash": f"0x{number:064x}", "walletAddress": f"0x{number:040x}"}
                 for number in numbers
@@ -252,7 +259,7 @@ class TestTier:
     ) -> None:
         path = f"/users/{users_of(json_alone)[0]}"
         before = client.get(path)
-        body = {"tier": 3, "admin": "ada"}
+        body = {"tier": 3, "reason": "asked for"}
 
         changed = client.put(
             f"{path}/tier", json=body, headers={"If-Match": before.headers["ETag"]}
@@ -260,7 +267,11 @@ class TestTier:
         stale = client.put(
             f"{path}/tier", json=body, headers={"If-Match": before.headers["ETag"]}
         )
-        again = client.put(f"{path}/tier", json={"tier": 4, "admin": "bob"})
+        again = client.put(
+            f"{path}/tier",
+            json={"tier": 4, "reason": "asked for"},
+            headers=as_admin("bob"),
+        )
         after = client.get(path)
 
         assert [a.status_code for a in (changed, stale, again)] == [200, 409, 200]
@@ -272,13 +283,13 @@ class TestTier:
         self, client: httpx.Client, json_alone: Path, subtests: pytest.Subtests
     ) -> None:
         wrong: list[tuple[dict[str, Any], dict[str, str], int]] = [
-            ({"tier": 9, "admin": "ada"}, {}, 422),
-            ({"tier": "high", "admin": "ada"}, {}, 422),
+            ({"tier": 9, "reason": "x"}, {}, 422),
+            ({"tier": "high", "reason": "x"}, {}, 422),
             ({"tier": 1}, {}, 422),
-            ({"tier": 1, "admin": "ada"}, {"If-Match": "recent"}, 400),
-            ({"tier": 1, "admin": "ada"}, {"If-Match": f'"{10**30}"'}, 400),
-            ({"tier": 10**30, "admin": "ada"}, {}, 422),
-            ({"tier": {}, "admin": "ada"}, {}, 422),
+            ({"tier": 1, "reason": "x"}, {"If-Match": "recent"}, 400),
+            ({"tier": 1, "reason": "x"}, {"If-Match": f'"{10**30}"'}, 400),
+            ({"tier": 10**30, "reason": "x"}, {}, 422),
+            ({"tier": {}, "reason": "x"}, {}, 422),
         ]
         path = f"/users/{users_of(json_alone)[0]}"
         before = client.get(path)
@@ -292,7 +303,7 @@ class TestTier:
                 assert client.get(path).headers["ETag"] == before.headers["ETag"]
 
     def test_a_user_who_is_not_there(self, client: httpx.Client) -> None:
-        body = {"tier": 1, "admin": "ada"}
+        body = {"tier": 1, "reason": "x"}
 
         for who in (ANN, "a%00b", "%00", "%ED%A0%80"):
             assert client.put(f"/users/{who}/tier", json=body).status_code == 404
@@ -320,9 +331,7 @@ def test_only_a_transaction_changes_nothing_when_the_audit_entry_is_refused(
     path = f"/users/{users_of(json_alone)[0]}"
     with running(step, json_alone) as client:
         before = client.get(path).json()["tier"]
-        answer = client.put(
-            f"{path}/tier", json={"tier": 5, "admin": ["not", "a name"]}
-        )
+        answer = client.put(f"{path}/tier", json={"tier": 5, "reason": "\0"})
         after = client.get(path).json()["tier"]
 
     assert (answer.status_code, before) == (422, 0)

@@ -65,7 +65,7 @@ def test_the_routes_of_each_flask_step(number: int) -> None:
 
 
 def test_the_routes_of_the_fastapi_server() -> None:
-    with running(FASTAPI) as client:
+    with running(FASTAPI, None, "--pages") as client:
         paths = client.get("/openapi.json").json()["paths"]
 
     found = {

@@ -17,7 +17,7 @@ from pend_storage.factory import open_json, open_postgres
 from pend_storage.pend import AdminLog, User
 from pend_storage.phases import Phase, Role
 from tests.examples.clients import Clients
-from tests.examples.servers import FASTAPI, STEPS, legacy_files, running
+from tests.examples.servers import FASTAPI, STEPS, as_admin, legacy_files, running
 from tests.integration.cli.conftest import Site
 
 FORWARD = (Phase.PARALLEL, Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
@@ -100,8 +100,8 @@ def test_changes_of_one_user_at_once_are_all_made(
     (user, *_) = legacy_files(json_alone.parent / "data")["wallet-db.json"]
 
     def change(url: str) -> list[int]:
-        body = {"tier": 2, "admin": "ada"}
-        with httpx.Client(base_url=url, timeout=60) as client:
+        body = {"tier": 2, "reason": "all at once"}
+        with httpx.Client(base_url=url, timeout=60, headers=as_admin()) as client:
             answers = [client.put(f"/users/{user}/tier", json=body) for _ in range(20)]
         return [answer.status_code for answer in answers]
 

@@ -1,4 +1,7 @@
-"""The club's web shop. It changes what it has loaded in place, and saves it."""
+"""The club's web shop. It changes what it has loaded in place, and saves it.
+
+A stand-in for a server that exists already, without a login: to be moved, not to be copied.
+"""
 
 from __future__ import annotations
 

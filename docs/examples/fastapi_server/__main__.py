@@ -24,9 +24,13 @@ def main() -> None:
         default=os.environ.get("PEND_CONFIG"),
         help="pend.toml; without it, invented data in JSON files alone",
     )
+    parser.add_argument(
+        "--pages", action="store_true", help="serve /docs, to try the routes"
+    )
     options = parser.parse_args()
     place = options.config or _invented()
-    server = uvicorn.Server(uvicorn.Config(create_app(place), log_level="warning"))
+    app = create_app(place, pages=options.pages)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with socket.create_server(("127.0.0.1", options.port)) as listening:
         # Accepted connections inherit it; else each answer waits for an acknowledgement.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -36,7 +40,7 @@ def main() -> None:
 
 
 def _invented() -> Path:
-    """A fresh directory with the JSON files of an invented server."""
+    """Return a fresh directory with the JSON files of an invented server."""
     data = Path(tempfile.mkdtemp(prefix="pend-example-")) / "data"
     generate(data, irregular=0)
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Final
 from changes import NotThereError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from routes import router
+from guard import BodyLimit, admin_tokens
+from routes import guarded, health
 
 import pend_storage as ps
 from pend_storage.pend import LAYOUTS, SCHEMA
@@ -33,13 +35,22 @@ STATUS: Final[dict[type[Exception], int]] = {
 }
 """What each error is answered with; any other is a fault of the server."""
 
+LATER: Final = (
+    "The data cannot be reached at the moment. Nothing was changed: try again."
+)
+UNKNOWN: Final = "Whether the change was made is not known. Read before you repeat it."
+"""Answers of a 503. Clients do not learn what the servers are called: the log does."""
 
-def create_app(place: Path | None = None) -> FastAPI:
+log: Final = logging.getLogger(__name__)
+
+
+def create_app(place: Path | None = None, *, pages: bool = False) -> FastAPI:
     """The application; with uvicorn: ``uvicorn --factory app:create_app``.
 
     Args:
         place: ``pend.toml``, or a directory of JSON files; None: what ``PEND_CONFIG``
             names, or ``pend.toml`` in the current directory.
+        pages: serve ``/docs`` and ``/openapi.json``, which show every route to anybody.
     """
 
     @asynccontextmanager
@@ -48,8 +59,12 @@ def create_app(place: Path | None = None) -> FastAPI:
         async with ps.AsyncStore(store) as app.state.db:
             yield
 
-    app = FastAPI(title="A Pend server", lifespan=lifespan)
-    app.include_router(router)
+    schema = "/openapi.json" if pages else None
+    app = FastAPI(title="A Pend server", lifespan=lifespan, openapi_url=schema)
+    app.state.admin_tokens = admin_tokens()
+    app.include_router(health)
+    app.include_router(guarded)
+    app.add_middleware(BodyLimit)
     app.add_exception_handler(RequestValidationError, refuse)
     for kind in STATUS:
         app.add_exception_handler(kind, explain)
@@ -63,10 +78,14 @@ def open_store(place: Path | None) -> ps.Store:
     return ps.open_store(place)
 
 
-async def explain(_: Request, error: Exception) -> Response:
-    """Answer an error with its status, and with the sentence that it says."""
+async def explain(request: Request, error: Exception) -> Response:
+    """Answer an error with its status, and with a sentence that clients may see."""
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-    return answer(status, str(error), {"Retry-After": "1"} if status == NOT_NOW else {})
+    if status < NOT_NOW:
+        return answer(status, str(error), {})
+    log.error("%s %s: %s", request.method, request.scope["route"].path, error)
+    known = not isinstance(error, ps.StoreUnavailable) or error.outcome_known
+    return answer(status, LATER if known else UNKNOWN, {"Retry-After": "1"})
 
 
 async def refuse(_: Request, error: Exception) -> Response:

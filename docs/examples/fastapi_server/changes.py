@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,14 +15,14 @@ from pend_storage.pend import (
     UserProfile,
 )
 
-__all__ = ["NotThereError", "change_tier", "create_wallet", "decide"]
+__all__ = ["NotThereError", "TierChange", "change_tier", "create_wallet", "decide"]
 
 
 class NotThereError(LookupError):
     """The record to be changed does not exist."""
 
 
-async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:
+async def create_wallet(db: AsyncStore, user: User, *, admin: str) -> Versioned[User]:
     """Write a new user, with the profile, and with the event that records it.
 
     Raises:
@@ -36,35 +36,48 @@ async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:
         wallet_address=user.blockchain_address,
         user_id=user.id,
     )
-    async with db.transaction() as tx:
-        await tx.collection(User).put(user, if_version=0)
-        await tx.collection(UserProfile).put(UserProfile(user_id=user.id))
-        await tx.collection(BlockchainEvent).put(created)
+    with db.acting(by=admin):  # the change log and the feed have the name as well
+        async with db.transaction() as tx:
+            await tx.collection(User).put(user, if_version=0)
+            await tx.collection(UserProfile).put(UserProfile(user_id=user.id))
+            await tx.collection(BlockchainEvent).put(created)
     return Versioned(user, tx.versions["users", user.id])
 
 
+@dataclass(frozen=True)
+class TierChange:
+    """Wanted tier of a user; with a version, only if the user is still at it."""
+
+    phone_hash: str
+    tier: int
+    reason: str
+    if_version: int | None
+
+
 async def change_tier(
-    db: AsyncStore, phone_hash: str, tier: int, *, admin: str, if_version: int | None
+    db: AsyncStore, wanted: TierChange, *, admin: str
 ) -> Versioned[User]:
     """Give a user another tier, with an audit entry.
 
     Raises:
         NotThereError: there is no such user.
-        Conflict: the user is not at ``if_version``. Without one, it is tried again.
+        Conflict: the user is not at the wanted version. Without one, it is tried again.
         InvalidRecord: the schema knows no such tier.
     """
 
     async def change(tx: AsyncTransaction) -> tuple[AsyncTransaction, User]:
-        user = await tx.collection(User).get_by("phone_hash", phone_hash)
+        user = await tx.collection(User).get_by("phone_hash", wanted.phone_hash)
         if user is None:
             raise NotThereError("there is no such user")
-        changed = replace(user, tier=tier, updated_at=datetime.now(UTC))
-        await tx.collection(User).put(changed, if_version=if_version)
-        entry = _entry("USER_TIER", phone_hash, admin, tier=(user.tier, tier))
+        changed = replace(user, tier=wanted.tier, updated_at=datetime.now(UTC))
+        await tx.collection(User).put(changed, if_version=wanted.if_version)
+        tiers = {"tier": (user.tier, wanted.tier)}
+        entry = _entry("USER_TIER", user.phone_hash, tiers, admin, wanted.reason)
         await tx.collection(AdminLog).put(entry)
         return tx, changed
 
-    tx, user = await db.run(change, attempts=10 if if_version is None else 1)
+    with db.acting(by=admin):
+        tx, user = await db.run(change, attempts=10 if wanted.if_version is None else 1)
     return Versioned(user, tx.versions["users", user.id])
 
 
@@ -86,7 +99,8 @@ async def decide(
         for application in found.values():
             await _decide_one(tx, application, status, admin)
 
-    await db.run(change)
+    with db.acting(by=admin):
+        await db.run(change)
     return len(keys)
 
 
@@ -101,21 +115,26 @@ async def _decide_one(
     profiles, user = tx.collection(UserProfile), application.user_id
     if user and (profile := await profiles.get(user)):
         await profiles.put(replace(profile, kyc_status=status))
-    changed = (application.status, status)
-    entry = _entry("KYC_STATUS", application.phone_hash, admin, status=changed)
+    changed = {"status": (application.status, status)}
+    entry = _entry("KYC_STATUS", application.phone_hash, changed, admin)
     await tx.collection(AdminLog).put(entry)
 
 
 def _entry(
-    what: str, phone_hash: str, admin: str, **changed: tuple[Any, Any]
+    what: str,
+    phone_hash: str,
+    changed: dict[str, tuple[Any, Any]],
+    admin: str,
+    reason: str | None = None,
 ) -> AdminLog:
-    """An audit entry; ``changed`` tells old and new value by name."""
+    """Return an audit entry; ``changed`` has old and new value by name."""
     new = {name: value for name, (_, value) in changed.items()}
+    why = {} if reason is None else {"reason": reason}
     return AdminLog(
         action=f"UPDATE_{what}",
         admin_id=admin,
         resource_type="user" if what == "USER_TIER" else "kyc_application",
         resource_id=phone_hash,
         old_values={name: value for name, (value, _) in changed.items()},
-        new_values={"identityHash": phone_hash, **new, "admin": admin},
+        new_values={"identityHash": phone_hash, **new, **why, "admin": admin},
     )

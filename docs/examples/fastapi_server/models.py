@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from pend_storage import Phase
@@ -31,7 +31,6 @@ PhoneHash = Annotated[
 Address = Annotated[
     str, StringConstraints(pattern="^0x[0-9a-fA-F]{40}$", to_lower=True)
 ]
-Admin = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T")
 
 
@@ -51,15 +50,15 @@ class NewWallet(Wire):
 class TierChange(Wire):
     tier: int
     """How high it may be is for the schema to say."""
-    admin: Admin
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """For the audit entry. Who asks is not in the body: the token says it."""
 
 
 class Decision(Wire):
     """One status for many KYC applications."""
 
-    phone_hashes: list[PhoneHash]
-    status: str
-    admin: Admin
+    phone_hashes: Annotated[list[PhoneHash], Field(max_length=100)]
+    status: Annotated[str, StringConstraints(max_length=50)]
 
 
 class Decided(Wire):

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 import changes
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from guard import Admin, current_admin, require_json
 from models import (
     Decided,
     Decision,
@@ -23,9 +24,12 @@ from models import (
 from pend_storage import AsyncStore, DualWriteStore, JsonStore, Phase, Store, field
 from pend_storage.pend import BlockchainEvent, KycApplication, User
 
-__all__ = ["router"]
+__all__ = ["guarded", "health"]
 
-router = APIRouter()
+guarded = APIRouter(dependencies=[Depends(current_admin), Depends(require_json)])
+"""Routes for administrators. A route that is added here is guarded as well."""
+health = APIRouter()
+"""Routes for everybody: what a load balancer asks."""
 
 
 async def store_of(request: Request) -> AsyncStore:
@@ -36,11 +40,11 @@ async def store_of(request: Request) -> AsyncStore:
 
 Db: TypeAlias = Annotated[AsyncStore, Depends(store_of)]
 Limit: TypeAlias = Annotated[int, Query(ge=0, le=200)]
-After: TypeAlias = Annotated[str | None, Query()]
+After: TypeAlias = Annotated[str | None, Query(max_length=2000)]
 IfMatch: TypeAlias = Annotated[str, Header(pattern=r'^("\d{1,18}"|\*)$')]
 
 
-@router.get("/users/{phone_hash}")
+@guarded.get("/users/{phone_hash}")
 async def show_user(phone_hash: PhoneHash, db: Db, response: Response) -> UserShown:
     """A user; the ETag is the version."""
     users = db.collection(User)
@@ -52,33 +56,36 @@ async def show_user(phone_hash: PhoneHash, db: Db, response: Response) -> UserSh
     return UserShown.of(found.record)
 
 
-@router.post("/users", status_code=201)
-async def create_wallet(body: NewWallet, db: Db, response: Response) -> UserShown:
+@guarded.post("/users", status_code=201)
+async def create_wallet(
+    body: NewWallet, db: Db, admin: Admin, response: Response
+) -> UserShown:
     """A new user; 409 where the phone hash or the address has one."""
     user = User(phone_hash=body.phone_hash, blockchain_address=body.wallet_address)
-    user, version = await changes.create_wallet(db, user)
+    user, version = await changes.create_wallet(db, user, admin=admin)
     response.headers["ETag"] = f'"{version}"'
     return UserShown.of(user)
 
 
-@router.put("/users/{phone_hash}/tier")
+@guarded.put("/users/{phone_hash}/tier")
 async def change_tier(
+    *,
     phone_hash: PhoneHash,
     body: TierChange,
     db: Db,
+    admin: Admin,
     response: Response,
     if_match: IfMatch = "*",
 ) -> UserShown:
     """Another tier; 409 where the user is not at the version that If-Match demands."""
     demanded = None if if_match == "*" else int(if_match.strip('"'))
-    user, version = await changes.change_tier(
-        db, phone_hash, body.tier, admin=body.admin, if_version=demanded
-    )
+    change = changes.TierChange(phone_hash, body.tier, body.reason, demanded)
+    user, version = await changes.change_tier(db, change, admin=admin)
     response.headers["ETag"] = f'"{version}"'
     return UserShown.of(user)
 
 
-@router.get("/users/{phone_hash}/transactions")
+@guarded.get("/users/{phone_hash}/transactions")
 async def show_transactions(
     phone_hash: PhoneHash, db: Db, limit: Limit = 50, after: After = None
 ) -> Page[Event]:
@@ -92,7 +99,7 @@ async def show_transactions(
     return Page(items=[*map(Event.of, found.items)], next=found.next)
 
 
-@router.get("/kyc/pending")
+@guarded.get("/kyc/pending")
 async def show_kyc_queue(
     db: Db, limit: Limit = 50, after: After = None
 ) -> Page[QueuedApplication]:
@@ -106,14 +113,14 @@ async def show_kyc_queue(
     return Page(items=[*map(QueuedApplication.of, found.items)], next=found.next)
 
 
-@router.post("/kyc/status")
-async def decide(body: Decision, db: Db) -> Decided:
+@guarded.post("/kyc/status")
+async def decide(body: Decision, db: Db, admin: Admin) -> Decided:
     """One status for many KYC applications, or for none of them."""
-    count = await changes.decide(db, body.phone_hashes, body.status, admin=body.admin)
+    count = await changes.decide(db, body.phone_hashes, body.status, admin=admin)
     return Decided(changed=count)
 
 
-@router.get("/health")
+@health.get("/health")
 async def show_health(db: Db) -> Health:
     """The phase, and how far the secondary is behind."""
     return await db.call(health_of)

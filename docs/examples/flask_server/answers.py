@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from access import MOST_ITEMS
 from flask import Flask, abort, request
-from werkzeug.exceptions import HTTPException
 
 import pend_storage as ps
 from pend_storage.pend import BlockchainEvent, KycApplication, User
 
 __all__ = [
     "answer_errors",
-    "members",
     "paging",
     "shown_application",
     "shown_event",
@@ -35,19 +35,29 @@ STATUS: Final[dict[type[Exception], int]] = {
 }
 """What each error is answered with; any other is a fault of the server."""
 
+NOT_NOW: Final = 503
+MOST_CURSOR: Final = 2000
+"""Characters."""
+LATER: Final = (
+    "The data cannot be reached at the moment. Nothing was changed: try again."
+)
+UNKNOWN: Final = "Whether the change was made is not known. Read before you repeat it."
+"""Answers of a 503. Clients do not learn what the servers are called: the log does."""
+
+log: Final = logging.getLogger(__name__)
+
 
 def answer_errors(app: Flask) -> None:
-    """Answer each error with its status, and with a sentence in JSON."""
-
-    def refuse(error: HTTPException) -> Any:
-        return {"error": error.description}, error.code or 500
+    """Answer each error with its status, and with a sentence that clients may see."""
 
     def explain(error: ps.PendStorageError) -> Any:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-        headers = {"Retry-After": "1"} if status >= 500 else {}  # noqa: PLR2004
-        return {"error": str(error)}, status, headers
+        if status < NOT_NOW:
+            return {"error": str(error)}, status
+        log.error("%s %s: %s", request.method, request.url_rule, error)
+        known = not isinstance(error, ps.StoreUnavailable) or error.outcome_known
+        return {"error": LATER if known else UNKNOWN}, status, {"Retry-After": "1"}
 
-    app.register_error_handler(HTTPException, refuse)
     for kind in STATUS:
         app.register_error_handler(kind, explain)
 
@@ -58,14 +68,6 @@ def user_of(store: ps.Store, phone_hash: str) -> ps.Versioned[User]:
     user = users.get_by("phone_hash", phone_hash)
     found = None if user is None else users.versioned(user.id)
     return found or abort(404, "there is no such user")
-
-
-def members(*names: str) -> list[Any]:
-    """The members of these names of the request's body."""
-    body = request.get_json()
-    if not isinstance(body, dict) or any(body.get(name) is None for name in names):
-        abort(422, f"expected an object with {', '.join(names)}")
-    return [body[name] for name in names]
 
 
 def wanted_version() -> int | None:
@@ -79,9 +81,12 @@ def wanted_version() -> int | None:
 def paging() -> dict[str, Any]:
     """The requested page: ``find`` checks both."""
     limit = request.args.get("limit", "50")
-    if not re.fullmatch("[0-9]{1,4}", limit):
-        abort(400, "limit must be a number up to 9999")
-    return {"limit": int(limit), "after": request.args.get("after")}
+    after = request.args.get("after")
+    if not re.fullmatch("[0-9]{1,3}", limit) or int(limit) > MOST_ITEMS:
+        abort(400, f"limit must be a number up to {MOST_ITEMS}")
+    if after is not None and len(after) > MOST_CURSOR:
+        abort(400, "after is not a cursor of this server")
+    return {"limit": int(limit), "after": after}
 
 
 def shown_user(user: User, version: int, status: int = 200) -> Any:

@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, abort, jsonify, request
+from access import MOST_ITEMS, admin, guard, items_of, members
+from flask import Flask, abort, request
 from serving import serve, site
-from werkzeug.exceptions import HTTPException
 
 WALLETS = "wallet-db.json"
 KYC = "uploads/kyc/metadata.json"
@@ -17,6 +17,7 @@ TRANSACTIONS = "explorer-data/transactions-log.json"
 STATUSES = ("pending_review", "under_review", "verified", "rejected")
 
 app = Flask(__name__)
+guard(app)
 
 
 def load(name: str) -> Any:
@@ -74,9 +75,10 @@ def show_kyc_queue() -> Any:
 
 @app.post("/kyc/status")
 def change_kyc_status() -> Any:
-    hashes, status, admin = members("phoneHashes", "status", "admin")
-    if not isinstance(hashes, list) or status not in STATUSES:
-        abort(422, "phoneHashes must be a list, and status a KYC status")
+    hashes, status = members("phoneHashes", "status")
+    hashes = items_of("phoneHashes", hashes)
+    if status not in STATUSES:
+        abort(422, "status must be a KYC status")
     applications = load(KYC)
     if any(str(phone_hash) not in applications for phone_hash in hashes):
         abort(404, "there is no such application")
@@ -86,31 +88,20 @@ def change_kyc_status() -> Any:
     save(KYC, applications)
     audit = load(ADMIN_LOGS)
     for phone_hash in hashes:
-        data = {"identityHash": phone_hash, "status": status, "admin": admin}
+        data = {"identityHash": phone_hash, "status": status, "admin": admin()}
         entry = {"action": "UPDATE_KYC_STATUS", "timestamp": now(), "data": data}
         audit["logs"].append(entry)
     save(ADMIN_LOGS, audit)
     return {"changed": len(hashes)}
 
 
-@app.errorhandler(HTTPException)
-def refuse(error: HTTPException) -> tuple[Response, int]:
-    return jsonify(error=error.description), error.code or 500
-
-
-def members(*names: str) -> list[Any]:
-    """The members of these names of the request's body."""
-    body = request.get_json()
-    if not isinstance(body, dict) or any(body.get(name) is None for name in names):
-        abort(422, f"expected an object with {', '.join(names)}")
-    return [body[name] for name in names]
-
-
 def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     """One page of a list; its cursor is a place in the list."""
     limit, after = request.args.get("limit", "50"), request.args.get("after", "0")
-    if not limit.isdecimal() or not after.isdecimal():
+    if not re.fullmatch("[0-9]{1,3} [0-9]{1,9}", f"{limit} {after}"):
         abort(400, "limit or after is malformed")
+    if int(limit) > MOST_ITEMS:
+        abort(400, f"limit must be a number up to {MOST_ITEMS}")
     end = int(after) + int(limit)
     rest = str(end) if end < len(items) else None
     return {"items": items[int(after) : end], "next": rest}

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from access import admin, guard, items_of, members
 from answers import (
     answer_errors,
-    members,
     paging,
     shown_application,
     shown_event,
@@ -23,6 +23,7 @@ from pend_storage import field
 from pend_storage.pend import AdminLog, BlockchainEvent, KycApplication, User
 
 app = Flask(__name__)
+guard(app)
 answer_errors(app)
 
 
@@ -51,14 +52,14 @@ def create_wallet() -> Any:
 
 @app.put("/users/<phone_hash>/tier")
 def change_tier(phone_hash: str) -> Any:
-    tier, admin = members("tier", "admin")
+    tier, reason = members("tier", "reason")
     user, version = user_of(site.store, phone_hash)
     user = replace(user, tier=tier, updated_at=datetime.now(UTC))
     version = site.store.collection(User).put(
         user, if_version=wanted_version() or version
     )
-    told = {"identityHash": phone_hash, "tier": tier, "admin": admin}
-    entry = AdminLog(action="UPDATE_USER_TIER", admin_id=admin, new_values=told)
+    changed = {"identityHash": phone_hash, "tier": tier, "reason": reason}
+    entry = AdminLog(action="UPDATE_USER_TIER", admin_id=admin(), new_values=changed)
     site.store.collection(AdminLog).put(entry)
     return shown_user(user, version)
 
@@ -81,27 +82,27 @@ def show_kyc_queue() -> Any:
 
 @app.post("/kyc/status")
 def change_kyc_status() -> Any:
-    hashes, status, admin = members("phoneHashes", "status", "admin")
-    if not isinstance(hashes, list):
-        abort(422, "phoneHashes must be a list")
+    hashes, status = members("phoneHashes", "status")
+    hashes = items_of("phoneHashes", hashes)
     keys = dict.fromkeys(KycApplication(phone_hash=str(each)).id for each in hashes)
     found = site.store.collection(KycApplication).get_many(keys)
     if len(found) < len(keys):
         abort(404, "there is no such application")
     at = datetime.now(UTC)
     site.store.collection(KycApplication).put_many(
-        replace(found[key], status=status, updated_at=at, verified_by=admin)
+        replace(found[key], status=status, updated_at=at, verified_by=admin())
         for key in keys
     )
     site.store.collection(AdminLog).put_many(
-        kyc_entry(found[key], status, admin) for key in keys
+        kyc_entry(found[key], status) for key in keys
     )
     return {"changed": len(keys)}
 
 
-def kyc_entry(application: KycApplication, status: str, admin: str) -> AdminLog:
-    told = {"identityHash": application.phone_hash, "status": status, "admin": admin}
-    return AdminLog(action="UPDATE_KYC_STATUS", admin_id=admin, new_values=told)
+def kyc_entry(application: KycApplication, status: str) -> AdminLog:
+    who, what = {"admin": admin()}, {"status": status}
+    changed = {"identityHash": application.phone_hash, **what, **who}
+    return AdminLog(action="UPDATE_KYC_STATUS", admin_id=admin(), new_values=changed)
 
 
 if __name__ == "__main__":
