@@ -9,22 +9,29 @@ the address), everything is counted anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage._model.records import Change, Pending
-from pend_storage.errors import ChangesExpired, StoreUnavailable
+from pend_storage._model.records import Change, Pending, Row
+from pend_storage.errors import ChangesExpired, ConfigError, Conflict, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
+from pend_storage.stores.postgres._connection.wire_format import text_array
 from pend_storage.stores.postgres._queries import statements
 from pend_storage.stores.postgres._queries.rows import CHANGE_RECORDS, change_of
+from pend_storage.stores.postgres._schema.tables import quoted, table_name
 from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
-__all__ = ["ChangeLog"]
+__all__ = ["ChangeLog", "refuse_existing"]
 
 _PAGE: Final = 200
 """Commits in memory at a time; their records have as many bytes as a group of commits,
@@ -34,6 +41,42 @@ _WORTH_MOVING: Final = 1_000
 that asks about a mark asks about the place right before it as well.
 """
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_PURGED_AT_ONCE: Final = 5_000
+_PURGE_DENIED: Final = Statement.make(
+    "select t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
+    "as t (name, privilege) where not has_table_privilege(t.name, t.privilege)"
+)
+# The text of the other records stays as it is: json_agg copies it.
+_PURGE_PAGE: Final = Statement.make(
+    "with page as (select c.sequence from changes as c where c.sequence > $3::bigint "
+    f"order by c.sequence limit {_PURGED_AT_ONCE}), "
+    "purged as (update changes as c set records = coalesce((select "
+    "json_agg(r.item order by r.place) from json_array_elements(c.records) "
+    "with ordinality as r (item, place) where not (r.item ->> 0 = $1 "
+    "and r.item ->> 1 = any($2::text[]))), '[]'::json) "
+    "where c.sequence in (select sequence from page) and exists (select from "
+    "json_array_elements(c.records) as r (item) where r.item ->> 0 = $1 "
+    "and r.item ->> 1 = any($2::text[]))) "
+    "select max(sequence) from page",
+    (0, 1, 0),
+)
+_PURGE_TOMBSTONES: Final = Statement.make(
+    "delete from tombstones where collection = $1 and key = any($2::text[])", (0, 1)
+)
+
+
+def refuse_existing(collection: str, rows: Mapping[str, Row]) -> None:
+    """Refuse to purge records that are there.
+
+    Raises:
+        Conflict: one is.
+    """
+    for key, row in rows.items():
+        raise Conflict(
+            collection=collection, key=key, expected=0, actual=row.version
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +185,56 @@ class ChangeLog:
             lambda connection: connection.execute(statements.PRUNE, values),
             idempotent=True,
         )
+
+    def purge(
+        self, collection: str, keys: Sequence[str], *, tombstones: bool
+    ) -> Literal[True]:
+        """Remove records from the entries of the log, and then their tombstones.
+
+        Page by page, each in a transaction of its own: what is done stays done.
+
+        Raises:
+            ConfigError: the user lacks a privilege; nothing was changed.
+            StoreUnavailable: the server cannot be reached; call it again.
+        """
+        tables = self._client.fetch(_PURGE_DENIED)
+        if tables.ntuples:
+            names = [tables.get_value(row, 0) or b"" for row in range(tables.ntuples)]
+            raise ConfigError(
+                "this user may not change entries of the change log, so nothing was "
+                f"purged: it lacks UPDATE or DELETE on {b' and '.join(names).decode()}. "
+                "Run it with the URL of the role that owns the tables."
+            )
+        wanted = (collection.encode(), text_array(keys))
+
+        def purge_page(connection: LibpqConnection) -> int | None:
+            result = connection.execute(_PURGE_PAGE, (*wanted, b"%d" % after))
+            last = result.get_value(0, 0)
+            return None if last is None else int(last)
+
+        def purge_tombstones(connection: LibpqConnection) -> None:
+            connection.execute(_PURGE_TOMBSTONES, wanted)
+
+        after: int | None = 0
+        while after is not None:
+            after = self._client.execute_write(purge_page, idempotent=True)
+        if tombstones:
+            self._client.execute_write(purge_tombstones, idempotent=True)
+        self._vacuum(collection)
+        return True
+
+    def _vacuum(self, collection: str) -> None:
+        """Vacuum the tables, so that their files lose the rows; autovacuum does it later.
+
+        The server skips tables that this user does not own, and rows that an open
+        transaction may still see.
+        """
+        table = quoted(table_name(collection))
+        vacuum = Statement.make(f"vacuum changes, tombstones, {table}")
+        with contextlib.suppress(ConfigError, StoreUnavailable):
+            self._client.execute_write(
+                lambda connection: connection.execute(vacuum), idempotent=True
+            )
 
     def pending(self, after: int) -> Pending:
         """Count the entries after a sequence number: one statement, mostly.

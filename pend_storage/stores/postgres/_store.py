@@ -27,7 +27,7 @@ from pend_storage.events import Hook, guarded, log_event
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores.postgres._change_log import ChangeLog
+from pend_storage.stores.postgres._change_log import ChangeLog, refuse_existing
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
@@ -323,6 +323,14 @@ class PostgresStore(Store):
     @override
     def prune(self, upto: int) -> None:
         self._change_log.prune(upto)
+
+    @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        name, gone = self._known(collection).spec.name, sorted(filter(is_storable, keys))
+        refuse_existing(name, self.read(name, gone))
+        return self._change_log.purge(name, gone, tombstones=tombstones)
 
     @override
     def head(self) -> int:

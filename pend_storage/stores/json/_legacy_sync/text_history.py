@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -85,6 +85,17 @@ class TextHistory:
             unlike: see the attribute.
         """
         return self._next(before, self.edited | frozenset(edited), unlike)
+
+    def without(self, tokens: Set[str]) -> TextHistory:
+        """Return the history without some records.
+
+        A version that lacks records cannot be compared with an edit: where one of these
+        has an earlier text, copies of before now are not recognised any more.
+        """
+        if tokens.isdisjoint(state.token for state in self.states):
+            return self
+        unlike = {t: d for t, d in self.unlike.items() if t not in tokens}
+        return TextHistory(self.version, self.version, unlike=unlike)
 
     def _next(
         self,
