@@ -152,3 +152,4 @@ class PairPurge:
             route.store.purge(collection, sorted(held), tombstones=False),
         ]
         return all(done) and is_clean and not held
+

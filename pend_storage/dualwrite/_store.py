@@ -175,6 +175,11 @@ class DualWriteStore(RoutedStore):
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return lock_both(self._router, self._breaker, name, timeout)
 
+    @property
+    def stores(self) -> tuple[Store, Store]:
+        """The JSON store and the PostgreSQL store, for tools that look at each."""
+        return self._pair.json, self._pair.postgres
+
     # -- phases ---------------------------------------------------------------------------
 
     @property
@@ -318,6 +323,16 @@ class DualWriteStore(RoutedStore):
         work = PairPurge(self._router, self._relay)
         name = self.schema[collection].name
         return work.purge(name, keys, tombstones=tombstones)
+
+    def prune_logs(self) -> None:
+        """Drop entries of both logs that are older than the retention, and applied.
+
+        The relay does so every ten minutes. The JSON store drops its own by itself.
+
+        Raises:
+            StoreUnavailable: one of the stores cannot be reached.
+        """
+        self._relay.prune()
 
     def relay(self, *, interval: float | None = None) -> None:
         """Relay in the calling thread until :meth:`close`: for a process of its own.
