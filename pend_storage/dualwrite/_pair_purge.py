@@ -152,4 +152,3 @@ class PairPurge:
             route.store.purge(collection, sorted(held), tombstones=False),
         ]
         return all(done) and is_clean and not held
-

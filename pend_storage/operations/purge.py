@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from pend_storage import crashpoints
 from pend_storage._layouts.broken_files import is_whole_file
-from pend_storage._model.records import EDIT_MARK, Change, FindingRecord, QuarantinedRecord
+from pend_storage._model.records import (
+    EDIT_MARK,
+    Change,
+    FindingRecord,
+    QuarantinedRecord,
+)
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite import DualWriteStore
@@ -161,7 +166,9 @@ class _Purge:
     def _identifying_texts(self) -> set[str]:
         found = set(self._keys)
         spec = self._store.schema[self._name]
-        records = [row.record for row in self._store.read(self._name, self._keys).values()]
+        records = [
+            row.record for row in self._store.read(self._name, self._keys).values()
+        ]
         records += [
             r.record
             for r in self._changes
@@ -202,7 +209,10 @@ class _Purge:
     # -- erasing --------------------------------------------------------------------------
 
     def _erase(
-        self, present: Sequence[str], quarantined: Sequence[str], findings: Sequence[str]
+        self,
+        present: Sequence[str],
+        quarantined: Sequence[str],
+        findings: Sequence[str],
     ) -> bool:
         """Delete and purge; return True where the stores have nothing left."""
         store = self._store

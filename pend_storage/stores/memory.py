@@ -248,7 +248,9 @@ class MemoryStore(Store):
 
 def _without(entry: LogRecord, collection: str, keys: frozenset[str]) -> LogRecord:
     """Return an entry of the log without the records of some keys."""
-    rows = tuple(r for r in entry.rows if r.collection != collection or r.key not in keys)
+    rows = tuple(
+        r for r in entry.rows if r.collection != collection or r.key not in keys
+    )
     return entry if len(rows) == len(entry.rows) else replace(entry, rows=rows)
 
 

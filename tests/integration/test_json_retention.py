@@ -23,7 +23,7 @@ from pend_storage.testing.faults import FaultyStore
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-SECRET = "Jane-Roe"
+PERSON = "Jane-Roe"
 
 
 class Clock:
@@ -59,12 +59,12 @@ def own_files(directory: Path, pattern: str) -> list[str]:
 def holders(directory: Path) -> list[str]:
     """Names of the files that hold the secret."""
     files = [p for p in directory.rglob("*") if p.is_file()]
-    return sorted(p.name for p in files if SECRET.encode() in p.read_bytes())
+    return sorted(p.name for p in files if PERSON.encode() in p.read_bytes())
 
 
 def write_and_delete(store: JsonStore) -> None:
     logs = store.collection(Log)
-    logs.put(a_log("l", SECRET))
+    logs.put(a_log("l", PERSON))
     store.checkpoint()
     store.compact()
     logs.delete("l")
@@ -164,9 +164,15 @@ def test_a_store_that_is_opened_after_a_long_time_is_compacted_soon(
 
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=0.01):
         eventually(lambda: "snapshot-00000003.jsonl" in own_files(tmp_path, "snap*"))
-        eventually(lambda: SECRET.encode() not in b"".join(
-            p.read_bytes() for p in (tmp_path / ".pend-storage").glob("snapshot-*")
-        ))
+        eventually(
+            lambda: (
+                PERSON.encode()
+                not in b"".join(
+                    p.read_bytes()
+                    for p in (tmp_path / ".pend-storage").glob("snapshot-*")
+                )
+            )
+        )
 
 
 def test_one_of_two_processes_compacts_and_the_other_goes_on(
@@ -205,7 +211,7 @@ def test_the_log_is_held_until_the_secondary_has_applied_it(
     pair.collection(Tally).put(a_tally("t", 1))
     pair.catch_up()
     secondary.fail("apply", "meta", "read", times=None)
-    pair.collection(Log).put(a_log("l", SECRET))
+    pair.collection(Log).put(a_log("l", PERSON))
     pair.collection(Log).delete("l")
     for _ in range(3):
         json.checkpoint()
@@ -227,7 +233,7 @@ def test_a_detached_store_holds_nothing(pair: DualWriteStore, tmp_path: Path) ->
     json, _ = pair.stores
     assert isinstance(json, JsonStore)
     pair.switch(Phase.JSON_ONLY, accept=CODES)
-    pair.collection(Log).put(a_log("l", SECRET))
+    pair.collection(Log).put(a_log("l", PERSON))
     pair.collection(Log).delete("l")
     json.checkpoint()
     json.checkpoint()
@@ -239,7 +245,7 @@ def age_and_delete(report: Report, directory: Path) -> None:
     """Delete a record, and compact by age again and again."""
     with open_store(directory, 0.0) as store:
         for n in range(6):
-            store.collection(Log).put(a_log("l", SECRET))
+            store.collection(Log).put(a_log("l", PERSON))
             store.collection(Tally).put(a_tally("t", n))
             store.checkpoint()
             store.collection(Log).delete("l")

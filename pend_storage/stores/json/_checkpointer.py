@@ -201,9 +201,7 @@ class Checkpointer:
             if is_due(self._engine, self._retention):
                 self._compact()
             elif has_expired(self._engine, self._retention):
-                drop_expired(
-                    self._engine, self._retention, self._needed, self._passed
-                )
+                drop_expired(self._engine, self._retention, self._needed, self._passed)
 
     def _compact(self) -> None:
         with translated(self._engine.directory):
@@ -226,15 +224,15 @@ class Checkpointer:
             False where older segments or snapshots are still needed.
         """
         tokens = {token_of(collection, key) for key in keys}
-        with self._mutex, self._lock.held(self._timeout):
-            with translated(self._engine.directory):
-                for _ in range(2):  # the second round deletes the replaced files
-                    for sync in self._managed_syncs:
-                        sync.synchronise(force=True, wait=True)
-                for sync in self._syncs:
-                    sync.forget(tokens)
-                compact(self._engine, FORGET_ALL, self._needed, self._passed)
-                return not has_expired(self._engine, FORGET_ALL)
+        lock = self._lock.held(self._timeout)
+        with self._mutex, lock, translated(self._engine.directory):
+            for _ in range(2):  # the second round deletes the replaced files
+                for sync in self._managed_syncs:
+                    sync.synchronise(force=True, wait=True)
+            for sync in self._syncs:
+                sync.forget(tokens)
+            compact(self._engine, FORGET_ALL, self._needed, self._passed)
+            return not has_expired(self._engine, FORGET_ALL)
 
     def _needed(self, now: Position) -> list[Position]:
         # A manifest names positions; edit detection reads the state at them again.

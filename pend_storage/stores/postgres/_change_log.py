@@ -10,16 +10,18 @@ the address), everything is counted anew.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage._model.records import Change, Pending, Row
+from pend_storage._model.records import Change, Pending
+from pend_storage._model.storable_text import is_storable
 from pend_storage.errors import ChangesExpired, ConfigError, Conflict, StoreUnavailable
 from pend_storage.schema import Schema
+from pend_storage.store import Store
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
@@ -31,7 +33,7 @@ from pend_storage.stores.postgres._queries.rows import CHANGE_RECORDS, change_of
 from pend_storage.stores.postgres._schema.tables import quoted, table_name
 from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
-__all__ = ["ChangeLog", "refuse_existing"]
+__all__ = ["ChangeLog"]
 
 _PAGE: Final = 200
 """Commits in memory at a time; their records have as many bytes as a group of commits,
@@ -45,7 +47,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _PURGED_AT_ONCE: Final = 5_000
 _PURGE_DENIED: Final = Statement.make(
-    "select t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
+    "select t.privilege || ' on ' || t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
     "as t (name, privilege) where not has_table_privilege(t.name, t.privilege)"
 )
 # The text of the other records stays as it is: json_agg copies it.
@@ -65,18 +67,6 @@ _PURGE_PAGE: Final = Statement.make(
 _PURGE_TOMBSTONES: Final = Statement.make(
     "delete from tombstones where collection = $1 and key = any($2::text[])", (0, 1)
 )
-
-
-def refuse_existing(collection: str, rows: Mapping[str, Row]) -> None:
-    """Refuse to purge records that are there.
-
-    Raises:
-        Conflict: one is.
-    """
-    for key, row in rows.items():
-        raise Conflict(
-            collection=collection, key=key, expected=0, actual=row.version
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,41 +177,47 @@ class ChangeLog:
         )
 
     def purge(
-        self, collection: str, keys: Sequence[str], *, tombstones: bool
-    ) -> Literal[True]:
+        self, store: Store, collection: str, keys: Iterable[str], *, tombstones: bool
+    ) -> bool:
         """Remove records from the entries of the log, and then their tombstones.
 
         Page by page, each in a transaction of its own: what is done stays done.
 
         Raises:
+            Conflict: a record is there.
             ConfigError: the user lacks a privilege; nothing was changed.
             StoreUnavailable: the server cannot be reached; call it again.
         """
-        tables = self._client.fetch(_PURGE_DENIED)
-        if tables.ntuples:
-            names = [tables.get_value(row, 0) or b"" for row in range(tables.ntuples)]
-            raise ConfigError(
-                "this user may not change entries of the change log, so nothing was "
-                f"purged: it lacks UPDATE or DELETE on {b' and '.join(names).decode()}. "
-                "Run it with the URL of the role that owns the tables."
-            )
-        wanted = (collection.encode(), text_array(keys))
+        name, gone = self._schema[collection].name, sorted(filter(is_storable, keys))
+        for key, row in store.read(name, gone).items():
+            raise Conflict(collection=name, key=key, expected=0, actual=row.version)
+        self._require_privileges()
+        wanted = (name.encode(), text_array(gone))
 
-        def purge_page(connection: LibpqConnection) -> int | None:
-            result = connection.execute(_PURGE_PAGE, (*wanted, b"%d" % after))
-            last = result.get_value(0, 0)
-            return None if last is None else int(last)
+        def purge_page(connection: LibpqConnection) -> bytes | None:
+            result = connection.execute(_PURGE_PAGE, (*wanted, after))
+            return result.get_value(0, 0)
 
-        def purge_tombstones(connection: LibpqConnection) -> None:
-            connection.execute(_PURGE_TOMBSTONES, wanted)
-
-        after: int | None = 0
+        after: bytes | None = b"0"
         while after is not None:
             after = self._client.execute_write(purge_page, idempotent=True)
         if tombstones:
-            self._client.execute_write(purge_tombstones, idempotent=True)
-        self._vacuum(collection)
+            self._client.execute_write(
+                lambda connection: connection.execute(_PURGE_TOMBSTONES, wanted),
+                idempotent=True,
+            )
+        self._vacuum(name)
         return True
+
+    def _require_privileges(self) -> None:
+        found = self._client.fetch(_PURGE_DENIED)
+        names = [found.get_value(row, 0) or b"" for row in range(found.ntuples)]
+        if names:
+            raise ConfigError(
+                "this user may not change entries of the change log, so nothing was "
+                f"purged: it lacks {b' and '.join(names).decode()}. Run it with the URL "
+                "of the role that owns the tables."
+            )
 
     def _vacuum(self, collection: str) -> None:
         """Vacuum the tables, so that their files lose the rows; autovacuum does it later.

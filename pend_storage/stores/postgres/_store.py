@@ -27,27 +27,19 @@ from pend_storage.events import Hook, guarded, log_event
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores.postgres._change_log import ChangeLog, refuse_existing
+from pend_storage.stores.postgres._change_log import ChangeLog
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
-from pend_storage.stores.postgres._connection.connection import (
-    LibpqConnection,
-)
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.connector import Address, Connector
 from pend_storage.stores.postgres._connection.pool import Pool
-from pend_storage.stores.postgres._connection.wire_format import (
-    number,
-    text_array,
-)
+from pend_storage.stores.postgres._connection.wire_format import number, text_array
 from pend_storage.stores.postgres._database_report import (
     DatabaseReport,
     inspect_database,
 )
 from pend_storage.stores.postgres._meta_table import MetaTable
 from pend_storage.stores.postgres._named_locks import NamedLocks
-from pend_storage.stores.postgres._queries.rows import (
-    rows_of,
-    tombstone_rows_of,
-)
+from pend_storage.stores.postgres._queries.rows import rows_of, tombstone_rows_of
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._query_reader import QueryReader
 from pend_storage.stores.postgres._writes.applier import Applier
@@ -328,9 +320,7 @@ class PostgresStore(Store):
     def purge(
         self, collection: str, keys: Iterable[str], *, tombstones: bool = True
     ) -> bool:
-        name, gone = self._known(collection).spec.name, sorted(filter(is_storable, keys))
-        refuse_existing(name, self.read(name, gone))
-        return self._change_log.purge(name, gone, tombstones=tombstones)
+        return self._change_log.purge(self, collection, keys, tombstones=tombstones)
 
     @override
     def head(self) -> int:

@@ -14,7 +14,6 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import KycApplication, User, UserProfile
-
 from tests.ages import age
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ NAME = "J\u00e4ne R\u00f6e"
 
 def spellings(text: str) -> set[bytes]:
     raw = {text.encode(), json.dumps(text)[1:-1].encode()}
-    for form in list(raw):
+    for form in tuple(raw):
         for shift in range(3):
             code = base64.b64encode(b"x" * shift + form).rstrip(b"=")
             raw.add(code[4:-4])
@@ -125,7 +124,9 @@ def live(site: Site, phase: ps.Phase) -> dict[str, list[str]]:
                 store.collection(KycApplication).put(changed)
         store.catch_up()
         applications = [
-            a.id for a in store.collection(KycApplication).scan() if a.user_id == user.id
+            a.id
+            for a in store.collection(KycApplication).scan()
+            if a.user_id == user.id
         ]
         for key in applications:
             store.collection(KycApplication).delete(key)
@@ -181,9 +182,11 @@ def test_a_person_in_quarantine_and_in_a_copy_is_found(jane: Site) -> None:
     with open_store(jane) as store:
         store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
         user = store.collection(User).get_by("phone_hash", HASH)
-        (aside,) = store.collection(ps.records.QuarantinedRecord).find(
-            ps.field("place") == HASH, ps.field("file") == WALLETS
-        ).items
+        (aside,) = (
+            store.collection(ps.records.QuarantinedRecord)
+            .find(ps.field("place") == HASH, ps.field("file") == WALLETS)
+            .items
+        )
     with open_store(jane) as store:
         for a in [*store.collection(KycApplication).scan()]:
             if a.user_id == user.id:

@@ -94,7 +94,9 @@ def _is_old(engine: Engine, number: int, retention: Retention) -> bool:
         if abs(age) * _SHARE < retention.seconds:
             return False
         return engine.read_replica(
-            lambda live: live.journal.start.number != number or not live.journal.is_fresh
+            lambda live: (
+                live.journal.start.number != number or not live.journal.is_fresh
+            )
         )
     return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -152,14 +152,9 @@ class FileSync:
             self._file.save_manifest(self._manifest)
         self._is_unsaved = False
 
-    def forget(self, tokens: Set[str]) -> None:
+    def forget(self, tokens: AbstractSet[str]) -> None:
         """Erase records that are not in the file any more from the history of its texts."""
-        manifest = self._file.manifest()
-        shown = None if manifest is None else manifest.shown.without(tokens)
-        if manifest is not None and shown is not None and shown != manifest.shown:
-            manifest.shown = shown
-            self._file.save_manifest(manifest)
-            self._manifest, self._generation = manifest, None
+        self._file.forget(tokens)  # the next round loads the manifest again
 
     def positions(self, now: Position) -> tuple[Position, ...]:
         """Return the journal positions whose state has the rows that the file shows.

@@ -7,6 +7,7 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,6 +174,13 @@ class SyncedFile(ABC):
     def save_manifest(self, manifest: FileManifest) -> None:
         """Write the manifest, durably."""
         save_manifest(self._manifest_path, manifest)
+
+    def forget(self, tokens: AbstractSet[str]) -> None:
+        """Erase records from the history of texts in the manifest."""
+        manifest = self.manifest()
+        if manifest is not None and manifest.shown.names(tokens):
+            manifest.shown = manifest.shown.without(tokens)
+            self.save_manifest(manifest)
 
     def replaced_manifest(self) -> FileManifest | None:
         """Return the manifest of the replaced file; None if it is not known any more."""

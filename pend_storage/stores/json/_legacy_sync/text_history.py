@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -86,16 +87,19 @@ class TextHistory:
         """
         return self._next(before, self.edited | frozenset(edited), unlike)
 
-    def without(self, tokens: Set[str]) -> TextHistory:
+    def without(self, tokens: AbstractSet[str]) -> TextHistory:
         """Return the history without some records.
 
-        A version that lacks records cannot be compared with an edit: where one of these
-        has an earlier text, copies of before now are not recognised any more.
+        A version that lacks records cannot be compared with an edit. So copies of before
+        now are not recognised any more.
         """
-        if tokens.isdisjoint(state.token for state in self.states):
-            return self
         unlike = {t: d for t, d in self.unlike.items() if t not in tokens}
         return TextHistory(self.version, self.version, unlike=unlike)
+
+    def names(self, tokens: AbstractSet[str]) -> bool:
+        """Return True if it has an earlier text of one of these records."""
+        known = {*(state.token for state in self.states), *self.edited, *self.unlike}
+        return not tokens.isdisjoint(known)
 
     def _next(
         self,
