@@ -91,7 +91,7 @@ def purge(
     are searched for what identifies them; exit code 1 where something still holds it.
     """
     from pend_storage.operations.purge import purge as by_key
-    from pend_storage.operations.purge import purge_older
+    from pend_storage.operations.purge_older import purge_older
 
     _require_one_way(collection, keys, older, deleted=deleted)
     settings = session.settings_for(dry_run=dry_run)

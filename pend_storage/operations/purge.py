@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pend_storage import crashpoints
 from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.unread_files import as_stored
 from pend_storage._model.records import (
-    EDIT_MARK,
-    Change,
     FindingRecord,
     QuarantinedRecord,
 )
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
-from pend_storage.dualwrite import DualWriteStore
-from pend_storage.errors import ChangesExpired, ConfigError
+from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
 from pend_storage.operations.purge_search import (
     Holder,
@@ -30,16 +26,16 @@ from pend_storage.operations.purge_search import (
     holding_changes,
     holding_files,
     holding_records,
+    leftovers_of,
+    parts_of,
+    whole_log,
 )
-from pend_storage.query import field
 from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.store import Store
-from pend_storage.stores.json import OWN_DIRECTORY, JsonStore
+from pend_storage.stores.json import JsonStore
 
-__all__ = ["Purge", "deleted_keys", "purge", "purge_older"]
+__all__ = ["Purge", "deleted_keys", "purge"]
 
-_OWN_LEFTOVERS: Final = ("kept/*", "torn-*")
-"""Files that the JSON store keeps for people: late edits, and commits cut off by a crash."""
 _SETTLED: Final = crashpoints.declare(
     "purge.settled", "quarantine and findings have lost the record, the stores have not"
 )
@@ -101,11 +97,13 @@ def purge(
         ReferenceViolation: another record refers to one that is to be deleted.
         StoreUnavailable: a store that takes part cannot be reached.
     """
-    with open_primary(settings) as store:
+    with open_primary(settings) as store, contextlib.ExitStack() as stack:
         name = store.schema[collection].name
         wanted = dict.fromkeys(keys)
         if deleted:
             wanted |= dict.fromkeys(deleted_keys(store, name))
+        # Records that depend on an unread file are searched as far as they are known.
+        stack.enter_context(as_stored())
         work = _Purge(store, settings.json, name, list(wanted))
         return work.run(delete=delete, dry_run=dry_run, backups=backups)
 
@@ -144,6 +142,7 @@ class _Purge:
             )
         quarantined, findings = self._quarantined(), self._findings()
         if not dry_run:
+            self._require_privileges()
             is_clean = self._erase(present, quarantined, findings)
         leftovers = list(self._leftovers())
         if not dry_run:
@@ -206,6 +205,12 @@ class _Purge:
             if changed.collection == collection and changed.record is not None:
                 yield changed.record
 
+    def _require_privileges(self) -> None:
+        """Refuse before anything is done, where a database does not allow it."""
+        for part in parts_of(self._store):
+            if not isinstance(part, JsonStore):
+                part.purge(self._name, ())
+
     # -- erasing --------------------------------------------------------------------------
 
     def _erase(
@@ -244,7 +249,7 @@ class _Purge:
                     yield spec.name, found
 
     def _leftovers(self) -> Iterator[Path]:
-        for path in _leftovers(self._json):
+        for path in leftovers_of(self._json):
             if self._needles.are_in_file(path):
                 yield path
 
@@ -252,8 +257,8 @@ class _Purge:
 
     def _held(self, *, is_clean: bool) -> Iterator[Holder]:
         yield from holding_records(self._store, self._needles)
-        for part in _parts(self._store):
-            log = _whole_log(part)
+        for part in parts_of(self._store):
+            log = whole_log(part)
             yield from holding_changes(part.schema, log, self._needles)
         if self._json is not None:
             more = self._json.files.values()
@@ -278,122 +283,9 @@ class _Purge:
 def _relevant(store: Store, collection: str, keys: Sequence[str]) -> Iterator[Any]:
     """Yield the changed records of the logs that may be about the purged ones."""
     wanted = frozenset(keys)
-    for part in _parts(store):
-        for change in _whole_log(part):
+    for part in parts_of(store):
+        for change in whole_log(part):
             for changed in change.records:
                 is_mine = changed.collection == collection and changed.key in wanted
                 if is_mine or changed.collection in {QUARANTINE, FINDINGS}:
                     yield changed
-
-
-def _parts(store: Store) -> tuple[Store, ...]:
-    """Return the stores of a pair, or the only one."""
-    if isinstance(store, DualWriteStore):
-        return store.stores
-    return (store,)
-
-
-def _whole_log(store: Store) -> Iterator[Change]:
-    after = 0
-    while True:
-        try:
-            yield from store.changes(after)
-        except ChangesExpired as expired:
-            after = expired.oldest
-        else:
-            return
-
-
-def _leftovers(json: JsonSettings | None) -> Iterator[Path]:
-    if json is not None:
-        own = json.directory / OWN_DIRECTORY
-        for pattern in _OWN_LEFTOVERS:
-            yield from sorted(own.glob(pattern))
-
-
-def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) -> Purge:
-    """Purge what is older than an age, of all collections.
-
-    That is: entries of the change logs that the other store has applied, overruled values
-    in quarantine that were accepted, closed findings, and files that the JSON store keeps
-    for people. Records, waiting quarantine and open findings stay.
-
-    Args:
-        settings: of the environment.
-        age: what is younger stays.
-        dry_run: change nothing, and report what would be erased.
-
-    Raises:
-        ConfigError: a privilege is missing.
-        StoreUnavailable: a store that takes part cannot be reached.
-    """
-    days = age / timedelta(days=1)
-    wanted = replace(settings.dual_write, retention_days=days)
-    cutoff = datetime.now(UTC) - age
-    with open_primary(replace(settings, dual_write=wanted)) as store:
-        overruled = [r.id for r in _overruled(store) if r.seen_at < cutoff]
-        closed = [r.id for r in _closed(store) if r.last_seen < cutoff]
-        limit = time.time() - age.total_seconds()
-        files = [p for p in _leftovers(settings.json) if _is_before(p, limit)]
-        is_clean = True
-        if not dry_run:
-            is_clean = _erase_older(store, cutoff, overruled, closed)
-            for path in files:
-                path.unlink(missing_ok=True)
-    place = "a store whose log is still needed, or whose files cannot be written now"
-    return Purge(
-        dry_run=dry_run,
-        quarantined=tuple(overruled),
-        findings=len(closed),
-        files=tuple(map(str, files)),
-        held=() if is_clean else (Holder(kind="store", place=place),),
-    )
-
-
-def _overruled(store: Store) -> Iterator[QuarantinedRecord]:
-    """Yield accepted values that no file shows: others are part of their legacy file."""
-    accepted = store.collection(QuarantinedRecord).find(field("status") == "accepted")
-    return (r for r in accepted.items if r.file.endswith(EDIT_MARK))
-
-
-def _closed(store: Store) -> Iterable[FindingRecord]:
-    return store.collection(FindingRecord).find(field("state") != "open").items
-
-
-def _is_before(path: Path, limit: float) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime < limit
-    return False
-
-
-def _erase_older(
-    store: Store, cutoff: datetime, overruled: Sequence[str], closed: Sequence[str]
-) -> bool:
-    with store.acting(reason="purge"), store.transaction() as tx:
-        for name, keys in ((QUARANTINE, overruled), (FINDINGS, closed)):
-            for key in keys:
-                tx.collection(name).delete(key)
-    done = [store.purge(QUARANTINE, overruled)] if overruled else []
-    done += [store.purge(FINDINGS, closed)] if closed else []
-    for part in _parts(store):
-        if isinstance(part, JsonStore):
-            # Segments are dropped whole, so younger entries of the last one go as well.
-            first = next(_whole_log(part), None)
-            is_old = first is None or first.at < cutoff
-            done.append(part.purge(QUARANTINE, ()) if is_old else True)
-        elif part is store:
-            _prune(part, cutoff)
-    if isinstance(store, DualWriteStore):
-        store.prune_logs()
-    return all(done)
-
-
-def _prune(store: Store, cutoff: datetime) -> None:
-    """Drop the entries of a log that nothing follows."""
-    last = 0
-    for change in _whole_log(store):
-        if change.at >= cutoff:
-            break
-        last = change.sequence
-    if last:
-        store.prune(last)

@@ -15,8 +15,12 @@ from typing import Final
 
 from pend_storage._model.records import Change
 from pend_storage._shown import shown
+from pend_storage.config import JsonSettings
+from pend_storage.dualwrite import DualWriteStore
+from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.stores.json import OWN_DIRECTORY
 
 __all__ = [
     "BACKUP_MARK",
@@ -26,6 +30,9 @@ __all__ = [
     "holding_changes",
     "holding_files",
     "holding_records",
+    "leftovers_of",
+    "parts_of",
+    "whole_log",
 ]
 
 BACKUP_MARK: Final = "-backup-"
@@ -33,6 +40,8 @@ BACKUP_MARK: Final = "-backup-"
 _BLOCK: Final = 1 << 20
 _SHORT: Final = 6
 """Characters below which a text is only searched for as a whole JSON string."""
+_OWN_LEFTOVERS: Final = ("kept/*", "torn-*")
+"""Files that the JSON store keeps for people: late edits, and commits cut off by a crash."""
 _ESCAPE: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\/")
 
 
@@ -174,3 +183,30 @@ def backups_of(directory: Path, folders: Iterable[Path] = ()) -> list[Path]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found += [p for p in sorted(folder.iterdir()) if BACKUP_MARK in p.name]
     return list(dict.fromkeys(found))
+
+
+def parts_of(store: Store) -> tuple[Store, ...]:
+    """Return the stores of a pair, or the only one."""
+    if isinstance(store, DualWriteStore):
+        return store.stores
+    return (store,)
+
+
+def whole_log(store: Store) -> Iterator[Change]:
+    """Yield the entries of a change log, as far back as it is kept."""
+    after = 0
+    while True:
+        try:
+            yield from store.changes(after)
+        except ChangesExpired as expired:
+            after = expired.oldest
+        else:
+            return
+
+
+def leftovers_of(json: JsonSettings | None) -> Iterator[Path]:
+    """Yield the files that the JSON store keeps for people."""
+    if json is not None:
+        own = json.directory / OWN_DIRECTORY
+        for pattern in _OWN_LEFTOVERS:
+            yield from sorted(own.glob(pattern))

@@ -27,7 +27,10 @@ from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
     Statement,
 )
-from pend_storage.stores.postgres._connection.wire_format import text_array
+from pend_storage.stores.postgres._connection.wire_format import (
+    bigint_array,
+    text_array,
+)
 from pend_storage.stores.postgres._queries import statements
 from pend_storage.stores.postgres._queries.rows import CHANGE_RECORDS, change_of
 from pend_storage.stores.postgres._schema.tables import quoted, table_name
@@ -50,22 +53,27 @@ _PURGE_DENIED: Final = Statement.make(
     "select t.privilege || ' on ' || t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
     "as t (name, privilege) where not has_table_privilege(t.name, t.privilege)"
 )
+_IS_PURGED: Final = (
+    "r.item ->> 0 = $1 and exists (select from unnest($2::text[], $3::bigint[]) "
+    "as w (key, bound) where w.key = r.item ->> 1 "
+    "and (r.item ->> 2)::bigint <= w.bound)"
+)
 # The text of the other records stays as it is: json_agg copies it.
 _PURGE_PAGE: Final = Statement.make(
-    "with page as (select c.sequence from changes as c where c.sequence > $3::bigint "
+    "with page as (select c.sequence from changes as c where c.sequence > $4::bigint "
     f"order by c.sequence limit {_PURGED_AT_ONCE}), "
     "purged as (update changes as c set records = coalesce((select "
     "json_agg(r.item order by r.place) from json_array_elements(c.records) "
-    "with ordinality as r (item, place) where not (r.item ->> 0 = $1 "
-    "and r.item ->> 1 = any($2::text[]))), '[]'::json) "
+    f"with ordinality as r (item, place) where not ({_IS_PURGED})), '[]'::json) "
     "where c.sequence in (select sequence from page) and exists (select from "
-    "json_array_elements(c.records) as r (item) where r.item ->> 0 = $1 "
-    "and r.item ->> 1 = any($2::text[]))) "
+    f"json_array_elements(c.records) as r (item) where {_IS_PURGED})) "
     "select max(sequence) from page",
-    (0, 1, 0),
+    (0, 1, 1, 0),
 )
 _PURGE_TOMBSTONES: Final = Statement.make(
-    "delete from tombstones where collection = $1 and key = any($2::text[])", (0, 1)
+    "delete from tombstones as t using unnest($2::text[], $3::bigint[]) as w (key, "
+    "bound) where t.collection = $1 and t.key = w.key and t.version <= w.bound",
+    (0, 1, 1),
 )
 
 
@@ -188,11 +196,18 @@ class ChangeLog:
             ConfigError: the user lacks a privilege; nothing was changed.
             StoreUnavailable: the server cannot be reached; call it again.
         """
-        name, gone = self._schema[collection].name, sorted(filter(is_storable, keys))
-        for key, row in store.read(name, gone).items():
-            raise Conflict(collection=name, key=key, expected=0, actual=row.version)
         self._require_privileges()
-        wanted = (name.encode(), text_array(gone))
+        name, gone = self._schema[collection].name, sorted(filter(is_storable, keys))
+        if not gone:
+            return True
+        upto = int(self._client.fetch(statements.HORIZON).get_value(0, 0) or 0)
+        rows = store.read(name, gone, deleted=True)
+        for key, row in rows.items():
+            if row.record is not None:
+                raise Conflict(collection=name, key=key, expected=0, actual=row.version)
+        # What is written again from here on has a higher version, and is left alone.
+        bounds = [rows[key].version if key in rows else upto for key in gone]
+        wanted = (name.encode(), text_array(gone), bigint_array(bounds))
 
         def purge_page(connection: LibpqConnection) -> bytes | None:
             result = connection.execute(_PURGE_PAGE, (*wanted, after))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -223,3 +225,102 @@ def test_what_is_purged_is_asked_for_and_named_one_way(server: Site) -> None:
     ):
         result = server.run("purge", *arguments, "--json")
         assert result.code == 2, (arguments, result.out)
+
+
+@pytest.mark.parametrize("phase", [ps.Phase.JSON_ONLY, ps.Phase.POSTGRES_ONLY])
+def test_a_detached_store_that_holds_the_person_is_named(
+    jane: Site, phase: ps.Phase
+) -> None:
+    jane.ok("migrate", "json", "--no-backup")
+    with open_store(jane) as store:
+        user = store.collection(User).get_by("phone_hash", HASH)
+        store.switch(phase, accept=ps.dualwrite.CODES)
+        for a in [*store.collection(KycApplication).scan()]:
+            if a.user_id == user.id:
+                store.collection(KycApplication).delete(a.id)
+        store.collection(UserProfile).delete(user.id)
+
+    result = jane.run("purge", "users", user.id, "--delete", "--yes", "--json")
+
+    assert result.code == 1
+    held = result.document["result"]["held"]
+    assert "store" in [holder["kind"] for holder in held]
+    inside = in_database(jane.url) if phase is ps.Phase.JSON_ONLY else {}
+    inside |= in_files(jane.data) if phase is ps.Phase.POSTGRES_ONLY else {}
+    assert inside  # the tombstone of the primary will delete it there
+    with open_store(jane) as store:
+        primary = store.stores[phase is ps.Phase.POSTGRES_ONLY]
+        assert primary.read("users", [user.id], deleted=True)[user.id].record is None
+
+
+def test_without_a_privilege_nothing_is_done(jane: Site) -> None:
+    jane.ok("migrate", "json", "--no-backup")
+    with open_store(jane) as store:
+        store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
+        user = store.collection(User).get_by("phone_hash", OTHER)
+    jane.change(
+        "create role purger login; grant select, insert, update, delete on all tables "
+        "in schema public to purger; revoke update on changes from purger"
+    )
+    url = jane.url.replace("postgres@", "purger@")
+    try:
+        before = jane.rows()
+        result = jane.run(
+            "purge",
+            "users",
+            user.id,
+            "--delete",
+            "--yes",
+            "--json",
+            PEND_DATABASE_URL=url,
+        )
+        assert jane.rows() == before
+    finally:
+        jane.change("drop owned by purger; drop role purger")
+    assert result.code == 2, result.out
+    assert "UPDATE on changes" in result.document["error"]["message"]
+
+
+def test_what_is_older_goes_and_what_waits_stays(jane: Site) -> None:
+    jane.ok("migrate", "json", "--no-backup")
+    now = datetime.now(UTC)
+    with open_store(jane) as store:
+        store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
+        aside = store.collection(ps.records.QuarantinedRecord)
+        for name, status, days in (
+            ("old", "accepted", 9),
+            ("young", "accepted", 0),
+            ("waits", "waiting", 9),
+        ):
+            aside.put(
+                ps.records.QuarantinedRecord(
+                    id=name,
+                    file=f"{WALLETS}#edit",
+                    place=HASH,
+                    raw=b'"0x1"',
+                    code="edited",
+                    reason="overruled",
+                    status=status,
+                    seen_at=now - timedelta(days=days),
+                )
+            )
+    kept = jane.data / ".pend-storage" / "kept"
+    kept.mkdir()
+    for name, days in (("old-1", 9), ("young-1", 0)):
+        (kept / name).write_text(HASH)
+        at = (now - timedelta(days=days)).timestamp()
+        os.utime(kept / name, (at, at))
+
+    planned = jane.run("purge", "--older", "7d", "--dry-run", "--json")
+    assert (kept / "old-1").exists()
+    done = jane.ok("purge", "--older", "7d", "--yes")
+
+    assert planned.code == 0
+    assert planned.document["result"]["files"] == done["result"]["files"]
+    assert done["result"]["quarantined"] == ["old"]
+    assert [path.name for path in kept.iterdir()] == ["young-1"]
+    with open_store(jane) as store:
+        left = {r.id for r in store.collection(ps.records.QuarantinedRecord).scan()}
+        assert {"young", "waits"} <= left
+        assert "old" not in left
+        assert store.lag().commits == 0
