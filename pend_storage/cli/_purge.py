@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from typing_extensions import override
 
 from pend_storage._shown import cut
 from pend_storage.cli._exits import Exit
@@ -24,29 +24,21 @@ _SHOWN: Final = 50
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
-class _Duration(click.ParamType):
-    """A duration as ``30d``, ``12h``, ``90m``."""
-
-    name = "duration"
-
-    @override
-    def convert(
-        self,
-        value: str | timedelta,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"(\d{1,6})([smhdw])", value)
-        if found is None:
-            self.fail(
-                f"{cut(value)!r} is no duration: give a number with s, m, h, d or w, "
-                "such as 30d",
-                param,
-                ctx,
-            )
-        return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+def _duration(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> timedelta | None:
+    """Parse a duration such as ``30d``, ``12h`` or ``90m``."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", value)
+    if found is None:
+        raise click.BadParameter(
+            f"{cut(value)!r} is no duration: give a number with s, m, h, d or w, such "
+            "as 30d",
+            context,
+            parameter,
+        )
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
 @click.command(short_help="Erase what is kept of deleted records.")
@@ -57,7 +49,7 @@ class _Duration(click.ParamType):
 )
 @click.option(
     "--older",
-    type=_Duration(),
+    callback=_duration,
     metavar="DURATION",
     help="Of all collections: what is kept and older than that, such as 30d.",
 )
@@ -132,7 +124,7 @@ def _require_one_way(
 
 
 def _confirm(session: Session) -> None:
-    if session.output.as_json or not click.get_text_stream("stdin").isatty():
+    if session.output.as_json or not sys.stdin.isatty():
         raise click.UsageError("what is purged is gone for good: say --yes.")
     click.confirm("what is purged cannot be brought back. Go on?", abort=True, err=True)
 

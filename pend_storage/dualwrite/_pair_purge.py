@@ -19,7 +19,7 @@ from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.dualwrite._roles import Side, other
 from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._router import Router
-from pend_storage.errors import ConfigError, Conflict, StaleEpoch
+from pend_storage.errors import Conflict, PendStorageError, StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
@@ -60,7 +60,7 @@ class LogHold:
                     mark.source == pair.store(self._side).identity()
                 )
                 self._known = mark.sequence if mark is not None and is_mine else 0
-        except (ConfigError, *OUT_OF_REACH):
+        except PendStorageError:
             pass
         return self._known
 

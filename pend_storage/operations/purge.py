@@ -141,14 +141,14 @@ class _Purge:
                 + ". Delete it first, or let the purge delete it with --delete."
             )
         quarantined, findings = self._quarantined(), self._findings()
+        leftovers = list(self._leftovers())
+        held: list[Holder] = []
         if not dry_run:
             self._require_privileges()
             is_clean = self._erase(present, quarantined, findings)
-        leftovers = list(self._leftovers())
-        if not dry_run:
             for path in leftovers:
                 path.unlink(missing_ok=True)
-        held = [] if dry_run else list(self._held(is_clean=is_clean))
+            held += self._held(is_clean=is_clean)
         held += self._held_backups(backups)
         return Purge(
             dry_run=dry_run,

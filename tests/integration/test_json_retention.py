@@ -241,6 +241,45 @@ def test_a_detached_store_holds_nothing(pair: DualWriteStore, tmp_path: Path) ->
     pair.close()
 
 
+def test_a_purge_leaves_the_key_in_no_file(tmp_path: Path) -> None:
+    """Not in the history of earlier texts either, by which stale copies are known."""
+    with open_store(tmp_path) as store:
+        tallies = store.collection(Tally)
+        for n in range(3):
+            tallies.put_many([a_tally(PERSON, n), a_tally("stays", n)])
+            store.checkpoint()
+        tallies.delete(PERSON)
+        store.checkpoint()
+        assert any(name.endswith(".view") for name in holders(tmp_path))
+
+        assert store.purge("tallies", [PERSON])
+
+        assert holders(tmp_path) == []
+        tallies.put(a_tally("stays", 9))
+        store.checkpoint()
+    with open_store(tmp_path) as store:
+        assert store.collection(Tally).get(PERSON) is None
+        assert store.collection(Tally).get("stays") == a_tally("stays", 9)
+        assert len([*store.changes(store.head() - 1)]) == 1
+
+
+def test_another_process_forgets_a_purged_record_too(tmp_path: Path) -> None:
+    with open_store(tmp_path) as here, open_store(tmp_path) as there:
+        here.collection(Tally).put(a_tally(PERSON, 1))
+        here.collection(Tally).delete(PERSON)
+        assert len([*there.changes()]) == 2
+
+        assert here.purge("tallies", [PERSON])
+
+        assert there.read("tallies", [PERSON], deleted=True) == {}
+        with pytest.raises(ChangesExpired):
+            [*there.changes()]
+        there.collection(Tally).put(a_tally("t", 1))
+        there.checkpoint()
+        there.compact()
+    assert holders(tmp_path) == []
+
+
 def age_and_delete(report: Report, directory: Path) -> None:
     """Delete a record, and compact by age again and again."""
     with open_store(directory, 0.0) as store:

@@ -226,13 +226,16 @@ class Checkpointer:
         tokens = {token_of(collection, key) for key in keys}
         lock = self._lock.held(self._timeout)
         with self._mutex, lock, translated(self._engine.directory):
-            for _ in range(2):  # the second round deletes the replaced files
-                for sync in self._managed_syncs:
-                    sync.synchronise(force=True, wait=True)
+            self._synchronise_now()
             for sync in self._syncs:
                 sync.forget(tokens)
+            self._synchronise_now()  # deletes the replaced files, and loads the manifests
             compact(self._engine, FORGET_ALL, self._needed, self._passed)
             return not has_expired(self._engine, FORGET_ALL)
+
+    def _synchronise_now(self) -> None:
+        for sync in self._managed_syncs:
+            sync.synchronise(force=True, wait=True)
 
     def _needed(self, now: Position) -> list[Position]:
         # A manifest names positions; edit detection reads the state at them again.

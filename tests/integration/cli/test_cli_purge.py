@@ -16,6 +16,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import KycApplication, User, UserProfile
+from pend_storage.records import QuarantinedRecord
 from tests.ages import age
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def test_a_person_in_quarantine_and_in_a_copy_is_found(jane: Site) -> None:
         store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
         user = store.collection(User).get_by("phone_hash", HASH)
         (aside,) = (
-            store.collection(ps.records.QuarantinedRecord)
+            store.collection(QuarantinedRecord)
             .find(ps.field("place") == HASH, ps.field("file") == WALLETS)
             .items
         )
@@ -286,14 +287,14 @@ def test_what_is_older_goes_and_what_waits_stays(jane: Site) -> None:
     now = datetime.now(UTC)
     with open_store(jane) as store:
         store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
-        aside = store.collection(ps.records.QuarantinedRecord)
+        aside = store.collection(QuarantinedRecord)
         for name, status, days in (
             ("old", "accepted", 9),
             ("young", "accepted", 0),
             ("waits", "waiting", 9),
         ):
             aside.put(
-                ps.records.QuarantinedRecord(
+                QuarantinedRecord(
                     id=name,
                     file=f"{WALLETS}#edit",
                     place=HASH,
@@ -320,7 +321,7 @@ def test_what_is_older_goes_and_what_waits_stays(jane: Site) -> None:
     assert done["result"]["quarantined"] == ["old"]
     assert [path.name for path in kept.iterdir()] == ["young-1"]
     with open_store(jane) as store:
-        left = {r.id for r in store.collection(ps.records.QuarantinedRecord).scan()}
+        left = {r.id for r in store.collection(QuarantinedRecord).scan()}
         assert {"young", "waits"} <= left
         assert "old" not in left
         assert store.lag().commits == 0
