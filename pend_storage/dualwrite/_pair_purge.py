@@ -36,7 +36,7 @@ _HALF: Final = declare("purge.half", "the secondary is purged, the primary is no
 
 
 class LogHold:
-    """How far the other store has applied the change log of one, for its retention."""
+    """Hold on the change log of one store: what the other one has not applied."""
 
     def __init__(self, router: Router, side: Side) -> None:
         self._router = router

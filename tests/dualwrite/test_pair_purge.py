@@ -1,4 +1,4 @@
-"""A purge of both stores: what is purged never comes back, and nobody waits for it."""
+"""A purge of both stores: what is purged never comes back, and writers go on."""
 
 from __future__ import annotations
 

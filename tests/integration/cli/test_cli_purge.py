@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 import pytest
@@ -288,11 +288,12 @@ def test_what_is_older_goes_and_what_waits_stays(jane: Site) -> None:
     with open_store(jane) as store:
         store.switch(ps.Phase.PARALLEL, accept=ps.dualwrite.CODES)
         aside = store.collection(QuarantinedRecord)
-        for name, status, days in (
+        rows: list[tuple[str, Literal["accepted", "waiting"], int]] = [
             ("old", "accepted", 9),
             ("young", "accepted", 0),
             ("waits", "waiting", 9),
-        ):
+        ]
+        for name, status, days in rows:
             aside.put(
                 QuarantinedRecord(
                     id=name,
