@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -35,7 +35,7 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
@@ -312,6 +312,55 @@ class StoreBackend(ABC):
         that has a retention of its own need not override this.
         """
         return
+
+    def hold_log(self, passed: Callable[[], int | None]) -> None:  # noqa: ARG002 - for those who forget
+        """Hold the entries of the change log that a follower has not applied.
+
+        A store that drops entries by age asks before it does. One that drops them only
+        in :meth:`prune` need not override this.
+
+        Args:
+            passed: returns the sequence number up to which all followers have applied
+                the log; None where no store follows. It may ask another store.
+        """
+        return
+
+    def purge(
+        self,
+        collection: str,
+        keys: Iterable[str],  # noqa: ARG002 - for those who override it
+        *,
+        tombstones: bool = True,  # noqa: ARG002
+    ) -> bool:
+        """Erase what a store keeps of deleted records: log entries, and tombstones.
+
+        Entries of the change log lose these records, or are dropped together with all
+        entries before them; reading those raises ``ChangesExpired``. Later versions of
+        such a key are above all earlier ones, also without its tombstone.
+
+        Without a tombstone, nothing keeps an old put of the key from being applied. So
+        everything that follows this store, or is followed by it, must have applied the
+        deletion before.
+
+        Args:
+            collection: name of the collection.
+            keys: of deleted records.
+            tombstones: False: the tombstones stay.
+
+        Returns:
+            True where nothing is left. False where the store still needs entries: a
+            follower has not applied them, or a legacy file cannot be written now. Then
+            call it again later.
+
+        Raises:
+            Conflict: a record is there.
+            ConfigError: the user lacks a privilege, or the store cannot purge.
+            StoreUnavailable: it cannot be reached.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} cannot purge records of {collection!r}: its change "
+            "log cannot be changed. Use a store that can."
+        )
 
     # -- identity and role ----------------------------------------------------------
 

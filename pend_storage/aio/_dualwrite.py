@@ -122,6 +122,10 @@ class AsyncDualWriteMixin:
         count: int = await self._ask("catch_up")
         return count
 
+    async def prune_logs(self) -> None:
+        """Drop entries of both logs that are older than the retention, and applied."""
+        await self._ask("prune_logs")
+
     async def lag(self) -> Lag:
         """Measure the lag of the secondary; out of reach, from the last mark known here."""
         lag: Lag = await self._ask("lag")

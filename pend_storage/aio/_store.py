@@ -293,6 +293,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         """Await :meth:`Store.prune <pend_storage.store.Store.prune>`."""
         await self._in_thread(partial(self._store.prune, upto))
 
+    async def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        """Await :meth:`Store.purge <pend_storage.store.Store.purge>`."""
+        return await self._in_thread(
+            partial(self._store.purge, collection, tuple(keys), tombstones=tombstones)
+        )
+
     async def identity(self) -> str:
         """Await :meth:`Store.identity <pend_storage.store.Store.identity>`."""
         return await self._in_thread(self._store.identity)

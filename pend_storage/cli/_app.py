@@ -74,6 +74,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._quarantine:quarantine",
         "Records that could not be placed.",
     ),
+    "purge": (
+        "pend_storage.cli._purge:purge",
+        "Erase what is kept of deleted records.",
+    ),
     "completion": (
         "pend_storage.cli._completion:completion",
         "Completion for a shell: a script.",

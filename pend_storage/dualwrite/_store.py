@@ -18,10 +18,11 @@ from pend_storage.dualwrite._lag import Lag
 from pend_storage.dualwrite._maintenance import Backfill, Validate
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_locks import lock_both
+from pend_storage.dualwrite._pair_purge import LogHold, PairPurge
 from pend_storage.dualwrite._phase_controller import ALONE, SwitchReport
 from pend_storage.dualwrite._readiness import Check, Readiness
 from pend_storage.dualwrite._repair import RepairReport
-from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._routed_store import RoutedStore
 from pend_storage.dualwrite._shadow_reads import Compared
@@ -119,6 +120,8 @@ class DualWriteStore(RoutedStore):
             hook=guarded(hook),
         )
         self._assign_parts(Pair(json, postgres, begin=begin), options)
+        for side in SIDES:
+            self._pair.store(side).hold_log(LogHold(self._router, side))
         self._refuse_rewound()
         on_fork(self._after_fork)
 
@@ -171,6 +174,11 @@ class DualWriteStore(RoutedStore):
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return lock_both(self._router, self._breaker, name, timeout)
+
+    @property
+    def stores(self) -> tuple[Store, Store]:
+        """The JSON store and the PostgreSQL store, for tools that look at each."""
+        return self._pair.json, self._pair.postgres
 
     # -- phases ---------------------------------------------------------------------------
 
@@ -302,6 +310,29 @@ class DualWriteStore(RoutedStore):
             return Lag(0, 0.0, secondary_up=route.is_certain)
         self._continuity.refresh(route)
         return self._relay.lag(route)
+
+    @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        """Purge both stores; a secondary must be in reach, and applies the log first.
+
+        A store that is detached is purged too, of keys that it has no record of. Where it
+        has one, the record stays there, the tombstone stays here, and the answer is False.
+        """
+        work = PairPurge(self._router, self._relay)
+        name = self.schema[collection].name
+        return work.purge(name, keys, tombstones=tombstones)
+
+    def prune_logs(self) -> None:
+        """Drop entries of both logs that are older than the retention, and applied.
+
+        The relay does so every ten minutes. The JSON store drops its own by itself.
+
+        Raises:
+            StoreUnavailable: one of the stores cannot be reached.
+        """
+        self._relay.prune()
 
     def relay(self, *, interval: float | None = None) -> None:
         """Relay in the calling thread until :meth:`close`: for a process of its own.

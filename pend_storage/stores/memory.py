@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Final
 
 from typing_extensions import override
@@ -185,6 +186,19 @@ class MemoryStore(Store):
                 del self._log[:gone]
 
     @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        with self._lock:
+            plan = Plan(self._open_state())
+            name, gone = self.schema[collection].name, frozenset(keys)
+            plan.forget(name, gone, tombstones=tombstones)
+            self._install(plan)
+            self._log = [_without(entry, name, gone) for entry in self._log]
+            self._tokens |= {e.token: e for e in self._log if e.token is not None}
+            return True
+
+    @override
     def find_commit(self, token: str) -> Change | None:
         with self._lock:
             state = self._open_state()
@@ -230,6 +244,14 @@ class MemoryStore(Store):
     def close(self) -> None:
         with self._lock:
             self._closed = True
+
+
+def _without(entry: LogRecord, collection: str, keys: frozenset[str]) -> LogRecord:
+    """Return an entry of the log without the records of some keys."""
+    rows = tuple(
+        r for r in entry.rows if r.collection != collection or r.key not in keys
+    )
+    return entry if len(rows) == len(entry.rows) else replace(entry, rows=rows)
 
 
 def _index_after(log: list[LogRecord], sequence: int) -> int:

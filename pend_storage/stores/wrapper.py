@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from typing_extensions import override
@@ -132,6 +132,16 @@ class WrapperStore(Store):
     @override
     def prune(self, upto: int) -> None:
         self.inner.prune(upto)
+
+    @override
+    def hold_log(self, passed: Callable[[], int | None]) -> None:
+        self.inner.hold_log(passed)
+
+    @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        return self.inner.purge(collection, keys, tombstones=tombstones)
 
     @override
     def identity(self) -> str:

@@ -205,6 +205,12 @@ class BridgedStore(Store):
         self.run_async(self.aio.prune(upto))
 
     @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        return self.run_async(self.aio.purge(collection, keys, tombstones=tombstones))
+
+    @override
     def identity(self) -> str:
         return self.run_async(self.aio.identity())
 

@@ -22,6 +22,7 @@ ELSEWISE = {
     "rows": "for views, which wait",
     "together": "for views, which wait",
     "commit_each": "is what waiting commits become",
+    "hold_log": "is called by a pair, on the stores that it is made of",
     "lock": "is what exclusive() is made of",
     "relay": "is for a process of its own",
     "select": "takes a prepared query: it is for views, which wait",

@@ -52,6 +52,7 @@ class PairHarness(Harness):
 
     has_role = False
     has_locks = True
+    can_purge = True
     phase: ClassVar[Phase]
 
     def make_stores(self, schema: Schema) -> tuple[Store, Store]:

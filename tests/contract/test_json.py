@@ -25,6 +25,7 @@ class TestJsonStore(StoreContract):
     durable: ClassVar[bool] = True
     multi_process: ClassVar[bool] = True
     has_locks: ClassVar[bool] = True
+    can_purge: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class TestPostgresStore(StoreContract):
     durable: ClassVar[bool] = True
     multi_process: ClassVar[bool] = True
     has_locks: ClassVar[bool] = True
+    can_purge: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(self, new_migrated_database: Callable[[Schema], str]) -> None:

@@ -14,6 +14,7 @@ from pend_storage.testing import StoreContract
 
 class TestWrapperStore(StoreContract):
     has_locks: ClassVar[bool] = True
+    can_purge: ClassVar[bool] = True
 
     @override
     def make_store(self, schema: Schema) -> Store:

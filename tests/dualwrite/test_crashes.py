@@ -182,8 +182,8 @@ WHERE: Final = {
     "role.changed": ALL,
 }
 """The phases that the roles are in when an instant is reached."""
-ELSEWHERE: Final = {"role.begun", "vote.detached"}
-"""Before there is a phase, and where there is none any more."""
+ELSEWHERE: Final = {"role.begun", "vote.detached", "purge.renewed", "purge.half"}
+"""Before there is a phase, where there is none any more, and in a purge, which changes none."""
 
 
 def prepared(phase: Phase) -> tuple[Place, Process]:

@@ -298,6 +298,8 @@ KNOWN_WRITERS: Final = {
     "legacy/views/_file_records.py": {"FileRecords.move"},
     "legacy/views/_envelope.py": {"LegacyEnvelope._write"},
     "legacy/views/_parts.py": {"LegacyParts._mark_present"},
+    "operations/purge.py": {"_Purge._erase"},
+    "operations/purge_older.py": {"_erase_older"},
     "operations/quarantine.py": {"accept"},
     "operations/quarantine_placement.py": {
         "Placement.place",
@@ -326,6 +328,7 @@ KNOWN_WRITERS: Final = {
         "JsonStore.commit",
         "JsonStore.commit_each",
         "JsonStore.compare_and_set_meta",
+        "JsonStore.purge",
     },
 }
 """Functions of these packages that write records, each of which was reviewed."""

@@ -34,6 +34,7 @@ class Pooled(Harness):
 
     durable: ClassVar[bool] = True
     has_locks: ClassVar[bool] = True
+    can_purge: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(

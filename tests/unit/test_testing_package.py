@@ -87,13 +87,20 @@ def test_every_capability_that_a_test_requires_is_declared() -> None:
         for capability in getattr(function, "capabilities", ())
     }
 
-    assert required == {"durable", "multi_process", "has_role", "has_locks"}
+    assert required == {
+        "durable",
+        "multi_process",
+        "has_role",
+        "has_locks",
+        "can_purge",
+    }
     defaults = {name: getattr(Harness, name) for name in required}
     assert defaults == {
         "durable": False,
         "multi_process": False,
         "has_role": True,
         "has_locks": False,
+        "can_purge": False,
     }
 
 

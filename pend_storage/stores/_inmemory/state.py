@@ -53,6 +53,8 @@ class LogRecord:
     token: str | None = None
     by: str | None = None
     reason: str | None = None
+    forgotten: tuple[tuple[str, str], ...] = ()
+    """Collection and key of tombstones that are purged."""
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
         """Return the versions that this commit assigned to a batch's operations."""
@@ -103,6 +105,8 @@ class State:
             if row.collection in _ABOUT_FILES:
                 self.is_read, self.unread = False, None
         self.sequence = max(self.sequence, effect.sequence)
+        for collection, key in effect.forgotten:
+            self.any_table(collection).forget(key)
         for name, value in effect.meta:
             if value is None:
                 self.meta.pop(name, None)

@@ -172,6 +172,10 @@ class Table:
         if old is None:
             self._order.add(key)
 
+    def forget(self, key: str) -> None:
+        """Remove the tombstone of a key, if there is one."""
+        self.tombstones.pop(key, None)
+
     def forget_indexes(self) -> None:
         """Drop the indexes; each is built anew when it is needed."""
         self._indexes.clear()

@@ -130,6 +130,26 @@ class Plan:
         written = {(row.collection, row.key): row.version for row in rows}
         return tuple(written.get((o.collection, o.key), 0) for o in batch.operations)
 
+    def forget(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> None:
+        """Plan the removal of tombstones; see :meth:`Store.purge`.
+
+        Raises:
+            Conflict: a record is there.
+        """
+        graves = self._state.any_table(collection).tombstones
+        wanted = sorted(set(keys))
+        for key in wanted:
+            actual = self._live_version(collection, key)
+            if actual:
+                raise Conflict(
+                    collection=collection, key=key, expected=0, actual=actual
+                )
+        gone = tuple((collection, key) for key in wanted if key in graves)
+        if gone and tombstones:
+            self.effects.append(LogRecord(forgotten=gone))
+
     def is_done(self, batch: Batch) -> bool:
         """Return whether a commit is in the change log, or planned, already."""
         return self._done_before(batch.token) is not None

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +20,20 @@ from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.stores.json._journal.atomic_files import translate, translated
 from pend_storage.stores.json._journal.compaction import (
+    FORGET_ALL,
+    Passed,
     Retention,
     compact,
     delete_leftovers,
+    drop_expired,
+    has_expired,
     is_due,
 )
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+from pend_storage.stores.json._legacy_sync.file_manifest import token_of
 from pend_storage.stores.json._legacy_sync.file_sync import FileSync
 from pend_storage.stores.json._legacy_sync.quiescence import SETTLE
 from pend_storage.stores.json._unclaimed_files import unclaimed
@@ -92,6 +97,8 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._failures: dict[str, int] = {}
         self._compact_after = 0.0
+        self.passed: Passed = lambda: None
+        """How far a follower has applied the change log; set by the store."""
 
     @property
     def _managed_syncs(self) -> list[FileSync]:
@@ -191,16 +198,48 @@ class Checkpointer:
 
     def _compact_if_due(self) -> None:
         with translated(self._engine.directory):
-            if is_due(self._engine):
+            if is_due(self._engine, self._retention):
                 self._compact()
+            elif has_expired(self._engine, self._retention):
+                drop_expired(self._engine, self._retention, self._needed, self._passed)
 
     def _compact(self) -> None:
-        # A manifest names positions; edit detection reads the state at them again.
-        def needed(now: Position) -> list[Position]:
-            return [p for sync in self._syncs for p in sync.positions(now)]
-
         with translated(self._engine.directory):
-            compact(self._engine, self._retention, needed)
+            compact(self._engine, self._retention, self._needed, self._passed)
+
+    def _passed(self) -> int | None:
+        """Return how far followers are; None where they have applied all of the log."""
+        upto = self.passed()
+        if upto is None:
+            return None
+        # The start of a segment may lie above the last entry before it: versions that
+        # were applied count too.
+        end = self._engine.read_replica(lambda live: live.log_end)
+        return None if upto >= end else upto
+
+    def purge(self, collection: str, keys: Iterable[str]) -> bool:
+        """Erase what the store's own files keep of deleted records.
+
+        Returns:
+            False where older segments or snapshots are still needed.
+        """
+        tokens = {token_of(collection, key) for key in keys}
+        lock = self._lock.held(self._timeout)
+        with self._mutex, lock, translated(self._engine.directory):
+            self._synchronise_now()
+            for sync in self._syncs:
+                sync.forget(tokens)
+            self._synchronise_now()  # deletes the replaced files, and loads the manifests
+            compact(self._engine, FORGET_ALL, self._needed, self._passed)
+            return not has_expired(self._engine, FORGET_ALL)
+
+    def _synchronise_now(self) -> None:
+        for sync in self._managed_syncs:
+            sync.synchronise(force=True, wait=True)
+
+    def _needed(self, now: Position) -> list[Position]:
+        # A manifest names positions; edit detection reads the state at them again.
+        return [p for sync in self._syncs for p in sync.positions(now)]
 
     def _attempt(self, what: str, work: Callable[[], None]) -> None:
         try:

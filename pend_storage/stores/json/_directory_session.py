@@ -19,7 +19,7 @@ from pend_storage.stores._signal_shield import later, shielded
 from pend_storage.stores.json._checkpointer import Checkpointer
 from pend_storage.stores.json._file_layouts import FileLayouts
 from pend_storage.stores.json._journal.atomic_files import translated
-from pend_storage.stores.json._journal.compaction import Retention
+from pend_storage.stores.json._journal.compaction import Passed, Retention
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._legacy_sync.preexisting_files import require_fitting
@@ -65,8 +65,15 @@ class DirectorySession:
         self._options = options
         self._opening = threading.Lock()
         self._closed = False
+        self._passed: Passed = lambda: None
         self.engine: Engine | None = None
         self.checkpointer: Checkpointer | None = None
+
+    def hold_log(self, passed: Passed) -> None:
+        """Hold the entries of the change log that a follower has not applied."""
+        self._passed = passed
+        if self.checkpointer is not None:
+            self.checkpointer.passed = passed
 
     def start(self, progress: Progress | None) -> None:
         """Open the directory for the first time; import its legacy files if needed."""
@@ -157,6 +164,7 @@ class DirectorySession:
             hook=self._hook,
             admission=self._admission,
         )
+        checkpointer.passed = self._passed
         try:
             checkpointer.adopt_edits()
         except BaseException:

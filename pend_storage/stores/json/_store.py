@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
@@ -340,6 +340,23 @@ class JsonStore(Store):
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return named_lock(self._opened().own, name, timeout)
+
+    @override
+    def hold_log(self, passed: Callable[[], int | None]) -> None:
+        self._session.hold_log(passed)
+
+    @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        name, gone = self.schema[collection].name, frozenset(keys)
+        self._opened().submit(
+            lambda plan: plan.forget(name, gone, tombstones=tombstones)
+        )
+        checkpointer = self._session.checkpointer
+        return checkpointer is not None and shielded(
+            partial(checkpointer.purge, name, gone)
+        )
 
     # -- legacy files ---------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ the address), everything is counted anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,11 +18,22 @@ from typing import Final
 from psycopg.pq.abc import PGresult
 
 from pend_storage._model.records import Change, Pending
-from pend_storage.errors import ChangesExpired, StoreUnavailable
+from pend_storage._model.storable_text import is_storable
+from pend_storage.errors import ChangesExpired, ConfigError, Conflict, StoreUnavailable
 from pend_storage.schema import Schema
+from pend_storage.store import Store
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
+from pend_storage.stores.postgres._connection.wire_format import (
+    bigint_array,
+    text_array,
+)
 from pend_storage.stores.postgres._queries import statements
 from pend_storage.stores.postgres._queries.rows import CHANGE_RECORDS, change_of
+from pend_storage.stores.postgres._schema.tables import quoted, table_name
 from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
 __all__ = ["ChangeLog"]
@@ -34,6 +46,35 @@ _WORTH_MOVING: Final = 1_000
 that asks about a mark asks about the place right before it as well.
 """
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_PURGED_AT_ONCE: Final = 5_000
+_PURGE_DENIED: Final = Statement.make(
+    "select t.privilege || ' on ' || t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
+    "as t (name, privilege) where not has_table_privilege(t.name, t.privilege)"
+)
+_IS_PURGED: Final = (
+    "r.item ->> 0 = $1 and exists (select from unnest($2::text[], $3::bigint[]) "
+    "as w (key, bound) where w.key = r.item ->> 1 "
+    "and (r.item ->> 2)::bigint <= w.bound)"
+)
+# The text of the other records stays as it is: json_agg copies it.
+_PURGE_PAGE: Final = Statement.make(
+    "with page as (select c.sequence from changes as c where c.sequence > $4::bigint "
+    f"order by c.sequence limit {_PURGED_AT_ONCE}), "
+    "purged as (update changes as c set records = coalesce((select "
+    "json_agg(r.item order by r.place) from json_array_elements(c.records) "
+    f"with ordinality as r (item, place) where not ({_IS_PURGED})), '[]'::json) "
+    "where c.sequence in (select sequence from page) and exists (select from "
+    f"json_array_elements(c.records) as r (item) where {_IS_PURGED})) "
+    "select max(sequence) from page",
+    (0, 1, 1, 0),
+)
+_PURGE_TOMBSTONES: Final = Statement.make(
+    "delete from tombstones as t using unnest($2::text[], $3::bigint[]) as w (key, "
+    "bound) where t.collection = $1 and t.key = w.key and t.version <= w.bound",
+    (0, 1, 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +183,69 @@ class ChangeLog:
             lambda connection: connection.execute(statements.PRUNE, values),
             idempotent=True,
         )
+
+    def purge(
+        self, store: Store, collection: str, keys: Iterable[str], *, tombstones: bool
+    ) -> bool:
+        """Remove records from the entries of the log, and then their tombstones.
+
+        Page by page, each in a transaction of its own: what is done stays done.
+
+        Raises:
+            Conflict: a record is there.
+            ConfigError: the user lacks a privilege; nothing was changed.
+            StoreUnavailable: the server cannot be reached; call it again.
+        """
+        self._require_privileges()
+        name, gone = self._schema[collection].name, sorted(filter(is_storable, keys))
+        if not gone:
+            return True
+        upto = int(self._client.fetch(statements.HORIZON).get_value(0, 0) or 0)
+        rows = store.read(name, gone, deleted=True)
+        for key, row in rows.items():
+            if row.record is not None:
+                raise Conflict(collection=name, key=key, expected=0, actual=row.version)
+        # What is written again from here on has a higher version, and is left alone.
+        bounds = [rows[key].version if key in rows else upto for key in gone]
+        wanted = (name.encode(), text_array(gone), bigint_array(bounds))
+
+        def purge_page(connection: LibpqConnection) -> bytes | None:
+            result = connection.execute(_PURGE_PAGE, (*wanted, after))
+            return result.get_value(0, 0)
+
+        after: bytes | None = b"0"
+        while after is not None:
+            after = self._client.execute_write(purge_page, idempotent=True)
+        if tombstones:
+            self._client.execute_write(
+                lambda connection: connection.execute(_PURGE_TOMBSTONES, wanted),
+                idempotent=True,
+            )
+        self._vacuum(name)
+        return True
+
+    def _require_privileges(self) -> None:
+        found = self._client.fetch(_PURGE_DENIED)
+        names = [found.get_value(row, 0) or b"" for row in range(found.ntuples)]
+        if names:
+            raise ConfigError(
+                "this user may not change entries of the change log, so nothing was "
+                f"purged: it lacks {b' and '.join(names).decode()}. Run it with the URL "
+                "of the role that owns the tables."
+            )
+
+    def _vacuum(self, collection: str) -> None:
+        """Vacuum the tables, so that their files lose the rows; autovacuum does it later.
+
+        The server skips tables that this user does not own, and rows that an open
+        transaction may still see.
+        """
+        table = quoted(table_name(collection))
+        vacuum = Statement.make(f"vacuum changes, tombstones, {table}")
+        with contextlib.suppress(ConfigError, StoreUnavailable):
+            self._client.execute_write(
+                lambda connection: connection.execute(vacuum), idempotent=True
+            )
 
     def pending(self, after: int) -> Pending:
         """Count the entries after a sequence number: one statement, mostly.

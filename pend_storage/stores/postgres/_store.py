@@ -323,6 +323,12 @@ class PostgresStore(Store):
         self._change_log.prune(upto)
 
     @override
+    def purge(
+        self, collection: str, keys: Iterable[str], *, tombstones: bool = True
+    ) -> bool:
+        return self._change_log.purge(self, collection, keys, tombstones=tombstones)
+
+    @override
     def head(self) -> int:
         return self._change_log.head()
 

@@ -28,6 +28,7 @@ from pend_storage.testing.contract._lifetime import (
 )
 from pend_storage.testing.contract._locking import LockContract
 from pend_storage.testing.contract._paging import OrderContract, PageContract
+from pend_storage.testing.contract._purging import PurgingContract
 from pend_storage.testing.contract._querying import (
     ConditionContract,
     JsonConditionContract,
@@ -81,6 +82,7 @@ class StoreContract(
     IsolationContract,
     ConcurrencyContract,
     ChangesContract,
+    PurgingContract,
     TokenContract,
     AttributionContract,
     PendingContract,

@@ -92,6 +92,9 @@ class Harness:
     has_locks: ClassVar[bool] = False
     """The store has :meth:`Store.lock <pend_storage.store.Store.lock>`."""
 
+    can_purge: ClassVar[bool] = False
+    """The store has :meth:`Store.purge <pend_storage.store.Store.purge>`."""
+
     def make_store(self, schema: Schema) -> Store:
         """Return a new, empty store of a schema. A test may call it several times."""
         raise NotImplementedError

@@ -8,9 +8,10 @@ or it ends one by naming the next. Members have short names, because a journal i
     {"effects": [{"s": sequence, "p": epoch, "t": time, "k": token,
                   "by": who, "why": reason,
                   "r": [[collection, key, version, record], [collection, key, version]],
-                  "m": [[name, value]]}]}
+                  "m": [[name, value]],
+                  "f": [[collection, key]]}]}
 
-A row without a record is a tombstone. An effect without a sequence is not part of the
+A row without a record is a tombstone; those under ``f`` are purged. An effect without a sequence is not part of the
 change log.
 """
 
@@ -62,6 +63,7 @@ class _Effect(msgspec.Struct, frozen=True):
     k: str | None = None
     by: str | None = None
     why: str | None = None
+    f: list[tuple[str, str]] = []
 
     def effect(self) -> LogRecord:
         rows = tuple(
@@ -77,6 +79,7 @@ class _Effect(msgspec.Struct, frozen=True):
             self.k,
             self.by,
             self.why,
+            tuple(self.f),
         )
 
 
@@ -133,6 +136,8 @@ def _effect_text(effect: LogRecord) -> bytes:
         parts.append(b'"r":[%b]' % b",".join(map(_row_text, effect.rows)))
     if effect.meta:
         parts.append(b'"m":[%b]' % b",".join(map(_meta_text, effect.meta)))
+    if effect.forgotten:
+        parts.append(b'"f":%b' % _encode(effect.forgotten))
     return b"{%b}" % b",".join(parts)
 
 

@@ -49,6 +49,12 @@ class History:
             self._size -= _size(oldest)
             self._floor = oldest.sequence
 
+    def clear(self, upto: int) -> None:
+        """Evict the entries up to a sequence number."""
+        while self._effects and self._effects[0].sequence <= upto:
+            self._size -= _size(self._effects.popleft())
+        self._floor = max(self._floor, upto)
+
     def entry(self, sequence: int) -> LogRecord | None:
         """Return the entry of a sequence number; None if it was evicted."""
         place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
@@ -116,6 +122,8 @@ class ReplicaState:
         """Apply log records to the state, and index them."""
         for effect in effects:
             self.state.install(effect)
+            if effect.forgotten:  # what is purged must not be read from memory either
+                self.history.clear(self.log_end)
             if (
                 effect.sequence
             ):  # others are meta changes, and rows outside of the change log

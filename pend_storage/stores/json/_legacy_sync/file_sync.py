@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -151,15 +152,20 @@ class FileSync:
             self._file.save_manifest(self._manifest)
         self._is_unsaved = False
 
+    def forget(self, tokens: AbstractSet[str]) -> None:
+        """Erase records that are not in the file any more from the history of its texts."""
+        self._file.forget(tokens)  # the next round loads the manifest again
+
     def positions(self, now: Position) -> tuple[Position, ...]:
-        """Return the journal positions whose state has the rows that the file shows.
+        """Return the journal positions of the rows that the file, and the replaced one, shows.
 
         Args:
             now: the present position, which replaces all others if the file is complete.
         """
         manifest = self._file.manifest()
+        replaced = self._file.replaced_positions()
         if manifest is None:
-            return ()
+            return replaced
         with self._engine.live() as live:
             current = generation(live, self.layout) == self._generation
             at_place = live.journal.position == now
@@ -171,7 +177,7 @@ class FileSync:
             manifest.positions = (now,)
             self._file.save_manifest(manifest)
             self._manifest = manifest
-        return manifest.positions
+        return (*manifest.positions, *replaced)
 
     # -- external edits -----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pend_storage.stores.json._journal.atomic_files import (
     fitting,
     sync_directory,
 )
+from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes, read
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
@@ -174,9 +176,26 @@ class SyncedFile(ABC):
         """Write the manifest, durably."""
         save_manifest(self._manifest_path, manifest)
 
+    def forget(self, tokens: AbstractSet[str]) -> None:
+        """Erase records from the history of texts in the manifest."""
+        manifest = self.manifest()
+        if manifest is not None and manifest.shown.names(tokens):
+            manifest.shown = manifest.shown.without(tokens)
+            self.save_manifest(manifest)
+
     def replaced_manifest(self) -> FileManifest | None:
         """Return the manifest of the replaced file; None if it is not known any more."""
         return load_manifest(self._before_path)
+
+    def replaced_positions(self) -> tuple[Position, ...]:
+        """Return the positions of the replaced file, as long as it may hold a late edit.
+
+        Such an edit is compared with the state at them.
+        """
+        if not (self._old_path.exists() or self.has_leftovers()):
+            return ()
+        replaced = self.replaced_manifest()
+        return () if replaced is None else replaced.positions
 
     def forget_replaced(self) -> None:
         """Delete the manifest of the replaced file."""

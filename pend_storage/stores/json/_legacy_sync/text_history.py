@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -85,6 +86,20 @@ class TextHistory:
             unlike: see the attribute.
         """
         return self._next(before, self.edited | frozenset(edited), unlike)
+
+    def without(self, tokens: AbstractSet[str]) -> TextHistory:
+        """Return the history without some records.
+
+        A version that lacks records cannot be compared with an edit. So copies of before
+        now are not recognised any more.
+        """
+        unlike = {t: d for t, d in self.unlike.items() if t not in tokens}
+        return TextHistory(self.version, self.version, unlike=unlike)
+
+    def names(self, tokens: AbstractSet[str]) -> bool:
+        """Return True if it has an earlier text of one of these records."""
+        known = {*(state.token for state in self.states), *self.edited, *self.unlike}
+        return not tokens.isdisjoint(known)
 
     def _next(
         self,
