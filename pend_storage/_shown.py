@@ -101,6 +101,8 @@ def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End a sentence about an unknown word: with the closest known one, or with a dot."""
+    if len(word) > MOST_SHOWN:  # comparing takes time by the square of the length
+        return "."
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
     return f"; did you mean {names[close[0]]!r}?" if close else "."
@@ -163,4 +165,7 @@ def _pieces(value: Any, most: int) -> Iterator[str]:
             yield from _pieces(item, most)
         yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
     else:
-        yield repr(value)
+        try:
+            yield repr(value)
+        except ValueError:  # an integer of more digits than Python converts
+            yield f"<{type(value).__name__}>"

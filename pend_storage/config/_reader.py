@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from pend_storage._shown import did_you_mean
+from pend_storage._shown import cut, did_you_mean, listed, shown
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
+from pend_storage.config._file_content import expanded, parsed_file
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
     DualWriteSettings,
@@ -26,7 +26,7 @@ from pend_storage.config._settings import (
     SslMode,
     Unclaimed,
 )
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["DEFAULT_ENVIRONMENT", "load_settings"]
@@ -118,6 +118,24 @@ def load_settings(
     Raises:
         ConfigError: a setting is missing or wrong; the message names file and member.
     """
+    try:
+        return _load(path, environment, schema, environ)
+    except (PendStorageError, MemoryError):
+        raise
+    except Exception as error:  # a file may hold anything: no traceback for any of it
+        where = path or environ.get("PEND_CONFIG") or DEFAULT_FILE
+        raise ConfigError(
+            f"{cut(str(where))} cannot be used: {cut(str(error)) or type(error).__name__} "
+            f"({type(error).__name__}). Compare it with the reference of the configuration."
+        ) from error
+
+
+def _load(
+    path: str | Path | None,
+    environment: str | None,
+    schema: str | None,
+    environ: Mapping[str, str],
+) -> Settings:
     # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
     name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
@@ -147,18 +165,18 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
     known = variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     if name != known:
         raise ConfigError(
-            f"there is no environment {name!r}{did_you_mean(name, [known])} There is no "
+            f"there is no environment {cut(name)!r}{did_you_mean(name, [known])} There is no "
             f"{DEFAULT_FILE} here or in a folder above, so the only environment is "
             f"{known!r}, of the environment variables; PEND_ENV names it."
         )
 
 
 def _read_environment(file: Path, name: str) -> _Environment:
-    content = _parse(file)
+    content = parsed_file(file)
     for member in content:
         if member != "environments":
             raise ConfigError(
-                f"{file}: unknown member {member!r} at the top level"
+                f"{file}: unknown member {cut(member)!r} at the top level"
                 f"{did_you_mean(member, ['environments'])} Everything belongs under "
                 "[environments.NAME]."
             )
@@ -166,30 +184,15 @@ def _read_environment(file: Path, name: str) -> _Environment:
     if not isinstance(environments, dict):
         raise ConfigError(f"{file}: environments must be a table: [environments.NAME].")
     if name not in environments:
-        known = ", ".join(environments) or "none"
+        known = listed(environments) or "none"
         raise ConfigError(
-            f"{file} has no environment {name!r}{did_you_mean(name, environments)} It has: "
+            f"{file} has no environment {cut(name)!r}{did_you_mean(name, environments)} It has: "
             f"{known}. Choose one by --env or PEND_ENV."
         )
     try:
         return msgspec.convert(environments[name], _Environment)
     except msgspec.ValidationError as error:
         raise ConfigError(_explained(file, name, str(error))) from None
-
-
-def _parse(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{file}, byte {error.start}: not UTF-8. Save the file as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be read: {error.strerror}. Correct its permissions."
-        ) from error
 
 
 _UNKNOWN_FIELD: Final = re.compile(r"contains unknown field `(?P<name>[^`]*)`")
@@ -211,12 +214,12 @@ def _explained(file: Path, name: str, message: str) -> str:
     place = f"{file}, environments.{name}" + (f".{path}" if path else "")
     unknown = _UNKNOWN_FIELD.search(what)
     if unknown is None:
-        return f"{place}: {what[:1].lower()}{what[1:]}."
+        return f"{place}: {what[:1].lower()}{cut(what[1:])}."
     member = unknown["name"]
     table = _TABLES.get(path or "", _Environment)
     known = [f.name for f in msgspec.structs.fields(table)]
     return (
-        f"{place}: unknown member {member!r}{did_you_mean(member, known)} Known here: "
+        f"{place}: unknown member {cut(member)!r}{did_you_mean(member, known)} Known here: "
         f"{', '.join(known)}."
     )
 
@@ -237,20 +240,28 @@ class _Reader:
     def _resolved(self, text: str) -> Path:
         """Resolve a path of the file, which is relative to the file's folder."""
         base = Path.cwd() if self.file is None else self.file.parent
-        return base / Path(text).expanduser()
+        place = "a path" if self.file is None else str(self.file)
+        return base / expanded(text, place)
 
     def _resolved_if(self, text: str | None) -> Path | None:
         return None if text is None else self._resolved(text)
 
     def schema(self, given: str | None, written: str | None) -> tuple[str, str | None]:
         """Return the schema module, and the place where it is named; None: the default."""
-        if given:
-            return given, "--schema"
-        variable = self.variables.get("PEND_SCHEMA")
-        if variable:
-            return variable, "the environment variable PEND_SCHEMA"
-        place = None if self.file is None else self._place("schema")
-        return written or DEFAULT_SCHEMA, place
+        place: str | None = "--schema"
+        name = given
+        if not name:
+            name = self.variables.get("PEND_SCHEMA")
+            place = "the environment variable PEND_SCHEMA"
+        if not name:
+            name = written or DEFAULT_SCHEMA
+            place = None if self.file is None else self._place("schema")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(
+                f"{place}: {shown(name)} is no name of a Python module. Write it as in an "
+                "import statement, such as my_server.records."
+            )
+        return name, place
 
     def phase(self, written: str) -> Phase:
         word = self.variables.get("PEND_PHASE")
@@ -260,7 +271,8 @@ class _Reader:
     def json(self, table: _Json) -> JsonSettings | None:
         variable = self.variables.get("PEND_JSON_DIRECTORY")
         if variable is not None:
-            directory = Path(variable).expanduser().absolute()
+            place = "the environment variable PEND_JSON_DIRECTORY"
+            directory = expanded(variable, place).absolute()
         elif table.directory:
             directory = self._resolved(table.directory)
         else:
@@ -317,9 +329,9 @@ class _Reader:
 
     def dual_write(self, table: _DualWrite) -> DualWriteSettings:
         for place in table.ignore:
-            if not _IGNORED.fullmatch(place):
+            if not _is_field(place):
                 raise ConfigError(
-                    f"{self._place('dual_write.ignore')}: {place!r} is not a field of a "
+                    f"{self._place('dual_write.ignore')}: {cut(place)!r} is not a field of a "
                     "collection. Write COLLECTION.FIELD, such as users.last_seen, or "
                     "*.last_seen for every collection."
                 )
@@ -340,7 +352,7 @@ class _Reader:
             return None
         raise ConfigError(
             f"{self._place('dual_write.secondary_timeout')}: expected seconds, or "
-            f"{_UNLIMITED!r}, not {written!r}{did_you_mean(written, [_UNLIMITED])}"
+            f"{_UNLIMITED!r}, not {cut(written)!r}{did_you_mean(written, [_UNLIMITED])}"
         )
 
     def absent(self, read: _Environment) -> dict[str, str]:
@@ -367,7 +379,7 @@ class _Reader:
 
 
 _UNLIMITED: Final = "unlimited"
-_IGNORED: Final = re.compile(r"[^.\s]+(\.[^.\s]+)+")
+_is_field: Final = re.compile(r"[^.\s]++(\.[^.\s]++)++").fullmatch
 _URL_PARTS: Final = {
     "host": "DB_HOST",
     "port": "DB_PORT",
