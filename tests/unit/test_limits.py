@@ -15,7 +15,7 @@ import pytest
 
 import pend_storage
 from pend_storage import Limit, collection
-from pend_storage._model import constraints, fast_path
+from pend_storage._model import constraints, fast_path, limits
 from pend_storage._model.limits import MAX_INDEXED_BYTES, MAX_PATTERN_INPUT
 from pend_storage.errors import InvalidRecord
 from pend_storage.schema import Schema
@@ -159,6 +159,7 @@ def test_the_time_of_an_own_pattern_grows_with_the_text_alone(
         texts: list[Any] = [piece * count + "\x01" for count in (500, 4_000)]
         if is_bytes:
             texts = [text.encode(errors="surrogatepass") for text in texts]
+        few = many = 0.0
         for _ in range(5):
             few, many = (seconds(way, text) for text in texts)
             # Eight times as long; 64 times the time is quadratic.
@@ -166,3 +167,18 @@ def test_the_time_of_an_own_pattern_grows_with_the_text_alone(
                 break
         else:
             pytest.fail(f"{piece!r}: {few:.6f} s, and 8 times as long {many:.6f} s")
+
+
+# -- the page of limits -------------------------------------------------------------------
+
+
+def test_the_page_of_limits_has_every_limit_with_its_value() -> None:
+    page = (PACKAGE.parent / "docs" / "reference" / "limits.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(MAX_\w+)` \|.*\| ([\d,]+) \|[^|]*\|$", page, re.MULTILINE)
+    left_out = {"MAX_BITS"}  # it is that of MAX_DIGITS
+
+    written = {name: int(number.replace(",", "")) for name, number in rows}
+
+    assert written == {
+        name: getattr(limits, name) for name in limits.__all__ if name not in left_out
+    }

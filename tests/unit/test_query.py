@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from pend_storage._model import limits
 from pend_storage.errors import InvalidQuery
@@ -336,6 +337,7 @@ def test_many_texts_are_found_as_fast_as_one() -> None:
     class Text(str):
         __slots__ = ()
 
+        @override
         def __eq__(self, other: object) -> bool:
             compared.append(other)
             return str(self) == other
