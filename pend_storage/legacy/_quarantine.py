@@ -134,8 +134,9 @@ def value(record: QuarantinedRecord) -> Any:
     """Return the value of a quarantined record; its text where that is not JSON."""
     text = record.raw[value_start(record.raw) :]
     try:
-        return json.loads(text, strict=False)
-    except ValueError:
+        # As text: of bytes, json guesses the encoding.
+        return json.loads(text.decode(), strict=False)
+    except (ValueError, RecursionError):
         return text.decode(errors="replace")
 
 

@@ -193,3 +193,21 @@ def test_a_file_of_the_store_itself_is_kept_whole(tmp_path: Path) -> None:
         assert [r.code for r in quarantined(store)] == ["too-many"]
         assert store.collection(Item).get("a") == Item("a", 1)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5_000 + "]" * 5_000, '"\x00x"', "NaN", '"\\x"', "1e999"]
+)
+def test_a_quarantined_value_can_be_looked_at_whatever_it_is(
+    tmp_path: Path, text: str
+) -> None:
+    content = f'{{"good":1,"odd":{text}}}'.encode()
+    write(tmp_path / FILE, content)
+
+    with JsonStore(PEND, tmp_path, layouts=LAYOUTS) as store:
+        view = store.legacy(FILE)
+        assert list(view) == ["good", "odd"]
+        assert view["good"] == 1
+        assert view["odd"] is not None
+        assert store.load(FILE)["good"] == 1
+        assert (tmp_path / FILE).read_bytes() == content

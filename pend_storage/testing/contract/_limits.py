@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -158,12 +159,13 @@ class LimitContract(Harness):
     def _require_conflict(store: Store, version: int) -> None:
         logs = store.collection(Log)
 
-        for call in (
+        calls: tuple[Callable[[], object], ...] = (
             lambda: logs.put(a_log("a"), if_version=version),
             lambda: logs.put(a_log("none"), if_version=version),
             lambda: logs.delete("a", if_version=version),
             lambda: logs.delete("none", if_version=version),
-        ):
+        )
+        for call in calls:
             with pytest.raises(Conflict):
                 call()
         with pytest.raises(Conflict), store.transaction() as tx:
@@ -173,10 +175,11 @@ class LimitContract(Harness):
     def test_a_version_is_an_integer(self, store: Store, version: Any) -> None:
         logs = store.collection(Log)
 
-        for call in (
+        calls: tuple[Callable[[], object], ...] = (
             lambda: logs.put(a_log("a"), if_version=version),
             lambda: logs.delete("a", if_version=version),
-        ):
+        )
+        for call in calls:
             with pytest.raises(InvalidQuery):
                 call()
         with store.transaction() as tx, pytest.raises(InvalidQuery):
