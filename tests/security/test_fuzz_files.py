@@ -75,7 +75,8 @@ def write(path: Path, content: bytes) -> None:
 def pairs(text: bytes) -> list[tuple[str, Any]] | None:
     """Return the members that Python reads, the last of each name; None: it cannot."""
     try:
-        value = json.loads(text)
+        # As the store does: a control character in a text is read as it stands.
+        value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
     return list(value.items()) if isinstance(value, dict) else None
