@@ -12,10 +12,11 @@ from typing import Any, Final, cast
 import tenacity
 
 from pend_storage._cursor import CursorKey, decode_cursor, encode_cursor
+from pend_storage._model.limits import MAX_LIMIT, MAX_VERSION
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Batch, Page, Put, Row
 from pend_storage._retry import ON_CONFLICT
-from pend_storage._shown import path_text
+from pend_storage._shown import path_text, shown
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
 from pend_storage.schema import CollectionSpec, Schema
@@ -33,6 +34,7 @@ __all__ = [
     "over_rows",
     "page_of",
     "page_query",
+    "version_demanded",
     "versions_of",
 ]
 
@@ -63,7 +65,10 @@ def page_query(
 
 def fetch_one_more(query: Query) -> Query:
     """Extend a page's query by one row, which shows whether there is a next page."""
-    return replace(query, limit=query.limit + 1) if query.limit else query
+    if not query.limit:
+        return query
+    # No store has so many rows that the last one counts.
+    return replace(query, limit=min(query.limit + 1, MAX_LIMIT))
 
 
 def page_of(
@@ -166,15 +171,40 @@ def over_rows(
         puts.append(over(schema, spec, record, row and row.record))
         if key is not None:
             found = 0 if row is None else row.version
-            checks[spec.name, key] = found if if_version is None else if_version
+            demanded = version_demanded(if_version)
+            checks[spec.name, key] = found if demanded is None else demanded
     return puts, schema.batch(puts, checks)
 
 
 def checks_for(
     collection: str, key: str, if_version: int | None
 ) -> dict[tuple[str, str], int]:
-    """Make the checks of one conditional operation."""
-    return {} if if_version is None else {(collection, key): if_version}
+    """Make the checks of one conditional operation.
+
+    Raises:
+        InvalidQuery: ``if_version`` is no integer.
+    """
+    if if_version is None:
+        return {}
+    return {(collection, key): cast("int", version_demanded(if_version))}
+
+
+def version_demanded(if_version: int | None) -> int | None:
+    """Return a demanded version that every store can compare; None where there is none.
+
+    A version that no record can have becomes another such: a conflict in every store.
+
+    Raises:
+        InvalidQuery: it is no integer.
+    """
+    if if_version is None:
+        return None
+    if isinstance(if_version, bool) or not isinstance(if_version, int):
+        raise InvalidQuery(
+            f"if_version must be an integer, not {shown(if_version)}: pass the version of "
+            "a read, or 0 for a record that must not exist yet"
+        )
+    return min(max(if_version, -1), MAX_VERSION)
 
 
 def versions_of(

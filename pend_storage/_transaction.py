@@ -24,6 +24,7 @@ from pend_storage._collection_queries import (
     over,
     page_of,
     page_query,
+    version_demanded,
 )
 from pend_storage._layouts.layout import layout_of
 from pend_storage._model.record_types import RecordAdapter, RecordKey
@@ -195,7 +196,7 @@ class TransactionCollection(Generic[R]):
             row = self._rows((key,)).get(key)
             present = row and row.record
         put = over(self._store.schema, self.spec, record, present)
-        self._work.write(put, if_version)
+        self._work.write(put, version_demanded(if_version))
 
     def write(self, put: Put) -> None:
         """Write an operation of :meth:`Schema.put` at the end."""
@@ -205,7 +206,8 @@ class TransactionCollection(Generic[R]):
         """Delete at the end; that there is a record, or none, is checked then too."""
         text = key_text(self._adapter, key)
         there = bool(self._rows((text,)))
-        self._work.write(self._store.schema.delete(self.spec.name, text), if_version)
+        delete = self._store.schema.delete(self.spec.name, text)
+        self._work.write(delete, version_demanded(if_version))
         return there
 
     def _rows(self, keys: Iterable[str]) -> dict[str, Row]:

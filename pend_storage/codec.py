@@ -20,8 +20,15 @@ import msgspec
 
 from pend_storage._model import sizes
 from pend_storage._model.constraints import bound_checks
-from pend_storage._model.fast_path import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
+from pend_storage._model.fast_path import PlainRecords, plain_json
 from pend_storage._model.fields import FieldSpec, Kind
+from pend_storage._model.limits import (
+    MAX_BITS,
+    MAX_DECIMAL_DIGITS_AFTER_POINT,
+    MAX_DECIMAL_DIGITS_BEFORE_POINT,
+    MAX_DEPTH,
+    MAX_DIGITS,
+)
 from pend_storage._model.records import JSON
 from pend_storage._model.storable_text import UNSTORABLE, UnstorableTextError
 from pend_storage._shown import MOST_IN_ERRORS, shown
@@ -33,9 +40,6 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODE_ANY: Final = msgspec.json.Decoder().decode
 # The end of a number with an exponent. Hashes are full of "1e5", but not before a comma.
 _EXPONENT: Final = re.compile(rb"e\d\d+(?:[,\]}]|$)")
-# PostgreSQL's numeric: https://www.postgresql.org/docs/current/datatype-numeric.html
-_MAX_DIGITS_BEFORE_POINT: Final = 131_072
-_MAX_DIGITS_AFTER_POINT: Final = 16_383
 
 
 class _Refused(ValueError):
@@ -139,7 +143,7 @@ def _check_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Refused(f"{type(value).__name__} given, an integer expected")
     if value.bit_length() > MAX_BITS:
-        raise _Refused("the integer has more than 4,000 digits")
+        raise _Refused(f"the integer has more than {MAX_DIGITS:,} digits")
     return int(value)
 
 
@@ -164,8 +168,8 @@ def _check_decimal(value: Any) -> Decimal:
         raise _Refused(f"{number} is not a finite number")
     exponent = cast("int", number.as_tuple().exponent)
     if (
-        -exponent > _MAX_DIGITS_AFTER_POINT
-        or number.adjusted() >= _MAX_DIGITS_BEFORE_POINT
+        -exponent > MAX_DECIMAL_DIGITS_AFTER_POINT
+        or number.adjusted() >= MAX_DECIMAL_DIGITS_BEFORE_POINT
     ):
         raise _Refused("the Decimal has more digits than PostgreSQL's numeric can hold")
     return number if number or not number.is_signed() else Decimal(0)  # -0 is 0

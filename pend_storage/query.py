@@ -33,9 +33,19 @@ from pend_storage._model.conditions import (
     Query,
     SortKey,
     field,
+    joined,
+    negated,
 )
 from pend_storage._model.diff import equal
 from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._model.limits import (
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    MAX_IN,
+    MAX_LIMIT,
+    MAX_OPERAND_BYTES,
+    MAX_ORDER_BY,
+)
 from pend_storage._model.records import JSON, Row
 from pend_storage._model.storable_text import (
     UnstorableTextError,
@@ -91,19 +101,37 @@ def make_query(
     """Check a query against a collection.
 
     Raises:
-        InvalidQuery: an unknown field, a value of another type, a negative limit.
+        InvalidQuery: an unknown field, a value of another type, a negative limit, or more
+            than :mod:`~pend_storage._model.limits` allows.
     """
     if isinstance(order_by, str):
         raise InvalidQuery(
             f"order_by must be a list of names, not the text {shown(order_by)}"
         )
-    if limit is not None and (type(limit) is not int or limit < 0):
+    _check_limit(limit)
+    names = tuple(order_by)
+    if len(names) > MAX_ORDER_BY:
+        raise InvalidQuery(
+            f"order_by has {len(names):,} fields; {MAX_ORDER_BY} are allowed"
+        )
+    orders = tuple(_order(spec, text) for text in names)
+    return Query(_Checker(spec).all_of(where), orders, limit, after)
+
+
+def _check_limit(limit: Any) -> None:
+    if limit is None:
+        return
+    if type(limit) is not int or limit < 0:
         raise InvalidQuery(f"limit must be an integer, 0 or more, not {shown(limit)}")
-    orders = tuple(_order(spec, text) for text in order_by)
-    return Query(And(tuple(_checked(spec, w) for w in where)), orders, limit, after)
+    if limit > MAX_LIMIT:  # not shown: Python refuses to print very long integers
+        raise InvalidQuery(
+            f"limit is more than {MAX_LIMIT}; leave it out to get all records"
+        )
 
 
 def _order(spec: CollectionSpec, text: str) -> SortKey:
+    if not isinstance(text, str):
+        raise InvalidQuery(f"order_by must be a list of names, not of {shown(text)}")
     order = SortKey(text.removeprefix("-"), text.startswith("-"))
     if _field(spec, order.field).kind.is_json:
         raise InvalidQuery(
@@ -120,20 +148,112 @@ def _field(spec: CollectionSpec, name: str) -> FieldSpec:
     return spec.fields[name]
 
 
-def _checked(spec: CollectionSpec, condition: Condition) -> Condition:
-    match condition:
-        case And(parts):
-            return And(tuple(_checked(spec, part) for part in parts))
-        case Or(parts):
-            return Or(tuple(_checked(spec, part) for part in parts))
-        case Not(part):
-            return Not(_checked(spec, part))
-        case Comparison():
-            return _checked_comparison(spec, condition)
-        case _:
+_SHORT: Final = 1_000
+"""Characters of a text that is not counted: the number of comparisons is limited, too."""
+
+
+class _Checker:
+    """Check of the conditions of one query, and the count of what they hold."""
+
+    def __init__(self, spec: CollectionSpec) -> None:
+        self._spec = spec
+        self._comparisons = 0
+        self._bytes = 0
+
+    def all_of(self, where: Sequence[Condition]) -> Condition:
+        """Return the conjunction of checked conditions."""
+        if len(where) > MAX_CONDITIONS:
+            raise _too_many(len(where))
+        return joined(And, tuple([self._checked(part) for part in where]))
+
+    def _checked(self, condition: Condition) -> Condition:
+        match condition:
+            case And(parts) | Or(parts):
+                checked = tuple([self._checked(part) for part in parts])
+                return joined(type(condition), checked)
+            case Not(part):
+                return negated(self._checked(part))
+            case Comparison():
+                item = _with_values(condition)
+                self._count(item)
+                return _checked_comparison(self._spec, item)
+            case _:
+                raise InvalidQuery(
+                    f"{shown(condition)} is not a condition: write field(...) == value, "
+                    "for example"
+                )
+
+    def _count(self, item: Comparison) -> None:
+        """Refuse a comparison with which the query holds too much, before it is checked."""
+        self._comparisons += len(item.path)
+        if self._comparisons > MAX_CONDITIONS:
+            raise _too_many(self._comparisons)
+        if len(item.path) > MAX_DEPTH + 1:
             raise InvalidQuery(
-                f"{shown(condition)} is not a condition: write field(...) == value, for example"
+                f"{self._spec.name}.{path_text(item.path)} leads {len(item.path) - 1:,} "
+                f"levels into a JSON value, and no value has more than {MAX_DEPTH}"
             )
+        value = item.value
+        if item.operator is Operator.IN and len(value) > MAX_IN:
+            raise InvalidQuery(
+                f"{self._spec.name}.{path_text(item.path)} in {len(value):,} values; "
+                f"{MAX_IN:,} are allowed. Ask in parts"
+            )
+        is_short = type(value) is int or (type(value) is str and len(value) < _SHORT)
+        if is_short and len(item.path) == 1:
+            return
+        self._bytes += _size(item.path) + _size(value)
+        if self._bytes > MAX_OPERAND_BYTES:
+            raise InvalidQuery(
+                f"{self._spec.name}.{path_text(item.path)} {item.operator} "
+                f"{shown(value)}: the values of one query can have {MAX_OPERAND_BYTES:,} "
+                "bytes"
+            )
+
+
+def _with_values(item: Comparison) -> Comparison:
+    """Return a comparison whose values, where it has several, are a tuple."""
+    if item.operator is not Operator.IN or type(item.value) is tuple:
+        return item
+    try:
+        return Comparison(item.path, item.operator, tuple(item.value))
+    except TypeError:
+        raise InvalidQuery(
+            f"{path_text(item.path)} in {shown(item.value)}: in_() takes several values"
+        ) from None
+
+
+def _too_many(count: int) -> InvalidQuery:
+    return InvalidQuery(
+        f"{count:,} conditions, with each name of a path into a JSON value; a query can "
+        f"have {MAX_CONDITIONS:,}. Use in_() for many values of one field"
+    )
+
+
+def _size(value: Any) -> int:
+    """Return about the bytes of an operand; what is nested too deeply counts as nothing.
+
+    The check of the value refuses that.
+    """
+    size, waiting, depth = 0, [value], 0
+    while waiting and depth <= MAX_DEPTH:
+        depth += 1
+        inside: list[Any] = []
+        for item in waiting:
+            if isinstance(item, str):
+                size += len(item) if item.isascii() else 3 * len(item)
+            elif isinstance(item, bytes | bytearray | memoryview):
+                size += len(item)
+            elif isinstance(item, Mapping):
+                inside += (*item, *item.values())
+            elif isinstance(item, list | tuple):
+                inside += item
+            else:
+                size += 8
+        if size > MAX_OPERAND_BYTES:
+            break
+        waiting = inside
+    return size
 
 
 def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Condition:
@@ -239,6 +359,9 @@ def _test(condition: Condition) -> Callable[[Any], bool]:
         case Not(part):
             test = _test(part)
             return lambda record: not test(record)
+        case Comparison(path, Operator.IN, values) if set(map(type, values)) == {str}:
+            texts = frozenset(values)  # else each record is compared with each of them
+            return lambda record: _is_among(_value_at(record, path), texts)
         case Comparison(path, operator, value):
             holds = _EVALUATE[operator]
             return lambda record: holds(_value_at(record, path), value)
@@ -258,6 +381,10 @@ def _joined(
         return not decisive
 
     return test
+
+
+def _is_among(found: Any, texts: frozenset[str]) -> bool:
+    return isinstance(found, str) and found in texts
 
 
 def _value_at(record: Any, path: tuple[str, ...]) -> Any:

@@ -361,12 +361,13 @@ class Schema:
             InvalidRecord: all operations together are larger than one commit can be.
         """
         all_of_it = tuple(operations)
+        known = dict(checks) if checks else {}
         if len(all_of_it) > 1:
             all_of_it = _last_of_each(all_of_it)
-            if limited:
-                _check_commit(all_of_it)
+        if limited and (len(all_of_it) > 1 or len(known) > 1):
+            _check_commit(all_of_it, known)
         by, reason = actor()
-        return Batch(all_of_it, dict(checks) if checks else {}, new_token(), by, reason)
+        return Batch(all_of_it, known, new_token(), by, reason)
 
 
 def _last_of_each(operations: tuple[Put | Delete, ...]) -> tuple[Put | Delete, ...]:
@@ -378,16 +379,30 @@ def _last_of_each(operations: tuple[Put | Delete, ...]) -> tuple[Put | Delete, .
     return tuple(last.values())
 
 
-def _check_commit(operations: Iterable[Put | Delete]) -> None:
-    puts = [operation for operation in operations if type(operation) is Put]
-    size = sum([len(put.body) for put in puts]) + len(puts) * sizes.ROW_BYTES
-    if size > sizes.STORABLE.commit:
-        largest = max(puts, key=lambda put: len(put.body))
-        raise InvalidRecord(
-            f"{len(puts):,} records of {size:,} bytes as JSON are to be written in one "
-            f"commit, which can have {sizes.STORABLE.commit:,}; this is the largest of "
-            "them. Write them in several commits",
-            collection=largest.collection,
-            key=largest.key,
-            code="too-large",
-        )
+def _check_commit(
+    operations: Sequence[Put | Delete], checks: Mapping[tuple[str, str], int]
+) -> None:
+    size = sum([_size(operation) for operation in operations])
+    size += sum([len(key) for _, key in checks])
+    size += (len(operations) + len(checks)) * sizes.ROW_BYTES
+    if size <= sizes.STORABLE.commit:
+        return
+    what = f"{len(operations):,} records"
+    collection, key = next(iter(checks), ("", ""))
+    if operations:
+        largest = max(operations, key=_size)
+        collection, key = largest.collection, largest.key
+    if len(checks) > len(operations):
+        what += f" and {len(checks):,} checks"
+    raise InvalidRecord(
+        f"{what} of {size:,} bytes as JSON are to be written in one "
+        f"commit, which can have {sizes.STORABLE.commit:,}; this is the largest of "
+        "them. Write them in several commits",
+        collection=collection,
+        key=key,
+        code="too-large",
+    )
+
+
+def _size(operation: Put | Delete) -> int:
+    return len(operation.body if type(operation) is Put else operation.key)

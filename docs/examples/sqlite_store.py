@@ -393,6 +393,8 @@ def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(getattr(record, field) for field in fields)
 
 
-def _storable(key: str) -> bool:
+def _storable(key: object) -> bool:
     """Return True if this text can be a key at all; one that cannot is not there."""
-    return not any("\ud800" <= character <= "\udfff" for character in key)
+    return isinstance(key, str) and not any(
+        "\ud800" <= character <= "\udfff" for character in key
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from typing_extensions import override
 
+from pend_storage._model.limits import MAX_CONDITION_DEPTH, MAX_CONDITIONS
 from pend_storage._shown import shown
 from pend_storage.errors import InvalidQuery
 
@@ -23,6 +25,8 @@ __all__ = [
     "Query",
     "SortKey",
     "field",
+    "joined",
+    "negated",
 ]
 
 
@@ -41,21 +45,25 @@ class Operator(StrEnum):
 
 
 class Condition:
-    """Condition on a record. Combine with ``&``, ``|`` and ``~``."""
+    """Condition on a record. Combine with ``&``, ``|`` and ``~``.
+
+    A chain of one operator is one flat condition, and two negations are none. A condition
+    has at most 10,000 parts and 100 levels: making a larger one raises ``InvalidQuery``.
+    """
 
     __slots__ = ()
 
     def __and__(self, other: Condition) -> Condition:
-        return And((self, _condition(other)))
+        return _chain(And, self, _condition(other))
 
     def __or__(self, other: Condition) -> Condition:
-        return Or((self, _condition(other)))
+        return _chain(Or, self, _condition(other))
 
     def __rand__(self, other: object) -> Condition:
-        return And((_condition(other), self))
+        return _chain(And, _condition(other), self)
 
     def __ror__(self, other: object) -> Condition:
-        return Or((_condition(other), self))
+        return _chain(Or, _condition(other), self)
 
     def __invert__(self) -> Condition:
         return Not(self)
@@ -90,6 +98,11 @@ class And(Condition):
     """Conjunction: all conditions; true without any."""
 
     conditions: tuple[Condition, ...]
+    depth: int = attribute(init=False, repr=False, compare=False, default=0)
+    """Levels of conditions, with this one."""
+
+    def __post_init__(self) -> None:
+        _measure(self, self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,11 @@ class Or(Condition):
     """Disjunction: at least one condition; false without any."""
 
     conditions: tuple[Condition, ...]
+    depth: int = attribute(init=False, repr=False, compare=False, default=0)
+    """Levels of conditions, with this one."""
+
+    def __post_init__(self) -> None:
+        _measure(self, self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,88 @@ class Not(Condition):
     """Negation: exactly the opposite of a condition, for nulls too."""
 
     condition: Condition
+    depth: int = attribute(init=False, repr=False, compare=False, default=0)
+    """Levels of conditions, with this one."""
+
+    def __post_init__(self) -> None:
+        _measure(self, (self.condition,))
+
+    @override
+    def __invert__(self) -> Condition:
+        return self.condition
+
+
+_set: Final = object.__setattr__
+
+
+def _measure(made: And | Or | Not, parts: tuple[Condition, ...]) -> None:
+    """Record the depth of a new condition, and refuse one that is too large.
+
+    Here, where it is made: a deep one exhausts the stack of whatever walks through it, its
+    ``repr`` and ``pickle`` included.
+    """
+    _require_few(len(parts))
+    depth = 1 + max([getattr(part, "depth", 0) for part in parts], default=0)
+    _require_shallow(depth)
+    _set(made, "depth", depth)
+
+
+def _require_few(count: int) -> None:
+    if count > MAX_CONDITIONS:
+        raise InvalidQuery(
+            f"{count:,} conditions; a query can have {MAX_CONDITIONS:,}. Use in_() for "
+            "many values of one field"
+        )
+
+
+def _require_shallow(depth: int) -> None:
+    if depth > MAX_CONDITION_DEPTH:
+        raise InvalidQuery(
+            f"conditions in {depth:,} levels of &, | and ~; a query can have "
+            f"{MAX_CONDITION_DEPTH}. Join them by one operator where it means the same"
+        )
+
+
+def joined(
+    kind: type[And | Or], parts: tuple[Condition, ...], *, depth: int | None = None
+) -> And | Or:
+    """Join conditions that were checked already.
+
+    Args:
+        kind: :class:`And` or :class:`Or`.
+        parts: the conditions.
+        depth: of the result, where it is known; None: it is computed.
+    """
+    made = object.__new__(kind)
+    _set(made, "conditions", parts)
+    if depth is None:
+        depth = 1 + max([getattr(part, "depth", 0) for part in parts], default=0)
+    _set(made, "depth", depth)
+    return made
+
+
+def negated(condition: Condition) -> Not:
+    """Negate a condition that was checked already."""
+    made = object.__new__(Not)
+    _set(made, "condition", condition)
+    _set(made, "depth", 1 + getattr(condition, "depth", 0))
+    return made
+
+
+def _chain(kind: type[And | Or], left: Condition, right: Condition) -> Condition:
+    """Join two conditions; those that are joined by the same operator, as one."""
+    parts: tuple[Condition, ...] = ()
+    depth = 0
+    for each in (left, right):
+        if isinstance(each, kind):
+            parts += each.conditions
+            depth = max(depth, each.depth - 1)
+        else:
+            parts += (each,)
+            depth = max(depth, getattr(each, "depth", 0))
+    _require_few(len(parts))
+    _require_shallow(1 + depth)
+    return joined(kind, parts, depth=1 + depth)
 
 
 class FieldPath:
@@ -136,7 +236,7 @@ class FieldPath:
         return Comparison(self.path, Operator.GE, value)
 
     def in_(self, values: Iterable[Any]) -> Condition:
-        """Match a value equal to one of these; never, without any."""
+        """Match a value equal to one of these, at most 100,000; never, without any."""
         return Comparison(self.path, Operator.IN, tuple(values))
 
     def is_null(self) -> Condition:

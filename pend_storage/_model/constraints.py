@@ -8,31 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import msgspec
 
 from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._model.limits import (
+    MAX_INDEXED_BYTES,
+    MAX_INDEXED_DIGITS,
+    MAX_PATTERN_INPUT,
+)
 from pend_storage._shown import cut
 
-__all__ = ["MAX_INDEXED_BYTES", "MAX_INDEXED_DIGITS", "bound_checks"]
-
-MAX_INDEXED_BYTES: Final = 640
-"""Bytes of a text or of bytes in a key or an index. A row of a PostgreSQL B-tree holds 2,704 bytes
-(BTMaxItemSize of its source): three columns of this size and the key."""
-MAX_INDEXED_DIGITS: Final = 1_000
-"""Digits of a number in an index; PostgreSQL packs four digits into two bytes."""
+__all__ = ["bound_checks"]
 
 _Check = Callable[[Any], str | None]
 
 
 def bound_checks(spec: FieldSpec) -> list[_Check]:
     """Return the checks of one field, cheapest first; none where it has no limits."""
-    return [
-        *_checks(spec.limit, spec.shown),
-        *_index_checks(spec),
-        *_shape_checks(spec),
-    ]
+    checks = [*_checks(spec.limit, spec.shown), *_index_checks(spec)]
+    # Behind every check of the length: a pattern may take time by a power of it.
+    return [*checks, *_pattern_checks(spec.limit, spec.shown), *_shape_checks(spec)]
 
 
 def _checks(limit: Limit, shown: Callable[[Any], str]) -> Iterator[_Check]:
@@ -48,15 +45,26 @@ def _checks(limit: Limit, shown: Callable[[Any], str]) -> Iterator[_Check]:
         yield lambda v: None if len(v) >= low else f"shorter than {low}"
     if (high := limit.max_length) is not None:
         yield lambda v: None if len(v) <= high else f"{len(v)} long, {high} allowed"
-    if limit.pattern is not None:
-        search = re.compile(limit.pattern).search
-        yield (
-            lambda v: (
-                None if search(v) else f"{shown(v)} does not match {limit.pattern}"
-            )
-        )
     if limit.digits is not None or limit.places is not None:
         yield lambda v: _digits_excess(Decimal(v), limit, shown)
+
+
+def _pattern_checks(limit: Limit, shown: Callable[[Any], str]) -> Iterator[_Check]:
+    if limit.pattern is None:
+        return
+    if limit.max_length is None:
+        yield _unbounded_excess
+    search = re.compile(limit.pattern).search
+    yield lambda v: None if search(v) else f"{shown(v)} does not match {limit.pattern}"
+
+
+def _unbounded_excess(value: str) -> str | None:
+    if len(value) <= MAX_PATTERN_INPUT:
+        return None
+    return (
+        f"{len(value):,} characters are too many for a pattern, which sees "
+        f"{MAX_PATTERN_INPUT:,}: declare max_length beside it to allow more"
+    )
 
 
 def _digits_excess(

@@ -17,19 +17,21 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from pend_storage._model.constraints import MAX_INDEXED_BYTES, MAX_INDEXED_DIGITS
 from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._model.limits import (
+    MAX_BITS,
+    MAX_DEPTH,
+    MAX_INDEXED_BYTES,
+    MAX_INDEXED_DIGITS,
+    MAX_PATTERN_INPUT,
+)
 
-__all__ = ["MAX_BITS", "MAX_DEPTH", "PlainRecords", "plain_json"]
+__all__ = ["PlainRecords", "plain_json"]
 
 _Test: TypeAlias = Callable[[Any], Any]
 """Test of a value whose type is known to be the plain one; true: store it as it is."""
 _Shape: TypeAlias = tuple[type, ...]
 
-MAX_BITS: Final = 13_287
-"""Bits of an integer: 4,000 digits; CPython converts no more than 4,300 to text."""
-MAX_DEPTH: Final = 200
-"""Levels of a JSON value; msgspec and json both fail at some 1,000 levels."""
 _MOST_SHAPES: Final = 1_000
 """Combinations of types that are cached; records of one type have few."""
 _ENOUGH: Final = 1 << 128
@@ -151,12 +153,13 @@ def _text(limit: Limit) -> _Test:
     longest = limit.max_length
     if limit.pattern is not None:
         search = re.compile(limit.pattern).search
-        most = (1 << 62) if longest is None else longest
+        most = MAX_PATTERN_INPUT if longest is None else longest
+        # The length first: a pattern may take time by a power of it.
         return lambda value: (
-            search(value)
-            and len(value) <= most
+            len(value) <= most
             and value.isascii()
             and "\x00" not in value
+            and search(value)
         )
     if longest is not None:
         return lambda value: (

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from pend_storage._model import limits
+
 __all__ = [
     "CLOSER_LOOK",
     "ROW_BYTES",
@@ -32,20 +34,12 @@ class SizeLimits:
     ends at half of what ``JSONB_MAX_ELEMS`` names.
     """
 
-    record: int = 1 << 29
-    """Bytes of a record's canonical JSON. Bytes count in base64. PostgreSQL holds a field
-    of 1 GiB, but a row is sent with bytes in hexadecimal and JSON with spaces, and a
-    change-log entry beside it: half of that always passes."""
-    commit: int = 3 << 28
-    """Bytes of canonical JSON of all records of one commit, and :data:`ROW_BYTES` for each:
-    PostgreSQL takes them in one message, and keeps them in one entry of its change log."""
-    value: int = (1 << 28) - 1
-    """Bytes of one text or one member name in a JSON value, and of one JSON value, list or
-    object in the form of ``jsonb`` (``JENTRY_OFFLENMASK``)."""
-    items: int = 1 << 24
-    """Items of one list."""
-    members: int = 1 << 23
-    """Members of one object."""
+    record: int = limits.MAX_RECORD_BYTES
+    commit: int = limits.MAX_COMMIT_BYTES
+    """With :data:`ROW_BYTES` for each record."""
+    value: int = limits.MAX_VALUE_BYTES
+    items: int = limits.MAX_ITEMS
+    members: int = limits.MAX_MEMBERS
 
 
 STORABLE: Final = SizeLimits()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+from pend_storage._model.limits import MAX_INDEXED_BYTES
 
 __all__ = [
     "UNSTORABLE",
     "UnstorableTextError",
+    "is_key",
     "is_storable",
     "order_bound",
     "safe_text",
@@ -21,6 +24,13 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def is_storable(text: str) -> bool:
     """Return whether every store can hold a text."""
     return UNSTORABLE.search(text) is None
+
+
+def is_key(value: Any) -> bool:
+    """Return whether a record can have this key: a storable text that an index holds."""
+    # The length first: the text may come from a request.
+    is_short = isinstance(value, str) and len(value) <= MAX_INDEXED_BYTES
+    return is_short and is_storable(value)
 
 
 def safe_text(text: str) -> str:

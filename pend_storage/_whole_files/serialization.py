@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pend_storage._layouts.broken_files import broken_record, is_whole_file
+from pend_storage._layouts.crowded_files import read_bounded
 from pend_storage._layouts.duplicate_members import Text, hidden, is_beside, text_of
 from pend_storage._layouts.layout import Entry, Layout, ParsedFile
 from pend_storage._layouts.removal import Removal
@@ -293,6 +294,7 @@ def plan_write(
         raise CorruptFile(broken.reason, path=layout.file, quarantined=broken.id)
     header, text = layout.text_of(state.header, state.standing, value)
     parsed = layout.parse(schema, text)
+    parsed = read_bounded(parsed)
     entries = list(parsed.entries)
     _refuse_broken(layout, entries)
     header = parsed.header if header is None else header

@@ -17,6 +17,7 @@ from pend_storage._collection_queries import (
     over,
     page_of,
     page_query,
+    version_demanded,
 )
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Page, Row, Versioned
@@ -158,13 +159,14 @@ class AsyncTransactionCollection(Generic[R]):
             row = (await self._rows((key,))).get(key)
             present = row and row.record
         put = over(self._store.schema, self.spec, record, present)
-        self._work.write(put, if_version)
+        self._work.write(put, version_demanded(if_version))
 
     async def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete at the end; that there is a record, or none, is checked then too."""
         text = key_text(self._adapter, key)
         there = bool(await self._rows((text,)))
-        self._work.write(self._store.schema.delete(self.spec.name, text), if_version)
+        delete = self._store.schema.delete(self.spec.name, text)
+        self._work.write(delete, version_demanded(if_version))
         return there
 
     async def _rows(self, keys: Iterable[str]) -> dict[str, Row]:

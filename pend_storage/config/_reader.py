@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from pend_storage._shown import did_you_mean, listed, shown
+from pend_storage._shown import cut, did_you_mean, listed, shown
 from pend_storage.config._auto_switch import (
     AutoSwitchTable,
     Following,
@@ -20,6 +19,7 @@ from pend_storage.config._auto_switch import (
 )
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
+from pend_storage.config._file_content import expanded, parsed_file
 from pend_storage.config._file_errors import explained, member_names
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
@@ -33,7 +33,7 @@ from pend_storage.config._settings import (
     Unclaimed,
     Unsigned,
 )
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["DEFAULT_ENVIRONMENT", "load_settings"]
@@ -130,6 +130,24 @@ def load_settings(
     Raises:
         ConfigError: a setting is missing or wrong; the message names file and member.
     """
+    try:
+        return _load(path, environment, schema, environ)
+    except (PendStorageError, MemoryError):
+        raise
+    except Exception as error:  # a file may hold anything: no traceback for any of it
+        where = path or environ.get("PEND_CONFIG") or DEFAULT_FILE
+        raise ConfigError(
+            f"{cut(str(where))} cannot be used: {cut(str(error)) or type(error).__name__} "
+            f"({type(error).__name__}). Compare it with the reference of the configuration."
+        ) from error
+
+
+def _load(
+    path: str | Path | None,
+    environment: str | None,
+    schema: str | None,
+    environ: Mapping[str, str],
+) -> Settings:
     # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
     name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
@@ -174,7 +192,7 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
 
 
 def _environment_table(file: Path, name: str) -> Any:
-    content = _parse(file)
+    content = parsed_file(file)
     for member in content:
         if member != "environments":
             raise ConfigError(
@@ -200,21 +218,6 @@ def _converted(file: Path, name: str, table: object, kind: type[S]) -> S:
     except msgspec.ValidationError as error:
         known = {path: member_names(table) for path, table in _TABLES.items()}
         raise ConfigError(explained(file, name, str(error), known)) from None
-
-
-def _parse(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{file}, byte {error.start}: not UTF-8. Save the file as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be read: {error.strerror}. Correct its permissions."
-        ) from error
 
 
 _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -244,20 +247,28 @@ class _Reader:
     def _resolved(self, text: str) -> Path:
         """Resolve a path of the file, which is relative to the file's folder."""
         base = Path.cwd() if self.file is None else self.file.parent
-        return base / Path(text).expanduser()
+        place = "a path" if self.file is None else str(self.file)
+        return base / expanded(text, place)
 
     def _resolved_if(self, text: str | None) -> Path | None:
         return None if text is None else self._resolved(text)
 
     def schema(self, given: str | None, written: str | None) -> tuple[str, str | None]:
         """Return the schema module, and the place where it is named; None: the default."""
-        if given:
-            return given, "--schema"
-        variable = self.variables.get("PEND_SCHEMA")
-        if variable:
-            return variable, "the environment variable PEND_SCHEMA"
-        place = None if self.file is None else self._place("schema")
-        return written or DEFAULT_SCHEMA, place
+        place: str | None = "--schema"
+        name = given
+        if not name:
+            name = self.variables.get("PEND_SCHEMA")
+            place = "the environment variable PEND_SCHEMA"
+        if not name:
+            name = written or DEFAULT_SCHEMA
+            place = None if self.file is None else self._place("schema")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(
+                f"{place}: {shown(name)} is no name of a Python module. Write it as in an "
+                "import statement, such as my_server.records."
+            )
+        return name, place
 
     def phase(self, written: str) -> Phase:
         word = self.variables.get("PEND_PHASE")
@@ -267,7 +278,8 @@ class _Reader:
     def json(self, table: _Json) -> JsonSettings | None:
         variable = self.variables.get("PEND_JSON_DIRECTORY")
         if variable is not None:
-            directory = Path(variable).expanduser().absolute()
+            place = "the environment variable PEND_JSON_DIRECTORY"
+            directory = expanded(variable, place).absolute()
         elif table.directory:
             directory = self._resolved(table.directory)
         else:
@@ -336,7 +348,7 @@ class _Reader:
 
     def dual_write(self, table: _DualWrite) -> DualWriteSettings:
         for place in table.ignore:
-            if not _IGNORED.fullmatch(place):
+            if not _is_field(place):
                 raise ConfigError(
                     f"{self._place('dual_write.ignore')}: {shown(place)} is not a field of a "
                     "collection. Write COLLECTION.FIELD, such as users.last_seen, or "
@@ -389,7 +401,7 @@ class _Reader:
 
 _UNLIMITED: Final = "unlimited"
 _FLAG_KEY: Final = "PEND_FLAG_KEY"
-_IGNORED: Final = re.compile(r"[^.\s]+(\.[^.\s]+)+")
+_is_field: Final = re.compile(r"[^.\s]++(\.[^.\s]++)++").fullmatch
 _URL_PARTS: Final = {
     "host": "DB_HOST",
     "port": "DB_PORT",

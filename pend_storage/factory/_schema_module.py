@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,13 +13,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage._layouts.layout import Layout, one_each
-from pend_storage._shown import shown
+from pend_storage._shown import cut, shown
 from pend_storage.config import Settings
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.schema import Schema
 
 __all__ = ["SchemaModule", "load_schema"]
 
+
+_NOT_THE_MODULE: Final = (
+    "<frozen importlib",
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    str(Path(__file__).parents[1]),
+)
+"""Beginnings of file names in a traceback that are not of the imported module."""
 
 IN_CODE: Final = "schema="
 """Stands in place of a module's name where a program passes its schema."""
@@ -67,6 +77,10 @@ def _imported(settings: Settings) -> SchemaModule:
                 f"{place}: there is no module {shown(name)}. Correct the name, or install "
                 "the package that has it."
             ) from error
+        except (PendStorageError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError(_import_fault(place, name, error)) from error
     schema = getattr(module, "SCHEMA", None)
     if not isinstance(schema, Schema):
         raise ConfigError(
@@ -79,6 +93,23 @@ def _imported(settings: Settings) -> SchemaModule:
         schema,
         one_each(_tuple_of(module, "LAYOUTS", place)),
         _tuple_of(module, "SEED", place),
+    )
+
+
+def _import_fault(place: str, name: str, error: BaseException) -> str:
+    """Describe an error that the import of a module raised, with the line of the module."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        where = f"{error.filename}, line {error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        # The last line that is the user's own, not of a package that it calls.
+        own = [f for f in frames if not f.filename.startswith(_NOT_THE_MODULE)]
+        last = [*frames[-1:], *own][-1]
+        where = f"{last.filename}, line {last.lineno}"
+    reason = cut(str(error)) or "no reason"
+    return (
+        f"{place}: the module {name!r} cannot be imported: {type(error).__name__}: "
+        f"{reason} ({where}). Correct the module."
     )
 
 

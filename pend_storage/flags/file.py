@@ -13,7 +13,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage._extras import with_packages
-from pend_storage._shown import shown
+from pend_storage._shown import cut, shown
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import DesiredPhase, FlagSource
 from pend_storage.phases import Phase, parse_phase
@@ -78,8 +78,10 @@ class FileFlag(FlagSource):
     def _parsed(self, content: bytes) -> dict[str, Any]:
         try:
             return tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.path} is not valid TOML: {error}.") from None
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, too
+            raise ConfigError(
+                f"{self.path} is not valid TOML: {cut(str(error))}."
+            ) from None
 
     def _table(self, document: Any) -> Any:
         """Return the environment's table of a document of tomllib or of tomlkit."""
@@ -113,12 +115,16 @@ class FileFlag(FlagSource):
             import tomlkit  # noqa: PLC0415 - only those who write need it
         expected = self._parsed(content)
         self._table(expected)["phase"] = phase.value
-        document = tomlkit.parse(content.decode())
-        table = self._table(document)
-        old = table.get("phase")
-        is_literal = old is not None and old.as_string().startswith("'")
-        table["phase"] = tomlkit.string(phase.value, literal=is_literal)
-        edited = tomlkit.dumps(document).encode()
+        try:
+            document = tomlkit.parse(content.decode())
+            table = self._table(document)
+            old = table.get("phase")
+            is_text = isinstance(old, tomlkit.items.String)
+            is_literal = is_text and old.as_string().startswith("'")
+            table["phase"] = tomlkit.string(phase.value, literal=is_literal)
+            edited = tomlkit.dumps(document).encode()
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            edited = content  # its parser does not know everything that TOML allows
         # The edit is checked by another parser: a file in an unusual form, such as dotted
         # keys, must not lose a setting.
         if self._parsed(edited) != expected:

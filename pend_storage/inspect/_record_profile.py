@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pend_storage._model.constraints import MAX_INDEXED_BYTES
+from pend_storage._model.limits import MAX_INDEXED_BYTES
 from pend_storage.inspect._column_statistics import Column
 from pend_storage.inspect._model import FieldReport
 from pend_storage.legacy._exact_json import ExactFloat, UnreadableError, read

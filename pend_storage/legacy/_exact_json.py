@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 import msgspec
 
 from pend_storage._model.diff import equal
+from pend_storage._model.limits import MAX_DIGITS
 from pend_storage._shown import shown
 
 __all__ = [
@@ -51,7 +52,6 @@ _COMPACT: Final = msgspec.json.format
 _ZERO_FRACTION: Final = re.compile(rb"\.0(?:[,\]}]|$)")
 # Hashes are full of "1e5", but not before a comma.
 _EXPONENT: Final = re.compile(rb"e-?\d+(?:[,\]}]|$)")
-_MAX_DIGITS: Final = 4_000  # as many as the stores take
 _PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _JS_DECIMAL_FROM: Final = Decimal("1e-6")
 
@@ -168,12 +168,12 @@ def _constant(word: str) -> NoReturn:
 
 def _too_long() -> UnreadableError:
     return UnreadableError(
-        "number-too-long", f"a number has more than {_MAX_DIGITS:,} digits"
+        "number-too-long", f"a number has more than {MAX_DIGITS:,} digits"
     )
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
+    if len(text) > MAX_DIGITS:
         raise _too_long()
     return int(text)
 
@@ -190,7 +190,7 @@ def as_number(text: str) -> int | float:
         raise _too_long() from error
     if not exact:
         return 0
-    if exact.adjusted() >= _MAX_DIGITS:
+    if exact.adjusted() >= MAX_DIGITS:
         raise _too_long()
     if exact == exact.to_integral_value():
         return int(exact)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from typing_extensions import override
 
 from pend_storage._diagnosis import diagnose
 from pend_storage._layouts.broken_files import broken_header, is_whole_file
+from pend_storage._layouts.crowded_files import CROWDED, bounded, read_bounded
 from pend_storage._layouts.duplicate_members import is_superseded
 from pend_storage._layouts.layout import Entry, Find, ParsedFile
 from pend_storage._model.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
@@ -75,7 +77,14 @@ class RecordLayout(RecordPlacement):
             entries.append(self._beside(schema, raw, top))
         if records is not None:
             entries.append(self._entries(schema, raw, records))
-        return ParsedFile(header, itertools.chain(*entries))
+        every: Iterator[Entry] = itertools.chain(*entries)
+        if not self.is_folder:  # each of its files is one of its own
+            count = None if records is None else len(records)
+            every = bounded(every, count, partial(self._crowded, schema, raw))
+        return ParsedFile(header, every)
+
+    def _crowded(self, schema: Schema, raw: bytes, reason: str) -> Entry:
+        return self._as_whole(schema, raw, CROWDED, reason)
 
     def _divide(self, raw: bytes) -> DividedFile:
         """Divide the file into envelope and records; refuse an unstorable envelope."""
@@ -88,14 +97,12 @@ class RecordLayout(RecordPlacement):
         half_written = error.code == "half-written"
         found = diagnose(raw, half_written=half_written)
         reason = error.reason if found is None else f"{error.reason}: {found}"
+        return self._as_whole(schema, raw, error.code, reason)
+
+    def _as_whole(self, schema: Schema, raw: bytes, code: str, reason: str) -> Entry:
+        """Quarantine all bytes of the file as one record."""
         record = quarantine.make(
-            self.file,
-            "",
-            raw,
-            position=None,
-            occurrence=0,
-            code=error.code,
-            reason=reason,
+            self.file, "", raw, position=None, occurrence=0, code=code, reason=reason
         )
         return Entry("", quarantine.put_operation(schema, record), span=(0, len(raw)))
 
@@ -165,7 +172,7 @@ class RecordLayout(RecordPlacement):
     @override
     def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
         if is_whole_file(record):
-            parsed = self.parse(schema, record.raw)
+            parsed = read_bounded(self.parse(schema, record.raw))
             return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
         if is_superseded(record):  # no parser ever read it as a record of the file
             return Entry(record.place, schema.put(QUARANTINE, record))

@@ -20,6 +20,7 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage._layouts.broken_files import broken_header
+from pend_storage._layouts.crowded_files import CrowdedFileError
 from pend_storage._layouts.layout import Entry, ParsedFile
 from pend_storage._model.records import LegacyFile
 from pend_storage._transaction import Transaction
@@ -297,11 +298,16 @@ def _behind(top: Container, raw: bytes, name: str) -> tuple[bytes, bytes]:
 
 
 def _shifted(entries: Iterable[Entry], by: int) -> Iterator[Entry]:
-    for entry in entries:
-        span = entry.span
-        yield (
-            entry if span is None else replace(entry, span=(span[0] + by, span[1] + by))
-        )
+    try:
+        yield from (_shifted_by(entry, by) for entry in entries)
+    except CrowdedFileError as error:
+        whole = [_shifted_by(entry, by) for entry in error.whole.entries]
+        raise CrowdedFileError(replace(error.whole, entries=whole)) from error
+
+
+def _shifted_by(entry: Entry, by: int) -> Entry:
+    span = entry.span
+    return entry if span is None else replace(entry, span=(span[0] + by, span[1] + by))
 
 
 def _named(texts: Iterable[bytes]) -> dict[str, list[bytes]]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from pend_storage._layouts.crowded_files import CROWDED
 from pend_storage._layouts.duplicate_members import SUPERSEDED
 from pend_storage._layouts.retained_forms import KEPT, REFERENCE_LOST
 from pend_storage._model.records import Put, QuarantinedRecord
@@ -41,6 +42,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "not-a-number": "NaN or Infinity stands where JSON has a number",
         "number-too-long": "a number has more digits than the stores take",
         "too-large": "it is larger than every store can hold",
+        CROWDED: "more of the file's records cannot be placed than are kept one by one",
         "too-deep": "it is nested deeper than parsers go",
         "wrong-type": "something else stands where a record is expected",
         "bad-key": "the member name is not what the file's records are named by",
@@ -132,8 +134,9 @@ def value(record: QuarantinedRecord) -> Any:
     """Return the value of a quarantined record; its text where that is not JSON."""
     text = record.raw[value_start(record.raw) :]
     try:
-        return json.loads(text, strict=False)
-    except ValueError:
+        # As text: of bytes, json guesses the encoding.
+        return json.loads(text.decode(), strict=False)
+    except (ValueError, RecursionError):
         return text.decode(errors="replace")
 
 

@@ -36,6 +36,9 @@ Span = tuple[int, int]
 _BOM: Final = codecs.BOM_UTF8
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+").match
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).match
+_ESCAPED: Final = re.compile(
+    rb'"[^"\\]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\]*+)*+"'
+).fullmatch
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,:"\[\]{}]++').match
 _COMMA: Final = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+").match
 # Everything up to the next bracket that stands outside of strings, and that bracket.
@@ -204,7 +207,8 @@ def name_at(raw: bytes, start: int) -> str:
     """Parse the member name at an offset; it may hold lone surrogates."""
     found = _STRING(raw, start)
     assert found is not None  # noqa: S101 - the scan went over it already
-    name: str = json.loads(found[0], strict=False)
+    # As text: of bytes that begin with a quote and a NUL, it would guess another encoding.
+    name: str = json.loads(found[0].decode(), strict=False)
     return name
 
 
@@ -291,6 +295,12 @@ def _value_start(raw: bytes, place: int) -> int:
     name = _STRING(raw, place)
     if name is None:
         raise _unexpected(raw, place)
+    # Names are read later, one by one, so a wrong one is found here.
+    if b"\\" in name[0] and _ESCAPED(name[0]) is None:
+        raise BrokenFileError(
+            "not-json",
+            f"the member name at byte {place} has an escape that JSON does not have",
+        )
     colon = _space(raw, name.end())
     if raw[colon : colon + 1] != b":":
         raise _unexpected(raw, colon)

@@ -81,8 +81,8 @@ def _value(layout: RecordPlacement, record: Any) -> Any:
         return normal(layout.mapping.write(record))
     text = record.raw[value_start(record.raw) :]
     try:
-        return KeptText(record.raw, json.loads(text, strict=False))
-    except ValueError:
+        return KeptText(record.raw, json.loads(text.decode(), strict=False))
+    except (ValueError, RecursionError):
         return KeptText(record.raw, text.decode(errors="replace"))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._layouts.crowded_files import count_entries
 from pend_storage._layouts.folders import read_folder
 from pend_storage._layouts.layout import Layout
 from pend_storage.backfill import (
@@ -386,4 +387,4 @@ def _count_records(
         raw = read_folder(path) or b"{}"
     else:
         raw = path.read_bytes() if path.exists() else b""
-    return sum(1 for _ in layout.parse(source.schema, raw).entries)
+    return count_entries(layout.parse(source.schema, raw))

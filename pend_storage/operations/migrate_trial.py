@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.crowded_files import count_entries
 from pend_storage._model.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.backup import copy_directory
 from pend_storage.config import JsonSettings, Settings
@@ -144,10 +145,10 @@ def _files(
             continue
         mine = [r for r in found if r.file.removesuffix(EDIT_MARK) == layout.file]
         waiting = [record for record in mine if record.is_waiting]
-        entries = layout.parse(store.schema, path.read_bytes()).entries
+        parsed = layout.parse(store.schema, path.read_bytes())
         yield FileTrial(
             file=layout.file,
-            read=sum(1 for _ in entries),
+            read=count_entries(parsed),
             quarantined=len(mine),
             reasons=Counter(record.reason for record in waiting),
             is_broken=any(map(is_whole_file, waiting)),

@@ -15,6 +15,7 @@ from typing import Any
 from typing_extensions import override
 
 from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.crowded_files import read_bounded
 from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
 from pend_storage._layouts.references import absorbed
 from pend_storage._layouts.removal import Removal
@@ -101,7 +102,7 @@ class Placement:
         """
         layout, record = self._layout, self._record
         if is_whole_file(record):
-            parsed = layout.parse(self._schema, self._trial.raw)
+            parsed = read_bounded(layout.parse(self._schema, self._trial.raw))
             entries = list(parsed.entries)
             # Scanned outside of the transaction: reads in it are checked at the commit,
             # and any commit to a large file would make the retry start again.

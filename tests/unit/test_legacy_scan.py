@@ -142,3 +142,23 @@ def test_no_bytes_whatever_make_it_fail_otherwise(raw: bytes | str) -> None:
         assert error.reason
     else:
         assert found is None or found.end <= len(raw)
+
+
+@pytest.mark.parametrize("name", [rb"0\2", rb"a\x", rb"\u12g4", rb"\ud8", rb"\'"])
+def test_a_member_name_with_an_unknown_escape_breaks_the_file(name: bytes) -> None:
+    with pytest.raises(
+        BrokenFileError, match="the member name at byte 1 has an escape"
+    ):
+        top_level(b'{"%b":1}' % name)
+
+
+def test_every_escape_of_json_may_stand_in_a_member_name() -> None:
+    found = top_level(rb'{"\"\\\/\b\f\n\r\t\u00e9\ud800":1}')
+
+    assert found is not None
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["\x00", "\x00\x00\x00a", "a\x00", "\x01", "\n"])
+def test_a_member_name_with_a_control_character_is_read_as_text(name: str) -> None:
+    assert name_at(f'{{"{name}":1}}'.encode(), 1) == name

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import copy
+import functools
+import operator
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
+from pend_storage._model import limits
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import (
     And,
@@ -231,3 +237,117 @@ def test_sort_keys_compare_descending_values_the_other_way_round() -> None:
     assert sort_key(down, [2], "a") == sort_key(down, [2], "a")
     assert sort_key(down, [2], "a") < sort_key(down, [2], "b")
     assert sort_key(down, [2], "a") < sort_key(down, [None], "a")
+
+
+CREW = field("crew") >= 1
+
+
+def nested(levels: int) -> Condition:
+    """Return a condition of so many levels, none of which can be joined with another."""
+    condition = CREW
+    for level in range(levels):
+        condition = Or((condition, CREW)) if level % 2 else And((condition, CREW))
+    return condition
+
+
+BEYOND: list[Callable[[], list[Condition]]] = [
+    lambda: [CREW] * (limits.MAX_CONDITIONS + 1),
+    lambda: [CREW & Or((CREW,) * (limits.MAX_CONDITIONS // 2))] * 3,
+    lambda: [~And((CREW,) * limits.MAX_CONDITIONS), CREW],
+    lambda: [Or((CREW,) * (limits.MAX_CONDITIONS + 1))],
+    lambda: [functools.reduce(operator.and_, [CREW] * 70_000)],
+    lambda: [field("crew").in_(range(limits.MAX_IN + 1))],
+    lambda: [Comparison(("crew",), Operator.IN, range(limits.MAX_IN + 1))],
+    lambda: [field("extra", *["a"] * (limits.MAX_DEPTH + 1)).is_null()],
+    lambda: [field("extra", *["a"] * 100_000) == 1],
+    lambda: [field("extra", *["a"] * 100) == 1] * (limits.MAX_CONDITIONS // 100),
+    lambda: [field("extra", "x" * (limits.MAX_OPERAND_BYTES + 1)) == 1],
+    lambda: [field("name") == "x" * (limits.MAX_OPERAND_BYTES + 1)],
+    lambda: [field("name").contains("é" * (limits.MAX_OPERAND_BYTES // 2))],
+    lambda: [field("extra") == {"a": ["x" * limits.MAX_OPERAND_BYTES, "y"]}],
+    lambda: [field("extra") == {"x" * limits.MAX_OPERAND_BYTES: 1}],
+    lambda: [field("id").in_(["x" * (limits.MAX_OPERAND_BYTES // 100)] * 101)],
+    lambda: [field("id") == "x" * (limits.MAX_OPERAND_BYTES // 100)] * 101,
+    lambda: [field("seal") == b"x" * (limits.MAX_OPERAND_BYTES + 1)],
+    lambda: [field("crew") == 10**5_000],
+    lambda: [field("anything") == 10**5_000],
+    lambda: [Comparison(("crew",), Operator.IN, 5)],
+    lambda: [nested(limits.MAX_CONDITION_DEPTH + 1)],
+    lambda: [nested(100_000)],
+    lambda: [~nested(limits.MAX_CONDITION_DEPTH)],
+    lambda: [nested(limits.MAX_CONDITION_DEPTH) & CREW | CREW],
+]
+
+
+@pytest.mark.parametrize("where", BEYOND, ids=map(str, range(len(BEYOND))))
+def test_what_is_beyond_a_limit_is_refused_in_few_words(
+    where: Callable[[], list[Condition]],
+) -> None:
+    with pytest.raises(InvalidQuery) as caught:
+        make_query(SHIPS, where())
+
+    assert len(str(caught.value)) < 1_000
+
+
+def test_what_is_at_a_limit_is_taken() -> None:
+    for where in (
+        [CREW] * limits.MAX_CONDITIONS,
+        [Or((CREW,) * limits.MAX_CONDITIONS)],
+        [functools.reduce(operator.or_, [CREW] * limits.MAX_CONDITIONS)],
+        [field("crew").in_(range(limits.MAX_IN))],
+        [field("extra", *["a"] * limits.MAX_DEPTH).is_null()],
+        [field("extra", *["a"] * 99) == 1] * (limits.MAX_CONDITIONS // 100),
+        [field("name") == "x" * (limits.MAX_OPERAND_BYTES - 4)],
+        [~nested(limits.MAX_CONDITION_DEPTH - 1)],
+        # An unstorable text makes one more level of its comparison.
+        [~functools.reduce(lambda c, _: ~(c & CREW), range(49), field("name") == "\0")],
+    ):
+        make_query(SHIPS, where)
+
+
+def test_chains_and_double_negations_are_flat() -> None:
+    a, b, c = (field("crew") == number for number in (1, 2, 3))
+
+    assert (a & b) & c == a & (b & c) == And((a, b, c))
+    assert (a | b) | c == a | (b | c) == Or((a, b, c))
+    assert (a & b) | c == Or((And((a, b)), c))
+    assert ~~a == a
+    assert And(()) & a == And((a,))
+    assert functools.reduce(lambda made, _: ~made, range(1_001), a) == Not(a)
+
+
+def test_the_deepest_condition_can_be_shown_copied_and_evaluated() -> None:
+    deepest = nested(limits.MAX_CONDITION_DEPTH)
+
+    def on_a_long_stack(frames: int) -> bool:
+        if frames:
+            return on_a_long_stack(frames - 1)
+        assert repr(deepest).count("crew") == limits.MAX_CONDITION_DEPTH + 1
+        assert pickle.loads(pickle.dumps(deepest)) == deepest  # noqa: S301 - our own
+        assert copy.deepcopy(CREW & (CREW | CREW)) == CREW & (CREW | CREW)
+        assert hash(deepest) == hash(nested(limits.MAX_CONDITION_DEPTH))
+        return holds(deepest, crew=1)
+
+    assert on_a_long_stack(300)
+
+
+def test_many_texts_are_found_as_fast_as_one() -> None:
+    compared: list[object] = []
+
+    class Text(str):
+        __slots__ = ()
+
+        @override
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str(self) == other
+
+        __hash__ = str.__hash__
+
+    where = make_query(SHIPS, [field("name").in_(map(str, range(10_000)))]).where
+
+    assert not matches(where, a_ship("s", name=Text("none")))
+    assert len(compared) < 100
+    assert holds(field("name").in_(["a", "9999"]), name="9999")
+    assert not holds(field("anything").in_(["1"]), anything=1)
+    assert holds(field("anything").in_(["1", 1]), anything=1)

@@ -20,7 +20,7 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
-from pend_storage._model.storable_text import is_storable
+from pend_storage._model.storable_text import is_key
 from pend_storage._schema_changes import Evolution
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.events import Hook, guarded, log_event
@@ -236,7 +236,7 @@ class PostgresStore(Store):
             self._client.require_primary(epoch)
             return {}
         if deleted:
-            values = (text_array(filter(is_storable, wanted)), number(epoch))
+            values = (text_array(filter(is_key, wanted)), number(epoch))
             result = self._client.fetch(known.read_deleted, values)
             rows = tombstone_rows_of(known.spec, result)
         elif len(wanted) == 1:
@@ -251,7 +251,7 @@ class PostgresStore(Store):
     def _read_one(
         self, known: CollectionStatements, key: str, epoch: int | None
     ) -> list[Row]:
-        if not is_storable(key):
+        if not is_key(key):
             self._client.require_primary(epoch)
             return []
         if epoch is None:
@@ -264,7 +264,7 @@ class PostgresStore(Store):
     def _read_many(
         self, known: CollectionStatements, keys: list[str], epoch: int | None
     ) -> list[Row]:
-        array = text_array(filter(is_storable, keys))
+        array = text_array(filter(is_key, keys))
         if epoch is None:
             return rows_of(known.spec, self._client.fetch(known.read_many, (array,)))
         values = (array, b"%d" % epoch)

@@ -26,6 +26,7 @@ from pend_storage.testing.contract._lifetime import (
     ProcessContract,
     ReopenContract,
 )
+from pend_storage.testing.contract._limits import LimitContract
 from pend_storage.testing.contract._locking import LockContract
 from pend_storage.testing.contract._paging import OrderContract, PageContract
 from pend_storage.testing.contract._purging import PurgingContract
@@ -78,6 +79,7 @@ class StoreContract(
     UnstorableTextContract,
     OrderContract,
     PageContract,
+    LimitContract,
     TransactionContract,
     IsolationContract,
     ConcurrencyContract,

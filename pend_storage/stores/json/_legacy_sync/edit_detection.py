@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.crowded_files import CrowdedFileError
 from pend_storage._layouts.duplicate_members import is_beside
 from pend_storage._layouts.layout import Entry, Layout, ParsedFile
 from pend_storage._layouts.unread_files import marked
@@ -65,11 +66,21 @@ class EditDetector:
             without: tokens of records to ignore.
         """
         with self._engine.live() as live:
+            schema = live.state.schema
+        parsed = self._layout.parse(schema, self._raw)
+        try:
+            return self._find(parsed, skip, without)
+        except CrowdedFileError as error:
+            return self._find(error.whole, (), without)
+
+    def _find(
+        self, parsed: ParsedFile, skip: Collection[int], without: Collection[str]
+    ) -> EditedFile:
+        with self._engine.live() as live:
             content = file_contents_of(live, self._layout, {})
         base, header = self._base(content)
         seen: list[SeenRecord] = []
         reads = ReadSet()
-        parsed = self._layout.parse(content.schema, self._raw)
         if self._manifest is not None and self._manifest.shown.unlike:
             entries = list(parsed.entries)
             parsed = ParsedFile(parsed.header, entries)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.crowded_files import CrowdedFileError
 from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
 from pend_storage._layouts.unread_files import marked
 from pend_storage._model.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -92,6 +93,8 @@ class InitialImport:
         self._claims: dict[_Claim, str] = {}
         self._references: dict[str, dict[str, _ImportedFile]] = {}
         self._files: list[_ImportedFile] = []
+        self._crowded: dict[tuple[str, str], ParsedFile] = {}
+        """Files with too many bad records, by name and digest of their content."""
 
     @contextmanager
     def spilling(self, directory: Path) -> Iterator[None]:
@@ -116,6 +119,25 @@ class InitialImport:
         Raises:
             StoreUnavailable: a program keeps writing a file.
         """
+        while True:
+            try:
+                self._read_all(layouts, files)
+            except (
+                CrowdedFileError
+            ):  # noted: the next attempt reads that file as a whole
+                self._restart()
+            else:
+                return
+
+    def _restart(self) -> None:
+        """Forget everything that was read: other files may depend on the crowded one."""
+        names = self._schema.names
+        self._rows = {n: SpilledRows(self._spill, ADOPTED_VERSION) for n in names}
+        self._claims, self._references, self._files = {}, {}, []
+
+    def _read_all(
+        self, layouts: Sequence[Layout], files: Mapping[str, SyncedFile]
+    ) -> None:
         statuses = (file.status() for file in files.values())
         self._progress.total = sum(s.st_size for s in statuses if s is not None)
         for layout in layouts:
@@ -147,19 +169,23 @@ class InitialImport:
     def _read(
         self, layout: Layout, synced: SyncedFile, raw: bytes, manifest: FileManifest
     ) -> None:
-        parsed = layout.parse(self._schema, raw)
+        known = self._crowded.get((layout.file, manifest.digest))
+        parsed = layout.parse(self._schema, raw) if known is None else known
         seen = SeenRows(self._spill, self._rows)
         file = _ImportedFile(layout, synced, parsed.header, manifest, seen)
         self._files.append(file)
         entries = self._progress.watched(parsed.entries, len(raw))
         noted = ParsedFile(parsed.header, seen.recorded(entries))
-        for operation in layout.adopt(
-            self._schema, noted, (), _Current(self._find, self._rows)
-        ):
-            if isinstance(operation, Delete):
-                self._remove((operation.collection, operation.key))
-            else:
-                self._add(file, operation)
+        current = _Current(self._find, self._rows)
+        try:
+            for operation in layout.adopt(self._schema, noted, (), current):
+                if isinstance(operation, Delete):
+                    self._remove((operation.collection, operation.key))
+                else:
+                    self._add(file, operation)
+        except CrowdedFileError as error:
+            self._crowded[layout.file, manifest.digest] = error.whole
+            raise
         seen.record_last()
         header = parsed.header if self._broken(file) is None else marked(parsed.header)
         self._set(self._schema.put(LEGACY_FILES, header))

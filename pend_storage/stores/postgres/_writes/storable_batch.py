@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from pend_storage._model.records import Batch
-from pend_storage._model.storable_text import is_storable
+from pend_storage._model.storable_text import is_key, is_storable
 from pend_storage.errors import Conflict, InvalidRecord
 from pend_storage.store import Store
 from pend_storage.stores.postgres._connection.wire_format import is_token
@@ -36,10 +37,10 @@ class StorableBatch:
             store.schema[
                 operation.collection
             ]  # raises here, so that it fails no other batch
-            can_all = is_storable(operation.key) and can_all
+            can_all = is_key(operation.key) and can_all
         for name, key in batch.checks:
             store.schema[name]
-            can_all = is_storable(key) and can_all
+            can_all = is_key(key) and can_all
         self.batch = batch
         self._places: list[int] | None = None
         """Index of each operation of the caller's batch in this one; None: the same."""
@@ -48,16 +49,14 @@ class StorableBatch:
 
     def _leave_out(self, batch: Batch) -> None:
         for (collection, key), expected in batch.checks.items():
-            if expected and not is_storable(key):
+            if expected and not is_key(key):
                 raise Conflict(
                     collection=collection, key=key, expected=expected, actual=0
                 )
-        checks = {p: v for p, v in batch.checks.items() if is_storable(p[1])}
-        kept = [o for o in batch.operations if is_storable(o.key)]
-        self._places = [
-            kept.index(o) if is_storable(o.key) else -1 for o in batch.operations
-        ]
-        """Index of each operation of the caller's batch in this one; None: the same."""
+        checks = {p: v for p, v in batch.checks.items() if is_key(p[1])}
+        kept = [o for o in batch.operations if is_key(o.key)]
+        place = itertools.count()
+        self._places = [next(place) if is_key(o.key) else -1 for o in batch.operations]
         self.batch = replace(batch, operations=tuple(kept), checks=checks)
 
     def caller_versions(self, given: tuple[int, ...]) -> tuple[int, ...]:

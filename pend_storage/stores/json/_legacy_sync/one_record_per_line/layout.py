@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from typing_extensions import override
 
 from pend_storage._diagnosis import diagnose
 from pend_storage._layouts.broken_files import broken_header, is_whole_file
+from pend_storage._layouts.crowded_files import CROWDED, bounded
 from pend_storage._layouts.duplicate_members import SUPERSEDED, is_beside, is_superseded
 from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
 from pend_storage._model.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -82,7 +84,13 @@ class RecordPerLineLayout(Layout):
             header = LegacyFile(file=self.file, format={_NOTHING: raw.decode()})
             return ParsedFile(header, ())
         members = itertools.chain([first], members)
-        return ParsedFile(self.missing(), self._entries(schema, raw, members))
+        entries = self._entries(schema, raw, members)
+        crowded = partial(self._crowded, schema, raw)
+        return ParsedFile(self.missing(), bounded(entries, None, crowded))
+
+    def _crowded(self, schema: Schema, raw: bytes, reason: str) -> Entry:
+        record = self._quarantined("", raw, None, CROWDED, reason)
+        return Entry("", schema.put(QUARANTINE, record))
 
     def _members_of(self, raw: bytes) -> Iterable[Member]:
         """Return the members of the file; by the fast parser if the store has written it.
