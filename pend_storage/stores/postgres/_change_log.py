@@ -27,6 +27,7 @@ from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
     Statement,
 )
+from pend_storage.stores.postgres._connection.own_names import EQ, GT, LE, OWN
 from pend_storage.stores.postgres._connection.wire_format import (
     bigint_array,
     text_array,
@@ -50,29 +51,33 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _PURGED_AT_ONCE: Final = 5_000
 _PURGE_DENIED: Final = Statement.make(
-    "select t.privilege || ' on ' || t.name from (values ('changes', 'UPDATE'), ('tombstones', 'DELETE')) "
-    "as t (name, privilege) where not has_table_privilege(t.name, t.privilege)"
+    "select t.privilege || ' on ' || t.name from (values "
+    f"('{OWN}changes', 'UPDATE'), ('{OWN}tombstones', 'DELETE')) as t (name, privilege) "
+    "where not pg_catalog.has_table_privilege(t.name, t.privilege)"
 )
 _IS_PURGED: Final = (
-    "r.item ->> 0 = $1 and exists (select from unnest($2::text[], $3::bigint[]) "
-    "as w (key, bound) where w.key = r.item ->> 1 "
-    "and (r.item ->> 2)::bigint <= w.bound)"
+    f"r.item operator(pg_catalog.->>) 0 {EQ} $1::text and exists (select from "
+    "pg_catalog.unnest($2::text[], $3::bigint[]) as w (key, bound) "
+    f"where w.key {EQ} (r.item operator(pg_catalog.->>) 1) "
+    f"and (r.item operator(pg_catalog.->>) 2)::bigint {LE} w.bound)"
 )
 # The text of the other records stays as it is: json_agg copies it.
 _PURGE_PAGE: Final = Statement.make(
-    "with page as (select c.sequence from changes as c where c.sequence > $4::bigint "
-    f"order by c.sequence limit {_PURGED_AT_ONCE}), "
-    "purged as (update changes as c set records = coalesce((select "
-    "json_agg(r.item order by r.place) from json_array_elements(c.records) "
+    f"with page as (select c.sequence from {OWN}changes as c "
+    f"where c.sequence {GT} $4::bigint order by c.sequence limit {_PURGED_AT_ONCE}), "
+    f"purged as (update {OWN}changes as c set records = coalesce((select "
+    "pg_catalog.json_agg(r.item order by r.place) "
+    "from pg_catalog.json_array_elements(c.records) "
     f"with ordinality as r (item, place) where not ({_IS_PURGED})), '[]'::json) "
     "where c.sequence in (select sequence from page) and exists (select from "
-    f"json_array_elements(c.records) as r (item) where {_IS_PURGED})) "
-    "select max(sequence) from page",
+    f"pg_catalog.json_array_elements(c.records) as r (item) where {_IS_PURGED})) "
+    "select pg_catalog.max(sequence) from page",
     (0, 1, 1, 0),
 )
 _PURGE_TOMBSTONES: Final = Statement.make(
-    "delete from tombstones as t using unnest($2::text[], $3::bigint[]) as w (key, "
-    "bound) where t.collection = $1 and t.key = w.key and t.version <= w.bound",
+    f"delete from {OWN}tombstones as t using "
+    "pg_catalog.unnest($2::text[], $3::bigint[]) as w (key, bound) "
+    f"where t.collection {EQ} $1::text and t.key {EQ} w.key and t.version {LE} w.bound",
     (0, 1, 1),
 )
 
@@ -241,7 +246,7 @@ class ChangeLog:
         transaction may still see.
         """
         table = quoted(table_name(collection))
-        vacuum = Statement.make(f"vacuum changes, tombstones, {table}")
+        vacuum = Statement.make(f"vacuum {OWN}changes, {OWN}tombstones, {OWN}{table}")
         with contextlib.suppress(ConfigError, StoreUnavailable):
             self._client.execute_write(
                 lambda connection: connection.execute(vacuum), idempotent=True
