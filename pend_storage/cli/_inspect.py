@@ -92,6 +92,7 @@ def inspect(
     from pend_storage.inspect._markdown_report import render_report
     from pend_storage.operations.inspect import write_new
 
+    session.act_as_owner(directory)
     output = session.output
     _refuse_existing(out, report_file)
     with output.progress("looking at the files", unit="bytes") as progress:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 
 from pend_storage._shown import did_you_mean
+from pend_storage._trusted_users import require_trusted
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
 from pend_storage.config._settings import (
@@ -105,6 +106,7 @@ def load_settings(
     *,
     schema: str | None = None,
     environ: Mapping[str, str] = os.environ,
+    allow_foreign_owner: bool | None = None,
 ) -> Settings:
     """Read the settings of one environment.
 
@@ -114,9 +116,12 @@ def load_settings(
         environment: its name; if None, ``PEND_ENV``, or else ``development``.
         schema: the schema module, instead of the one that the file names.
         environ: the environment variables.
+        allow_foreign_owner: trust a file of another user; if None,
+            ``PEND_ALLOW_FOREIGN_OWNER=1`` does. No file can allow it.
 
     Raises:
-        ConfigError: a setting is missing or wrong; the message names file and member.
+        ConfigError: a setting is missing or wrong, and the message names file and member;
+            or the file is another user's, or others may write it.
     """
     # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
@@ -124,6 +129,8 @@ def load_settings(
     file = find_file(path, variables)
     if file is None:
         _require_known(name, variables)
+    else:  # before it is read: it names code that is imported
+        require_trusted(file, allow=allow_foreign_owner)
     read = _Environment() if file is None else _read_environment(file, name)
     reader = _Reader(file, name, variables)
     module, named_by = reader.schema(schema, read.schema)
@@ -139,6 +146,7 @@ def load_settings(
         auto_switch=read.auto_switch,
         dual_write=reader.dual_write(read.dual_write),
         absent=reader.absent(read),
+        allow_foreign_owner=allow_foreign_owner,
     )
 
 
