@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._files.attributes import FileAttributes
 from pend_storage._layouts.layout import Layout
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
@@ -20,7 +21,6 @@ from pend_storage.stores.json._legacy_sync.content_generation import (
     touched,
 )
 from pend_storage.stores.json._legacy_sync.external_edits import ExternalEdit
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_contents import (
     FileContents,
     file_contents_of,

@@ -15,13 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage._files.attributes import FileAttributes, apply
+from pend_storage._files.ownership import NARROW
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.atomic_files import give_to, write_all
-from pend_storage.stores.json._legacy_sync.file_attributes import (
-    NARROW,
-    FileAttributes,
-    apply,
-)
 from pend_storage.stores.json._legacy_sync.file_contents import FileContents
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,

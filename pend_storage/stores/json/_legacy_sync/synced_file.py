@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pend_storage._files.attributes import FileAttributes, read
 from pend_storage.stores.json._journal.atomic_files import (
     fitting,
     sync_directory,
 )
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes, read
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     FileSignature,

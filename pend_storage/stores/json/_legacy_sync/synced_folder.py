@@ -21,11 +21,11 @@ from typing import Final, cast
 import msgspec
 from typing_extensions import override
 
+from pend_storage._files.attributes import FileAttributes
 from pend_storage._layouts.folders import file_name, files_in, text_of
 from pend_storage._layouts.layout import Layout
 from pend_storage.stores.json._journal.atomic_files import sync_directory
 from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     FileSignature,
