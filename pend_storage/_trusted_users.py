@@ -17,15 +17,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.reading import read_all
 from pend_storage.errors import ConfigError
 
 __all__ = [
     "ALLOW_FOREIGN_OWNER",
     "ALLOW_WRITABLE_CONFIG",
+    "LARGEST_CONFIGURATION",
     "chain_of",
     "foreign_owner_allowed",
     "nearest_existing",
     "owners_of",
+    "read_trusted",
     "require_own",
     "require_trusted",
     "trust_faults",
@@ -37,6 +41,9 @@ ALLOW_FOREIGN_OWNER: Final = "PEND_ALLOW_FOREIGN_OWNER"
 """Environment variable that allows files of another user; ``1`` allows."""
 ALLOW_WRITABLE_CONFIG: Final = "PEND_ALLOW_WRITABLE_CONFIG"
 """Environment variable that allows configuration that others may write; ``1`` allows."""
+
+LARGEST_CONFIGURATION: Final = 1 << 20
+"""Bytes of a configuration file at most: 1 MiB."""
 
 _MOST_LINKS: Final = 40
 """Symbolic links in a row that the kernel follows, too."""
@@ -211,6 +218,34 @@ def require_trusted(
         faults.append(_writable(path))
     for fault in itertools.chain.from_iterable(faults):
         raise ConfigError(f"{fault}.")
+
+
+def read_trusted(path: Path, *, allow: bool | None = None) -> bytes:
+    """Return the content of a configuration that only this user and root may change.
+
+    Args:
+        path: of the file.
+        allow: as for :func:`require_trusted`.
+
+    Raises:
+        ConfigError: it is not to be trusted, or too large, or no regular file.
+        OSError: it cannot be read.
+    """
+    require_trusted(path, allow=allow)
+    with LinkedFile(path) as file:
+        fd = file.open()
+        try:
+            status = os.fstat(fd)
+            # What was opened may be another file than the one that was checked.
+            if status.st_uid not in {os.geteuid(), 0} and not foreign_owner_allowed(
+                allow
+            ):
+                raise ConfigError(
+                    f"{path} was exchanged while it was opened. Try again."
+                )
+            return read_all(fd, path, LARGEST_CONFIGURATION)
+        finally:
+            os.close(fd)
 
 
 # -- directories of records ---------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 
 from pend_storage._shown import did_you_mean
-from pend_storage._trusted_users import require_trusted
+from pend_storage._trusted_users import read_trusted
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
 from pend_storage.config._settings import (
@@ -129,9 +129,9 @@ def load_settings(
     file = find_file(path, variables)
     if file is None:
         _require_known(name, variables)
-    else:  # before it is read: it names code that is imported
-        require_trusted(file, allow=allow_foreign_owner)
-    read = _Environment() if file is None else _read_environment(file, name)
+        read = _Environment()
+    else:
+        read = _read_environment(file, name, allow=allow_foreign_owner)
     reader = _Reader(file, name, variables)
     module, named_by = reader.schema(schema, read.schema)
     return Settings(
@@ -161,8 +161,8 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
         )
 
 
-def _read_environment(file: Path, name: str) -> _Environment:
-    content = _parse(file)
+def _read_environment(file: Path, name: str, *, allow: bool | None) -> _Environment:
+    content = _parse(file, allow=allow)
     for member in content:
         if member != "environments":
             raise ConfigError(
@@ -185,9 +185,9 @@ def _read_environment(file: Path, name: str) -> _Environment:
         raise ConfigError(_explained(file, name, str(error))) from None
 
 
-def _parse(file: Path) -> dict[str, Any]:
+def _parse(file: Path, *, allow: bool | None) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_trusted(file, allow=allow).decode())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}.") from None
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.folders import files_in, read_folder
 from pend_storage._layouts.layout import Layout
@@ -199,7 +200,7 @@ def _not_adopted(
         yield _unclaimed([str(path) for path in unclaimed])
     broken = []
     for layout, path in existing.items():
-        raw = (read_folder(path) or b"") if layout.is_folder else path.read_bytes()
+        raw = (read_folder(path) or b"") if layout.is_folder else read_linked(path)
         entry = next(iter(layout.parse(module.schema, raw).entries), None)
         record = None if entry is None else entry.home.record
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pend_storage._extras import require_packages
-from pend_storage._trusted_users import trust_faults
+from pend_storage._files.by_path import read_linked
+from pend_storage._trusted_users import LARGEST_CONFIGURATION, trust_faults
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import load_schema, schema_module_files
@@ -108,7 +109,7 @@ def _exposed_secrets(settings: Settings, file: Path) -> Iterator[Finding]:
     """Find passwords in a configuration file that other users may read."""
     if not file.stat().st_mode & _OTHERS_MAY_READ:
         return
-    text = file.read_text(encoding="utf-8")
+    text = read_linked(file, limit=LARGEST_CONFIGURATION).decode()
     servers = {
         "database's": (settings.postgres, "DB_PASSWORD"),
         "Redis": (settings.redis, "PEND_REDIS_URL"),
