@@ -100,8 +100,10 @@ def copy_directory(
         raise ConfigError(f"{source} is not a directory; name the one with the files.")
     for name in extra or {}:
         require_relative(name, Path(OUTSIDE))
-    place = source.resolve().parent if into is None else into
     with explained(source):
+        # Opened first: a link of another user to what is not that user's is refused.
+        with Directory(source):
+            place = source.resolve().parent if into is None else into
         make_directories(place, 0o755)
         with Directory(place) as parent:
             remove_interrupted(parent, source.name)
