@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pend_storage._files.directory import Directory
@@ -20,6 +20,7 @@ __all__ = [
     "open_file",
     "read_file",
     "read_linked",
+    "read_system_file",
     "replace_file",
     "sync_directory",
     "unlink",
@@ -83,20 +84,33 @@ def sync_directory(path: Path) -> None:
         directory.sync()
 
 
-def make_directories(path: Path, mode: int = 0o700) -> None:
-    """Create a directory, and its missing parents.
+def read_system_file(path: Path) -> bytes:
+    """Return the content of a file of the kernel, in ``/proc`` or ``/sys``."""
+    return path.read_bytes()
 
-    Each gets the owner of the directory that it is in.
+
+def _for_owner_only(made: Directory, parent: Directory) -> None:
+    made.adopt_folder(parent, 0o700)
+
+
+def make_directories(
+    path: Path, complete: Callable[[Directory, Directory], None] = _for_owner_only
+) -> None:
+    """Create a directory, and its missing parents.
 
     Args:
         path: which may exist.
-        mode: of new directories.
+        complete: sets owner and mode of a new directory, given that and the one that it is
+            in; without it the new one can be used by the owner of the other one only.
+
+    Raises:
+        ConfigError: a dangling link, or a link of another user, is on the way.
     """
     directory, missing = _deepest(path)
     for name in missing:
         with directory:
             with contextlib.suppress(FileExistsError):
-                directory.make_directory(name).adopt_folder(directory, mode)
+                complete(directory.make_directory(name), directory)
             directory = directory.directory(name)
     directory.close()
 

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from pend_storage._files.durability import sync, write_all
 from pend_storage._files.failures import located
-from pend_storage._files.names import temporary_name
+from pend_storage._files.names import TEMPORARY, temporary_name
 from pend_storage._files.ownership import NARROW, finish, give_to
 from pend_storage._files.paths import resolve
 from pend_storage._files.reading import open_directory_at, read_all
@@ -254,7 +254,12 @@ class Directory:
         return fd
 
     def replace(
-        self, name: str, chunks: Iterable[bytes], *, model: os.stat_result | None = None
+        self,
+        name: str,
+        chunks: Iterable[bytes],
+        *,
+        model: os.stat_result | None = None,
+        ending: str = TEMPORARY,
     ) -> None:
         """Replace a file, or create it, atomically and durably.
 
@@ -266,11 +271,12 @@ class Directory:
             chunks: its content.
             model: status of a file whose owner, group and mode the new one gets; None: as
                 :meth:`adopt`.
+            ending: of the name until then.
 
         Raises:
             OSError: the disk is full, and so on; the old file is left as it was.
         """
-        new = temporary_name()
+        new = temporary_name(ending)
         with located(self.path / name):
             try:
                 self._write(new, chunks, model)

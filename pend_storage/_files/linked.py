@@ -16,9 +16,11 @@ from pend_storage._files.paths import resolve
 from pend_storage._files.reading import open_directory_at, read_all
 from pend_storage._files.trust import (
     LARGEST_FILE,
+    Fault,
     fault_of_kind,
     fault_of_legacy,
     fault_of_links,
+    fault_of_size,
     require,
 )
 
@@ -59,6 +61,18 @@ class LinkedFile:
     def close(self) -> None:
         """Close the descriptor of the directory; idempotent."""
         self.directory.close()
+
+    def fault(self) -> Fault | None:
+        """Return the reason why the file must not be used; None if it may, or is missing."""
+        found = self.directory.find(self.name)
+        directory = self.directory.status()
+        if self._links:
+            fault = fault_of_links(self._links, (found or directory).st_uid)
+            if fault is not None:
+                return fault
+        if found is None:
+            return None
+        return fault_of_legacy(found, directory) or fault_of_size(found)
 
     def status(self) -> os.stat_result | None:
         """Return the status of the file; None if it is missing.

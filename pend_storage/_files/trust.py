@@ -91,7 +91,7 @@ def fault_of_own(file: os.stat_result, directory: os.stat_result) -> Fault | Non
     """
     if (fault := fault_of_kind(file)) is not None:
         return fault
-    if file.st_nlink > 1:
+    if _names_of(file) > 1:
         return _many_names(file)
     me = os.geteuid()
     if file.st_uid in {me, directory.st_uid}:
@@ -112,7 +112,7 @@ def fault_of_legacy(file: os.stat_result, directory: os.stat_result) -> Fault | 
     me, owner = os.geteuid(), directory.st_uid
     if file.st_uid == owner:
         return None
-    if file.st_nlink > 1:
+    if _names_of(file) > 1:
         if owner in {0, me} and not directory.st_mode & _OTHERS_WRITE:
             return None  # only this user or root can have made the other names
         return _many_names(file)
@@ -141,6 +141,10 @@ def fault_of_links(owners: Iterable[int], target: int) -> Fault | None:
                 "changes the owner of a link).",
             )
     return None
+
+
+def _names_of(file: os.stat_result) -> int:
+    return file.st_nlink
 
 
 def _many_names(file: os.stat_result) -> Fault:

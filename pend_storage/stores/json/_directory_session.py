@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pend_storage._files.failures import translated
 from pend_storage._model.records import JSON
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Hook, Progress
@@ -18,7 +19,6 @@ from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._signal_shield import later, shielded
 from pend_storage.stores.json._checkpointer import Checkpointer
 from pend_storage.stores.json._file_layouts import FileLayouts
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission

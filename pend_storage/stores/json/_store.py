@@ -11,6 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from pend_storage._files.failures import translated
 from pend_storage._fork import on_fork
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
@@ -39,7 +40,6 @@ from pend_storage.stores.json._change_log import ChangeLog
 from pend_storage.stores.json._directory_session import DirectorySession, SessionOptions
 from pend_storage.stores.json._file_layouts import resolve_layouts
 from pend_storage.stores.json._guarded_reads import GuardedReads
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.named_locks import named_lock

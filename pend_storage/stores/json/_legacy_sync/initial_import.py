@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, cast
 
+from pend_storage._files.directory import Directory
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
 from pend_storage._layouts.unread_files import marked
@@ -94,7 +94,7 @@ class InitialImport:
         self._files: list[_ImportedFile] = []
 
     @contextmanager
-    def spilling(self, directory: Path) -> Iterator[None]:
+    def spilling(self, directory: Directory) -> Iterator[None]:
         """Spill rows to a temporary file in this directory, within the block.
 
         Raises:
