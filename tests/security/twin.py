@@ -50,7 +50,11 @@ _NUMBER: Final = re.compile(r"Z-\d+")
 
 def _open(place: Path) -> ps.JsonStore:
     return ps.JsonStore(
-        _SCHEMA, place / "data", layouts=_LAYOUTS, checkpoint_interval=None
+        _SCHEMA,
+        place / "data",
+        layouts=_LAYOUTS,
+        checkpoint_interval=None,
+        hook=lambda _: None,
     )
 
 
@@ -68,6 +72,11 @@ def compact(place: Path) -> None:
     with _open(place) as store:
         store.legacy("explorer-data/identity-map.json")["bob"] = "1"
         store.compact()
+
+
+def migrate(place: Path) -> None:
+    """Bring the records to the schema, and write the files of that schema."""
+    ps.JsonStore.migrate(_SCHEMA, place / "data", layouts=_LAYOUTS, hook=lambda _: None)
 
 
 def back_up(place: Path) -> None:
@@ -102,7 +111,7 @@ def report(place: Path) -> None:
 
 FLOWS: Final[dict[str, Callable[[Path], None]]] = {
     flow.__name__: flow
-    for flow in (use, compact, back_up, set_phase, configure, report)
+    for flow in (use, compact, migrate, back_up, set_phase, configure, report)
 }
 
 
