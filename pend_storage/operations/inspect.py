@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
 from pend_storage.backfill import BackfillReport, backfill
@@ -213,8 +214,8 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
     target.mkdir()
     for name in names:
         try:
-            content = (source / name).read_bytes()
-        except PermissionError:
+            content = read_linked(source / name)
+        except (PermissionError, ConfigError):
             continue  # the report names it as a hazard
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
