@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
+from pend_storage._files.direct import open_without_links
 from pend_storage._files.durability import sync, write_all
 from pend_storage._files.failures import located
 from pend_storage._files.names import TEMPORARY, temporary_name
@@ -69,6 +70,9 @@ class Directory:
         """
         self.path = path
         self.fd = -1
+        self.fd = open_without_links(path)
+        if self.fd >= 0:
+            return
         place = resolve(path)
         try:
             with located(path):
@@ -117,7 +121,7 @@ class Directory:
     def find(self, name: str) -> os.stat_result | None:
         """Return the status of a name as :meth:`status`; None if there is no such name."""
         try:
-            return self.status(name)
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
@@ -145,17 +149,18 @@ class Directory:
             ConfigError: it must not be used.
             FileNotFoundError: it is missing.
         """
-        path = self.path / name
         flags = (os.O_RDWR if write else os.O_RDONLY) | _OPEN
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
         except OSError as error:
-            error.filename = str(path)
+            error.filename = str(self.path / name)
             if error.errno in _ODD:
-                require(path, self._fault_of_kind(name))
+                require(self.path / name, self._fault_of_kind(name))
             raise
         try:
-            require(path, check(os.fstat(fd), os.fstat(self.fd)))
+            fault = check(os.fstat(fd), os.fstat(self.fd))
+            if fault is not None:
+                require(self.path / name, fault)
         except BaseException:
             os.close(fd)
             raise

@@ -41,12 +41,14 @@ class LinkedFile:
         """
         self.given = path
         place = resolve(path)
-        try:
-            with located(place.parent):
-                fd = open_directory_at(place.fd, ".")
-        finally:
-            os.close(place.fd)
-        self.directory = Directory.of_descriptor(place.parent, fd)
+        fd = place.fd
+        if not place.is_open:
+            try:
+                with located(place.path.parent):
+                    fd = open_directory_at(place.fd, ".")
+            finally:
+                os.close(place.fd)
+        self.directory = Directory.of_descriptor(place.path.parent, fd)
         self.name = place.name
         self.path = place.path
         """Path of the file, without links."""

@@ -13,6 +13,8 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pend_storage._files.direct import open_without_links
+
 __all__ = ["Resolved", "resolve"]
 
 _O_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)
@@ -26,32 +28,51 @@ class Resolved(NamedTuple):
 
     fd: int
     """Descriptor of the directory, good for looking up names; the caller closes it."""
-    parent: Path
-    """Path of the directory, without links."""
+    path: Path
+    """The path without links."""
     name: str
     """The last name; ``.`` for a path that ends in the directory itself."""
-    links: frozenset[int]
+    links: frozenset[int] = frozenset()
     """Owners of the links that were followed."""
-
-    @property
-    def path(self) -> Path:
-        """The path without links."""
-        return self.parent / self.name
+    is_open: bool = False
+    """The descriptor is also good for listing and syncing the directory."""
 
 
-def resolve(path: Path, *, follow: bool = True) -> Resolved:
+def resolve(path: Path) -> Resolved:
     """Open the directory of a path.
 
     Args:
-        path: which need not exist; its directory must.
-        follow: if the last name is a link, go to its target.
+        path: which need not exist; its directory must. If its last name is a link, the
+            target of that is resolved.
 
     Raises:
         OSError: a directory on the way is missing, no directory, or a loop of links.
     """
+    return _resolved_directly(path) or _walked(path)
+
+
+def _resolved_directly(path: Path) -> Resolved | None:
+    """Resolve a path without links; None if there may be one."""
+    parent, _, name = os.fspath(path).rpartition("/")
+    if not parent.startswith("/") or name in {"", ".."} or "/.." in parent:
+        return None
+    fd = open_without_links(parent)
+    if fd < 0:
+        return None
+    try:
+        if not _is_link(fd, name):
+            return Resolved(fd, path, name, is_open=True)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
+
+
+def _walked(path: Path) -> Resolved:
     walk = _Walk(path)
     try:
-        name = walk.to_last(follow=follow)
+        name = walk.to_last()
     except OSError as error:
         walk.close()
         error.filename = str(path)
@@ -59,8 +80,8 @@ def resolve(path: Path, *, follow: bool = True) -> Resolved:
     except BaseException:
         walk.close()
         raise
-    parent = Path("/", *walk.real)
-    return Resolved(walk.fd, parent, name, frozenset(walk.links))
+    whole = Path("/", *walk.real, name)
+    return Resolved(walk.fd, whole, name, frozenset(walk.links))
 
 
 class _Walk:
@@ -73,7 +94,7 @@ class _Walk:
     def close(self) -> None:
         os.close(self.fd)
 
-    def to_last(self, *, follow: bool) -> str:
+    def to_last(self) -> str:
         """Walk to the directory of the last name; return that name."""
         while self._rest:
             name = self._rest.pop()
@@ -81,7 +102,7 @@ class _Walk:
                 self._enter(name)
                 del self.real[-1:]
             elif not self._rest:
-                if not (follow and self._follow(name)):
+                if not self._follow(name):
                     return name
             elif self._follows_or_enters(name):
                 self.real.append(name)
@@ -127,17 +148,22 @@ class _Walk:
 
 def _read_link(at: int, name: str) -> tuple[str, int] | None:
     """Return target and owner of a link; None if the name is none, or is missing."""
-    try:
-        status = os.stat(name, dir_fd=at, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISLNK(status.st_mode):
+    if not _is_link(at, name):
         return None
     if not _HAS_O_PATH:
-        return os.readlink(name, dir_fd=at), status.st_uid
+        owner = os.stat(name, dir_fd=at, follow_symlinks=False).st_uid
+        return os.readlink(name, dir_fd=at), owner
     # By descriptor: target and owner are of one link, even if it is replaced just now.
     fd = os.open(name, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
     try:
         return os.readlink("", dir_fd=fd), os.fstat(fd).st_uid
     finally:
         os.close(fd)
+
+
+def _is_link(at: int, name: str) -> bool:
+    try:
+        status = os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISLNK(status.st_mode)

@@ -104,7 +104,7 @@ def copy_directory(
         # Opened first: a link of another user to what is not that user's is refused.
         with Directory(source):
             place = source.resolve().parent if into is None else into
-        make_directories(place, 0o755)
+        make_directories(place)
         with Directory(place) as parent:
             remove_interrupted(parent, source.name)
             with NewFolder(parent, source.name) as folder:

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pend_storage._files.by_path import make_directories
+from pend_storage._files.directory import Directory
 from pend_storage._files.linked import LinkedFile
 from pend_storage._layouts.folders import files_in, is_pattern
 from pend_storage._layouts.layout import Layout
@@ -255,10 +256,15 @@ def _unknown_server_message(directory: Path, names: list[str], claimed: int) -> 
     )
 
 
+def _readable(made: Directory, parent: Directory) -> None:
+    """Let every user enter a new folder, as the server that reads the file in it does."""
+    made.adopt_folder(parent, 0o755)
+
+
 def _write(file: Path, text: str) -> None:
     """Write the file; one that is there is replaced, with its mode and owner."""
     try:
-        make_directories(file.parent, 0o755)
+        make_directories(file.parent, _readable)
         with LinkedFile(file) as place:
             old = place.status()
             if old is not None:

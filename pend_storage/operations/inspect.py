@@ -200,7 +200,7 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
         for name in names:
             try:
                 content = read_linked(source / name)
-            except PermissionError:
+            except (PermissionError, ConfigError):
                 continue  # the report names it as a hazard
             fd = copies.create(name)
             try:

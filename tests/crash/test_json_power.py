@@ -345,7 +345,7 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(
         SingleFile,
         "_was_not_installed",
-        lambda _, coming, beside: beside and beside.inode == coming.signature.inode,
+        lambda _, __, coming, beside: beside and beside.inode == coming.signature.inode,
     )
 
 

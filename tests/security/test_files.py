@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,38 +22,9 @@ from pend_storage._files.linked import LinkedFile
 from pend_storage._files.names import TEMPORARY
 from pend_storage._files.ownership import sibling_mode
 from pend_storage.errors import ConfigError
-
-OTHER_USER = 65534
+from tests.security.conftest import OTHER_USER, as_other_user
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@contextmanager
-def as_other_user() -> Iterator[None]:
-    os.seteuid(OTHER_USER)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def theirs() -> Iterator[Path]:
-    """A directory of another user, in one that all users may enter."""
-    with tempfile.TemporaryDirectory(prefix="pend-door-") as name:
-        Path(name).chmod(0o755)
-        place = Path(name, "theirs")
-        place.mkdir()
-        os.chown(place, OTHER_USER, OTHER_USER)
-        yield place
-
-
-@pytest.fixture
-def secret(theirs: Path) -> Path:
-    place = theirs.parent / "secret"
-    place.write_bytes(b"ROOT-ONLY")
-    place.chmod(0o600)
-    return place
 
 
 def mode_of(path: Path) -> int:

@@ -277,6 +277,26 @@ def _require_known(attack: Attack, outcome: Outcome) -> None:
     assert new == set(), f"{attack}: never planted: {sorted(new)}"
 
 
+POINTED: Final = [
+    Attack(flow, opened=True, name=name, kind=kind, actor="root")
+    for flow, names_ in {
+        "use": ("data", "data/wallet-db.json", "data/explorer-data"),
+        "back_up": ("data", "data/wallet-db.json", "pend.toml"),
+        "set_phase": ("pend.toml",),
+        "configure": ("pend.toml",),
+        "report": ("data/wallet-db.json",),
+    }.items()
+    for name in names_
+    for kind in ("link-to-secret", "link-to-directory", "hard-link")
+]
+"""The ways in which files of an application lead elsewhere."""
+
+
+@pytest.mark.parametrize("attack", POINTED, ids=str)
+def test_what_belongs_to_the_application_leads_nowhere_else(attack: Attack) -> None:
+    verify(attack)
+
+
 @pytest.mark.parametrize("flow", FLOWS)
 def test_nothing_outside_changes_whatever_is_planted(flow: str) -> None:
     for attack in sample([a for a in every_attack() if a.flow == flow], 14):

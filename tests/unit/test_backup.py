@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage.backup import _copied_file as copied_file
 from pend_storage.backup import _directory_copy as directory_copy
 from pend_storage.backup import copy_directory, verify_copy
 from pend_storage.backup._tree import Keeps, Tree, scan_tree
@@ -106,10 +107,9 @@ def test_what_takes_the_place_of_a_file_after_the_scan_is_not_followed(
     secret = tmp_path / "secret"
     (secret / "deeper").mkdir(parents=True)
     (secret / "deeper" / "b.json").write_text("secret")
-    scanned = directory_copy.scan_tree
 
     def then_exchanged(*arguments: Any) -> Tree:
-        found = scanned(*arguments)
+        found = scan_tree(*arguments)
         if not (tmp_path / "moved").exists():
             place = source / "deep" if kind == "folder" else source / "a.json"
             place.rename(tmp_path / "moved")
@@ -261,10 +261,10 @@ def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edited = source / "deep" / "deeper" / "b.json"
-    real, copied = directory_copy.copy_file, list[str]()
+    copied: list[str] = []
 
     def copy_file(origin: Any, target: Any, name: str, tell: Any) -> Any:
-        found = real(origin, target, name, tell)
+        found = copied_file.copy_file(origin, target, name, tell)
         copied.append(name)
         if copied.count(name) == 1 and name == "data/deep/deeper/b.json":
             before = edited.stat()

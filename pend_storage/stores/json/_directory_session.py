@@ -99,7 +99,8 @@ class DirectorySession:
     def _open(self, progress: Progress | None = None) -> Engine:
         files, timeout = self._files, self._options.lock_timeout
         check_directory(files.directory)
-        require_fitting(self._schema, files.layouts, files.synced_files())
+        with translated(files.directory):
+            require_fitting(self._schema, files.layouts, files.synced_files())
         own = open_store_directory(
             self._schema,
             files.directory,

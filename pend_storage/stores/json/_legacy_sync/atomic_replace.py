@@ -193,14 +193,17 @@ class SingleFile(SyncedFile):
             with self._place() as place:
                 return self._recover(place)
         except FileNotFoundError:  # its directory is missing
-            unlink(self._next_path)
+            if self._next_path.exists():
+                unlink(self._next_path)
             return None
 
     def _recover(self, place: LinkedFile) -> Path | None:
         kept = None
         if self._next_path.exists():
             kept = self._recover_swap(place)
-        place.directory.unlink(self._new_name(place))
+        new = self._new_name(place)
+        if place.directory.find(new) is not None:
+            place.directory.unlink(new)
         return kept
 
     def _recover_swap(self, place: LinkedFile) -> Path | None:

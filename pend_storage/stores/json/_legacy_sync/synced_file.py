@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pend_storage._files.attributes import FileAttributes, read
 from pend_storage._files.by_path import unlink
+from pend_storage._files.direct import DirectoryMissing
 from pend_storage._files.directory import Directory
 from pend_storage._files.linked import LinkedFile
 from pend_storage._files.names import fitting
@@ -74,12 +75,20 @@ class SyncedFile(ABC):
         """
         before = self.target
         self._release()
-        if self._is_holding:
-            with contextlib.suppress(OSError):  # met again, and raised, by each access
-                self._held = LinkedFile(self.path)
-        held = self._held
-        self.target = Path(os.path.realpath(self.path)) if held is None else held.path
+        self.target = self._followed()
         return self.target != before
+
+    def _followed(self) -> Path:
+        """Return the path of the file without links; hold its directory in a round."""
+        if not self._is_holding:
+            return Path(os.path.realpath(self.path))
+        try:
+            self._held = LinkedFile(self.path)
+        except DirectoryMissing:
+            return self.path
+        except OSError:  # each access meets it again, and raises it
+            return Path(os.path.realpath(self.path))
+        return self._held.path
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -140,6 +149,8 @@ class SyncedFile(ABC):
         """
         with self._translated_errors():
             try:
+                if self._held is not None:
+                    return self._held.status()
                 with self._place() as place:
                     return place.status()
             except FileNotFoundError:
@@ -213,6 +224,8 @@ class SyncedFile(ABC):
 
     def manifest(self) -> FileManifest | None:
         """Return the manifest of the last read or write."""
+        if not self._manifest_path.exists():
+            return None  # as for a file that is missing: each round asks again
         return load_manifest(self._manifest_path)
 
     def is_unmodified(self) -> bool:
