@@ -180,7 +180,8 @@ class _Recorder:
         full = os.path.normpath(Path(name).absolute())
         if full.startswith(f"{self._place}/"):
             found = full.removeprefix(f"{self._place}/")
-            self.opened.add(found)
+            # Folders are opened on the way, by a system call without an event.
+            self.opened |= {found, *map(str, Path(found).parents)} - {"."}
             if more is not None and not os.path.lexists(full):
                 more.add(found)
 
