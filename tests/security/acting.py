@@ -37,7 +37,7 @@ def as_owner() -> NoReturn:
     Those of a developer may lie where root alone may read. So all that a command may
     import later is imported first.
     """
-    _run_as._unreadable_by = lambda _: None
+    setattr(_run_as, "_unreadable_by", lambda _: None)  # noqa: B010 - of another type
     for module in pkgutil.walk_packages(pend_storage.__path__, "pend_storage."):
         if not module.name.endswith(_PROGRAMS):
             with contextlib.suppress(ModuleNotFoundError):

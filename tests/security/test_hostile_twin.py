@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from typing_extensions import override
 
 from pend_storage import crashpoints
 from pend_storage.stores.json import OWN_DIRECTORY
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can be led astray by another user"
 )
 
-_SECRET: Final = b"R00T-0NLY-c0ntent-of-a-file-that-nobody-else-may-read"
+_SECRET: Final = b"R00T-0NLY-c0ntent-of-a-file-of-root"
 _KINDS: Final = (
     *("link-to-secret", "link-to-missing", "hard-link", "pipe"),
     *("directory", "link-to-directory", "foreign-file"),
@@ -146,6 +147,8 @@ class Ground:
             case "foreign-file":
                 path.write_bytes(b"{}")
                 owner = THIRD
+            case _:
+                raise AssertionError(kind)
         os.chown(path, owner, owner, follow_symlinks=False)
 
     def remains(self) -> dict[str, Any]:
@@ -228,6 +231,7 @@ class Attack:
     point: str = "-"
     """Crash point at which the process before was killed."""
 
+    @override
     def __str__(self) -> str:
         before = "opened" if self.opened else "fresh"
         return f"{self.flow}-{before}-{self.name}-{self.kind}-{self.actor}-{self.point}"

@@ -6,7 +6,7 @@ import importlib
 import os
 import py_compile
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -208,7 +208,7 @@ def test_root_does_not_open_the_directory_of_another_user(
     data = tmp_path / "data"
     data.mkdir()
     os.chown(data, OTHER, OTHER)
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: ps.JsonStore(SCHEMA, data, layouts=LAYOUTS).close(),
         lambda: ps.JsonStore(SCHEMA, data / "new").close(),
         lambda: ps.JsonStore.migrate(SCHEMA, data, layouts=LAYOUTS),
