@@ -34,8 +34,8 @@ class OwnerGate:
     """Gate that a command passes before it opens files of others.
 
     The whole process becomes the owner, once and for good: no code of the command, and
-    no module that a configuration names, runs with root's rights on files that somebody
-    else controls.
+    no module that a configuration names, runs with root's rights on files that
+    another user controls.
     """
 
     def __init__(self, *, as_root: bool = False) -> None:
