@@ -380,20 +380,17 @@ class Directory:
         Raises:
             FileExistsError: the new name is taken.
         """
+        at = {"src_dir_fd": self.fd, "dst_dir_fd": self.fd}
         with located(self.path / to):
-            if not self._renamed(name, to, NO_REPLACE):
-                at = {"src_dir_fd": self.fd, "dst_dir_fd": self.fd}
+            if not renameat2(name, to, NO_REPLACE, **at):
                 os.link(name, to, **at, follow_symlinks=False)  # fails where taken
                 self.unlink(name)
 
     def exchange(self, left: str, right: str) -> bool:
         """Exchange two files atomically; False if the system cannot."""
-        with located(self.path / right):
-            return self._renamed(left, right, EXCHANGE)
-
-    def _renamed(self, source: str, target: str, flag: int) -> bool:
         at = {"src_dir_fd": self.fd, "dst_dir_fd": self.fd}
-        return renameat2(source, target, flag, **at)
+        with located(self.path / right):
+            return renameat2(left, right, EXCHANGE, **at)
 
     def sync(self) -> None:
         """Sync the names in the directory to the disk."""

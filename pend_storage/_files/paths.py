@@ -56,7 +56,11 @@ def _resolved_directly(path: Path) -> Resolved | None:
     parent, _, name = os.fspath(path).rpartition("/")
     if not parent.startswith("/") or name in {"", ".."} or "/.." in parent:
         return None
-    fd = open_without_links(parent)
+    try:
+        fd = open_without_links(parent)
+    except FileNotFoundError as error:
+        error.filename = str(path)
+        raise
     if fd < 0:
         return None
     try:

@@ -224,6 +224,8 @@ def _lines(manifest: FileManifest) -> Iterable[bytes]:
 
 def load_signature(path: Path) -> FileSignature | None:
     """Read only the signature of a manifest; None if there is no manifest."""
+    if not path.exists():  # of most files, at each opening: cheaper than the door
+        return None
     try:
         with os.fdopen(open_file(path), "rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).signature

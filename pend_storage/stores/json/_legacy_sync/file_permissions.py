@@ -15,9 +15,9 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pend_storage._files.by_path import make_directories, read_system_file
@@ -27,7 +27,7 @@ from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import LegacyFile
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.phases import Role
-from pend_storage.schema import LEGACY_FILES
+from pend_storage.schema import LEGACY_FILES, Schema
 from pend_storage.stores._inmemory.state import State
 from pend_storage.stores.json._journal.engine import Engine
 
@@ -43,6 +43,7 @@ __all__ = [
     "PermissionRecorder",
     "legacy_row",
     "permissions_key",
+    "recorded_sibling_mode",
 ]
 
 PERMISSIONS_MARK: Final = "#permissions"
@@ -65,6 +66,28 @@ def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
     if row is None:
         return 0, None
     return row[0], state.schema[LEGACY_FILES].codec.decode(row[1])
+
+
+def recorded_sibling_mode(
+    schema: Schema, rows: Mapping[str, tuple[int, bytes]], file: str
+) -> int:
+    """Return what the recorded modes of all files in the folder of a file have in common.
+
+    While a lost directory is written again, the files with the narrowest modes may not be
+    there yet.
+
+    Args:
+        schema: the collections.
+        rows: of ``legacy_files``.
+        file: its name.
+    """
+    folder, common = PurePosixPath(file).parent, _BITS
+    for key, (_, body) in rows.items():
+        name, mark, rest = key.rpartition(PERMISSIONS_MARK)
+        if mark and not rest and PurePosixPath(name).parent == folder:
+            found = FilePermissions.of_row(schema[LEGACY_FILES].codec.decode(body))
+            common &= _BITS if found is None else found.mode
+    return common
 
 
 @dataclass(frozen=True, slots=True)

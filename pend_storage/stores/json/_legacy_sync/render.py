@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pend_storage._files.attributes import FileAttributes, apply
 from pend_storage._files.directory import Directory
 from pend_storage._files.durability import write_all
-from pend_storage._files.ownership import give_to, set_mode, sibling_mode
+from pend_storage._files.ownership import NARROW, give_to, set_mode, sibling_mode
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._legacy_sync.file_contents import FileContents
 from pend_storage.stores.json._legacy_sync.file_manifest import (
@@ -26,6 +26,9 @@ from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     place_of,
     signature_of,
+)
+from pend_storage.stores.json._legacy_sync.file_permissions import (
+    recorded_sibling_mode,
 )
 from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
@@ -202,7 +205,7 @@ def write_file(
         elif content.permissions is not None:
             content.permissions.apply(fd, directory.status())
         else:
-            _apply_defaults(fd, directory, Path(content.layout.file).suffix)
+            _apply_defaults(fd, directory, content)
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
     finally:
@@ -221,10 +224,13 @@ def write_file(
     return new
 
 
-def _apply_defaults(fd: int, directory: Directory, ending: str) -> None:
+def _apply_defaults(fd: int, directory: Directory, content: FileContents) -> None:
     # A command that root runs must not take the file away from the server.
     give_to(fd, directory.status())
-    set_mode(fd, sibling_mode(directory.fd, ending, os.fstat(fd).st_gid))
+    file = content.layout.file
+    mode = sibling_mode(directory.fd, Path(file).suffix, os.fstat(fd).st_gid)
+    recorded = recorded_sibling_mode(content.schema, content.noted, file)
+    set_mode(fd, mode & recorded | NARROW)
 
 
 def _shown_after(manifest: FileManifest, old: bytes, changes: Changes) -> TextHistory:
