@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from pend_storage._files.by_path import read_linked
 from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError
 
@@ -103,7 +104,7 @@ def read_folder(pattern: Path) -> bytes | None:
     """Read all files of a folder as one JSON object; None where there is no file."""
     if not pattern.parent.is_dir():
         return None
-    found = {file.name: file.path.read_bytes() for file in files_in(pattern)}
+    found = {file.name: read_linked(file.path) for file in files_in(pattern)}
     return text_of(found) if found else None
 
 

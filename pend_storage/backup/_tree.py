@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+from pend_storage._files.directory import Directory
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.subtree import require_relative
 
 __all__ = [
     "CONTENT",
@@ -73,34 +79,52 @@ def scan_tree(
 
     Raises:
         OSError: a folder or a file without the permission to read it.
+        ConfigError: the name of a single file is absolute, or has ``..`` in it.
     """
     files: dict[str, Fingerprint] = {}
     folders = {CONTENT}
     links: dict[str, str] = {}
     others: set[str] = set()
-    for entry, path in _walk(directory, PurePosixPath(), keeps):
-        name = f"{CONTENT}/{path}"
-        if entry.is_symlink():
-            links[name] = str(Path(entry.path).readlink())
-        elif entry.is_dir():
-            folders.add(name)
-        elif entry.is_file():
-            files[name] = fingerprint(entry.stat())
-        else:
-            others.add(name)
+    with Directory(directory) as root:
+        for entry in _walk(root, PurePosixPath(), keeps):
+            name = f"{CONTENT}/{entry.path}"
+            if entry.leads_to is not None:
+                links[name] = entry.leads_to
+            elif stat.S_ISDIR(entry.status.st_mode):
+                folders.add(name)
+            elif stat.S_ISREG(entry.status.st_mode):
+                files[name] = fingerprint(entry.status)
+            else:
+                others.add(name)
     for name, place in extra.items():
-        if place.exists():
-            files[f"{OUTSIDE}/{name}"] = fingerprint(place.stat())
+        require_relative(name, Path(OUTSIDE))
+        with contextlib.suppress(FileNotFoundError), LinkedFile(place) as file:
+            status = file.status()
+            if status is not None:
+                files[f"{OUTSIDE}/{name}"] = fingerprint(status)
     return Tree(files, frozenset(folders), links, frozenset(others))
 
 
-def _walk(
-    directory: Path, path: PurePosixPath, keeps: Keeps
-) -> Iterator[tuple[os.DirEntry[str], PurePosixPath]]:
-    with os.scandir(directory) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if not keeps(Path(entry.path), path / entry.name):
-                continue
-            yield entry, path / entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), path / entry.name, keeps)
+class _Entry(NamedTuple):
+    """Entry of a directory."""
+
+    path: PurePosixPath
+    """Relative to the directory that is scanned."""
+    status: os.stat_result
+    leads_to: str | None
+    """Target, if the entry is a symbolic link."""
+
+
+def _walk(folder: Directory, path: PurePosixPath, keeps: Keeps) -> Iterator[_Entry]:
+    for name in sorted(folder.names()):
+        if not keeps(folder.path / name, path / name):
+            continue
+        status = folder.find(name)
+        if status is None:
+            continue  # removed meanwhile
+        is_link = stat.S_ISLNK(status.st_mode)
+        leads_to = os.readlink(name, dir_fd=folder.fd) if is_link else None
+        yield _Entry(path / name, status, leads_to)
+        if stat.S_ISDIR(status.st_mode):
+            with folder.directory(name) as inner:
+                yield from _walk(inner, path / name, keeps)

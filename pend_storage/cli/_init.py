@@ -42,8 +42,10 @@ def init(
     """
     from pend_storage.operations.init import write_config
 
+    file = Path(session.config or "pend.toml").absolute()
+    session.act_as_owner(file.parent, file)
     made = write_config(
-        Path(session.config or "pend.toml"),
+        file,
         environment=session.environment,
         directory=directory,
         database=database,

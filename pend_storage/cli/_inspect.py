@@ -91,8 +91,9 @@ def inspect(
     """
     from pend_storage.inspect import inspect_directory
     from pend_storage.inspect._markdown_report import render_report
-    from pend_storage.operations.inspect import write_new
+    from pend_storage.operations.new_file import write_new
 
+    session.act_as_owner(directory)
     output = session.output
     _refuse_existing(out, report_file)
     with output.progress("looking at the files", unit="bytes") as progress:
@@ -157,7 +158,8 @@ def _write_module(
 ) -> InspectCheck | None:
     """Write the schema module (``--out``), and check it on a copy (``--check``)."""
     from pend_storage.inspect._code_writer import render_module
-    from pend_storage.operations.inspect import check_module, write_new
+    from pend_storage.operations.inspect import check_module
+    from pend_storage.operations.new_file import write_new
 
     if out is None and not check:
         return None

@@ -68,6 +68,11 @@ def all_options(remember: Remember, *, hidden: bool) -> list[Callable[..., Any]]
             type=click.Choice(FORMATS),
             help="How tables are written; json is the same as --json.  [default: table]",
         ),
+        option(
+            "--as-root",
+            is_flag=True,
+            help="As root, keep root's rights on files of another user, who is trusted.",
+        ),
         option("--wide", is_flag=True, help="No cards on a narrow terminal."),
         option("--no-color", is_flag=True, help="No colours; as with NO_COLOR set."),
         option("-q", "--quiet", is_flag=True, help="The result and errors, no more."),

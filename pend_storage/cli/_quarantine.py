@@ -184,8 +184,9 @@ def retry(
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
     _require_one_way(identities, file, everything=everything)
-    text = None if repaired is None else repaired.read_bytes()
     with _open(session, to_change=not dry_run) as store:
+        # Once the process has become the owner of the directory: a link may be there.
+        text = None if repaired is None else repaired.read_bytes()
         chosen = _chosen(store, identities, file, everything=everything)
         # A dry run retries in a copy in memory, so that refusals of a commit are found.
         place_in = rehearsal_of(store) if dry_run and chosen else store

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
+from pend_storage._trusted_users import ALLOW_FOREIGN_OWNER, chain_of
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._logs import LogFormat, show_logs
 from pend_storage.cli._options import all_options
 from pend_storage.cli._output import Output
+from pend_storage.cli._run_as import OwnerGate
 
 if TYPE_CHECKING:
     from pend_storage.config import Settings
@@ -30,6 +32,7 @@ class Session:
         self.config: str | None = None
         self.environment: str | None = None
         self.schema: str | None = None
+        self.as_root = False
         self.as_json = False
         self.form: Form | None = None
         self.wide = False
@@ -111,11 +114,35 @@ class Session:
         """
         return self.settings_to_open if dry_run else self.settings_to_change
 
+    def act_as_owner(self, *paths: Path) -> None:
+        """Become the owner of these paths before they are opened, where this is root.
+
+        Raises:
+            ConfigError: they belong to several users, or the change is not possible.
+        """
+        note = self._gate.pass_with(paths)
+        if note is not None:
+            self.output.note(note)
+
+    @functools.cached_property
+    def _gate(self) -> OwnerGate:
+        if (
+            self.as_root
+        ):  # for the stores that the command opens, and its child processes
+            os.environ[ALLOW_FOREIGN_OWNER] = "1"
+        return OwnerGate(as_root=self.as_root)
+
     @functools.cached_property
     def _settings(self) -> Settings:
-        from pend_storage.config import load_settings
+        from pend_storage.config import configuration_file, load_settings
 
+        file = configuration_file(self.config)
+        links = () if file is None else tuple(chain_of(file))
+        # The file is not read before the process has become its owner.
+        self.act_as_owner(*links, *(link.parent for link in links))
         settings = load_settings(self.config, self.environment, schema=self.schema)
+        if self._gate.is_closed:
+            self.act_as_owner(*_places_of(settings))
         file = settings.file
         if (
             file is not None
@@ -141,6 +168,18 @@ class Session:
             }
         )
         return code
+
+
+def _places_of(settings: Settings) -> list[Path]:
+    """List what a command opens by its settings: records, and code."""
+    from pend_storage.factory import schema_module_files
+
+    places: list[Path] = []
+    if settings.json is not None:
+        places += [settings.json.directory, *settings.json.files.values()]
+    for file in schema_module_files(settings):
+        places += [file, file.parent]
+    return places
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:

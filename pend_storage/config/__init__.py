@@ -12,7 +12,7 @@ the file, one setting at a time, and an empty variable counts as one that is not
     whole of it), so that a password need not stand in the file.
 """
 
-from pend_storage.config._discovery import DEFAULT_FILE
+from pend_storage.config._discovery import DEFAULT_FILE, configuration_file
 from pend_storage.config._overrides import settings_in_code
 from pend_storage.config._reader import DEFAULT_ENVIRONMENT, load_settings
 from pend_storage.config._settings import (
@@ -41,6 +41,7 @@ __all__ = [
     "Settings",
     "SslMode",
     "Unclaimed",
+    "configuration_file",
     "load_settings",
     "settings_in_code",
 ]

@@ -9,7 +9,7 @@ from typing import Final
 
 from pend_storage.errors import ConfigError
 
-__all__ = ["DEFAULT_FILE", "find_file"]
+__all__ = ["DEFAULT_FILE", "configuration_file", "find_file"]
 
 DEFAULT_FILE: Final = "pend.toml"
 
@@ -19,16 +19,32 @@ _STAND_IN: Final = frozenset(
 """Variables that configure a store, so that no file is needed."""
 
 
+def configuration_file(path: str | Path | None = None) -> Path | None:
+    """Find the configuration file of this process; it is not opened.
+
+    Args:
+        path: the file that the caller names; if None, ``PEND_CONFIG`` or a search.
+
+    Returns:
+        The file; None where the environment variables stand in for it.
+
+    Raises:
+        ConfigError: the named file does not exist; or there is no file at all.
+    """
+    return find_file(path, {name: v for name, v in os.environ.items() if v})
+
+
 def find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | None:
     """Find the configuration file; None where the variables stand in for it.
+
+    The file is not opened: the caller checks first whose it is.
 
     Args:
         path: the file that the caller names; it must exist.
         variables: the environment variables; ``PEND_CONFIG`` names a file, too.
 
     Raises:
-        ConfigError: the named file does not exist; or there is no file at all; or the
-            only one lies in a folder above and belongs to another user.
+        ConfigError: the named file does not exist; or there is no file at all.
     """
     given = path or variables.get("PEND_CONFIG")
     if given is not None:
@@ -46,7 +62,6 @@ def find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | N
         return found
     above = next(_files_above(here), None)
     if above is not None:
-        _require_own(above)
         return above
     if _STAND_IN & {*variables}:
         return None
@@ -65,21 +80,3 @@ def _files_above(here: Path) -> Iterator[Path]:
         file = folder / DEFAULT_FILE
         if file.is_file():
             yield file
-
-
-def _require_own(file: Path) -> None:
-    """Refuse a file in a folder above that another user has put there.
-
-    The module that it names is imported, so the owner of the file decides what runs.
-    """
-    trusted = {os.geteuid(), 0}
-    # Under sudo, the files of the user who called it are as trustworthy as the call.
-    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
-        trusted.add(int(os.environ["SUDO_UID"]))
-    for place in (file, file.parent):
-        owner = place.stat().st_uid
-        if owner not in trusted:
-            raise ConfigError(
-                f"{file} is in a folder above this one, and {place} belongs to another "
-                f"user ({owner}). Name the file to use it: --config {file}"
-            )

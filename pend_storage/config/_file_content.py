@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from pend_storage._shown import cut, shown
+from pend_storage._trusted_users import read_trusted
 from pend_storage.errors import ConfigError
 
 __all__ = ["expanded", "parsed_file", "parsed_toml"]
 
 
-def parsed_file(file: Path) -> dict[str, Any]:
+def parsed_file(file: Path, *, allow: bool | None = None) -> dict[str, Any]:
     """Read a TOML file.
+
+    Args:
+        file: its path.
+        allow: trust a file of another user; None: as the environment says.
 
     Raises:
         ConfigError: it cannot be read, or is no TOML.
     """
     try:
-        content = file.read_bytes()
+        content = read_trusted(file, allow=allow)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be read: {error.strerror}. Correct its permissions."

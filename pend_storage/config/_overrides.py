@@ -31,6 +31,7 @@ def settings_in_code(
     json: str | Path | None = None,
     postgres: str | None = None,
     phase: Phase | str | None = None,
+    allow_foreign_owner: bool | None = None,
 ) -> Settings:
     """Read the settings of file and variables, and replace them by these arguments.
 
@@ -45,6 +46,7 @@ def settings_in_code(
         json: the JSON directory.
         postgres: URL of the database.
         phase: the phase that is wanted.
+        allow_foreign_owner: trust files of another user; None: the environment decides.
 
     Raises:
         ConfigError: an argument is wrong, or one is missing.
@@ -55,7 +57,12 @@ def settings_in_code(
             "open_store: a store is given, and no schema. Pass schema=, too: a Schema, or "
             'the name of a module that has one ("pend_storage.pend" for a Pend server).'
         )
-    settings = _bare(environment) if alone else load_settings(path, environment)
+    if alone:
+        settings = replace(_bare(environment), allow_foreign_owner=allow_foreign_owner)
+    else:
+        settings = load_settings(
+            path, environment, allow_foreign_owner=allow_foreign_owner
+        )
     if isinstance(schema, str):
         settings = replace(settings, schema=schema, schema_named_by="schema=")
     own = schema if isinstance(schema, Schema) else None

@@ -117,6 +117,7 @@ def load_settings(
     *,
     schema: str | None = None,
     environ: Mapping[str, str] = os.environ,
+    allow_foreign_owner: bool | None = None,
 ) -> Settings:
     """Read the settings of one environment.
 
@@ -126,12 +127,17 @@ def load_settings(
         environment: its name; if None, ``PEND_ENV``, or else ``development``.
         schema: the schema module, instead of the one that the file names.
         environ: the environment variables.
+        allow_foreign_owner: trust a file of another user; if None,
+            ``PEND_ALLOW_FOREIGN_OWNER=1`` does. No file can allow it.
 
     Raises:
-        ConfigError: a setting is missing or wrong; the message names file and member.
+        ConfigError: a setting is missing or wrong, and the message names file and member;
+            or the file is another user's, or others may write it.
     """
     try:
-        return _load(path, environment, schema, environ)
+        return _load(
+            path, environment, schema, environ, allow_foreign_owner=allow_foreign_owner
+        )
     except (PendStorageError, MemoryError):
         raise
     except Exception as error:  # a file may hold anything: no traceback for any of it
@@ -147,6 +153,8 @@ def _load(
     environment: str | None,
     schema: str | None,
     environ: Mapping[str, str],
+    *,
+    allow_foreign_owner: bool | None,
 ) -> Settings:
     # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
@@ -156,7 +164,7 @@ def _load(
         _require_known(name, variables)
     read, following = _Environment(), AutoSwitchTable()
     if file is not None:
-        table = _environment_table(file, name)
+        table = _environment_table(file, name, allow=allow_foreign_owner)
         table, written = split_auto_switch(table)
         following = _converted(file, name, written, Following).auto_switch
         read = _converted(file, name, table, _Environment)
@@ -177,6 +185,7 @@ def _load(
         dual_write=reader.dual_write(read.dual_write),
         cursor_key=variables.get("PEND_CURSOR_KEY"),
         absent=reader.absent(read),
+        allow_foreign_owner=allow_foreign_owner,
     )
 
 
@@ -191,8 +200,8 @@ def _require_known(name: str, variables: Mapping[str, str]) -> None:
         )
 
 
-def _environment_table(file: Path, name: str) -> Any:
-    content = parsed_file(file)
+def _environment_table(file: Path, name: str, *, allow: bool | None) -> Any:
+    content = parsed_file(file, allow=allow)
     for member in content:
         if member != "environments":
             raise ConfigError(

@@ -185,6 +185,9 @@ class Settings:
     by the name of the server: ``postgres``, ``redis``; and for the signing key: ``flag``."""
     is_from_code: bool = False
     """Whether the settings are arguments of a program, without file and variables."""
+    allow_foreign_owner: bool | None = None
+    """Whether files of another user are trusted; None: ``PEND_ALLOW_FOREIGN_OWNER``. No
+    configuration file can say it."""
 
     def require_json(self) -> JsonSettings:
         """Return the settings of the JSON directory.

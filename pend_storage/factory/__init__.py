@@ -1,7 +1,11 @@
 """Composition root: settings in, stores out. No other package knows both."""
 
 from pend_storage.factory._pair import ConfiguredPair, DualWriteStore, open_pair
-from pend_storage.factory._schema_module import SchemaModule, load_schema
+from pend_storage.factory._schema_module import (
+    SchemaModule,
+    load_schema,
+    schema_module_files,
+)
 from pend_storage.factory._sides import (
     ENVIRONMENT_META,
     MIGRATION_META,
@@ -29,5 +33,6 @@ __all__ = [
     "open_primary",
     "open_store",
     "require_directory",
+    "schema_module_files",
     "unclaimed_files",
 ]

@@ -50,7 +50,8 @@ def open_json(
         hook: gets the store's events; or several hooks.
 
     Raises:
-        ConfigError: no directory is configured, or it does not exist.
+        ConfigError: no directory is configured, or it does not exist; or this process is
+            root's, and the directory is not.
         LockTimeout: another process holds the directory.
         CorruptFile: a file of the store is damaged.
     """
@@ -68,6 +69,7 @@ def open_json(
         include=() if wanted.unclaimed == "ignore" else _included(wanted),
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
+        allow_foreign_owner=settings.allow_foreign_owner,
         hook=guarded(hook),
     )
 

@@ -36,6 +36,7 @@ def open_store(
     postgres: str | None = None,
     phase: Phase | str | None = None,
     create: bool = False,
+    allow_foreign_owner: bool | None = None,
     hook: Hooks = log_event,
     cursor_key: CursorKey | str | None = None,
 ) -> Store:
@@ -60,6 +61,9 @@ def open_store(
         phase: the phase that is wanted.
         create: make the JSON directory if it is missing. Otherwise a missing directory is
             an error, since it may be a mistyped one.
+        allow_foreign_owner: let a process of root work on the directory of another user,
+            and trust a configuration of another user; if None,
+            ``PEND_ALLOW_FOREIGN_OWNER=1`` does. For bind mounts of containers.
         hook: gets every :class:`~pend_storage.Event` of the stores, of the pair with its
             long jobs, and of the watcher of the phase flag, in place of the default,
             which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
@@ -82,6 +86,7 @@ def open_store(
         json=json,
         postgres=postgres,
         phase=phase,
+        allow_foreign_owner=allow_foreign_owner,
     )
     hook = guarded(hook)
     key = cursor_key or settings.cursor_key

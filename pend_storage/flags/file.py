@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,10 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage._extras import with_packages
+from pend_storage._files.by_path import read_linked
+from pend_storage._files.linked import LinkedFile
 from pend_storage._shown import cut, shown
+from pend_storage._trusted_users import LARGEST_CONFIGURATION
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import DesiredPhase, FlagSource
 from pend_storage.phases import Phase, parse_phase
@@ -58,7 +59,7 @@ class FileFlag(FlagSource):
 
     def _content(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return read_linked(self.path, limit=LARGEST_CONFIGURATION)
         except OSError as error:
             reason = f"it cannot be read: {error.strerror}"
             raise StoreUnavailable(reason, store=str(self.path)) from error
@@ -136,16 +137,14 @@ class FileFlag(FlagSource):
 
     def _replaced(self, before: bytes, after: bytes) -> bool:
         """Replace the file atomically; False where another process has changed it."""
-        target = self.path.resolve()  # replaces the target of a link, not the link
         try:
-            with _temporary(target) as temporary:
-                temporary.write_bytes(after)
-                _copy_permissions(temporary, target)
-                _sync(temporary)  # before the rename: a crash must not leave it empty
-                if self._content() != before:
-                    return False
-                temporary.replace(target)
-            _sync(target.parent)
+            # Replaces the target of a link, not the link.
+            with LinkedFile(self.path) as file:
+                file.directory.replace(
+                    file.name, self._unless_changed(before, after), model=file.status()
+                )
+        except _ChangedError:
+            return False
         except OSError as error:
             raise ConfigError(
                 f"{self.path} cannot be written: {error.strerror}. Correct the "
@@ -153,30 +152,12 @@ class FileFlag(FlagSource):
             ) from error
         return True
 
-
-@contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """Make a file beside another one; remove it if it is still there at the end."""
-    number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(number)
-    path = Path(name)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    def _unless_changed(self, before: bytes, after: bytes) -> Iterator[bytes]:
+        """Yield the new content, and verify that it is still to replace the old one."""
+        yield after
+        if self._content() != before:
+            raise _ChangedError
 
 
-def _copy_permissions(new: Path, old: Path) -> None:
-    """Set owner, group and mode of a new file to those of the old one."""
-    known = old.stat()
-    with contextlib.suppress(PermissionError):  # only root may change the owner
-        os.chown(new, known.st_uid, known.st_gid)
-    new.chmod(known.st_mode & 0o7777)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+class _ChangedError(Exception):
+    """Another program has changed the file meanwhile."""

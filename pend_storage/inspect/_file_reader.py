@@ -14,6 +14,9 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.reading import read_all
+from pend_storage.errors import ConfigError
 from pend_storage.inspect._model import Hazard, Severity
 from pend_storage.legacy._scan import BrokenFileError, each, value_start
 
@@ -51,11 +54,17 @@ class Text:
 def read_text(path: Path) -> Text | Hazard:
     """Read a file; returns a hazard where it cannot be read, or is not UTF-8."""
     try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
+        with LinkedFile(path) as file:
+            fd = file.open()
+        try:
+            status = os.fstat(fd)
             if status.st_size >= MOST_BYTES:
                 return _too_large(status.st_size)
-            raw = stream.read()
+            raw = read_all(fd, path)
+        finally:
+            os.close(fd)
+    except ConfigError as error:
+        return Hazard("no-permission", Severity.FILE, 1, f"it is not read: {error}")
     except OSError as error:
         return Hazard(
             "no-permission",

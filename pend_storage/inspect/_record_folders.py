@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from pend_storage._files.by_path import read_linked
+from pend_storage.errors import ConfigError
 from pend_storage.inspect._directory_walk import Found
 from pend_storage.inspect._file_scan import ScannedFile, keyed_of, part_of
 from pend_storage.inspect._hazards import hazards_of
@@ -106,9 +108,9 @@ def _is_readable(file: ScannedFile) -> bool:
 def _records(files: Iterable[Found]) -> Iterable[Record]:
     for found in files:
         try:
-            text = found.path.read_bytes()
-        except OSError:
-            continue  # removed since the scan
+            text = read_linked(found.path)
+        except (OSError, ConfigError):
+            continue  # removed or replaced since the scan
         yield PurePosixPath(found.name).stem, text.removeprefix(b"\xef\xbb\xbf").strip()
 
 

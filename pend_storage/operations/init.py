@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pend_storage._files.by_path import make_directories
+from pend_storage._files.directory import Directory
+from pend_storage._files.linked import LinkedFile
 from pend_storage._layouts.folders import files_in, is_pattern
 from pend_storage._layouts.layout import Layout
 from pend_storage._shown import listed, shown
@@ -24,6 +27,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
 from pend_storage.inspect._directory_walk import find_files
 from pend_storage.inspect._record_folders import folder_name
+from pend_storage.operations.new_file import write_new
 from pend_storage.pend import LAYOUTS
 from pend_storage.schema import Schema
 
@@ -136,16 +140,17 @@ def write_config(
             directory, or it is not a Pend server's and no schema is given.
     """
     name = environment or DEFAULT_ENVIRONMENT
+    file = file.absolute()
     _require_fit(name, file, replace=replace)
     line, url_from, password_left_out = _database_line(database)
-    base = file.absolute().parent
+    base = file.parent
     found = _directory(directory, base)
     names = json_files(found)
     module, known = _schema(schema, name, file, found, names)
     text = {"directory": _quoted(_shown(found, base)), "schema": _quoted(module)}
     _write(file, _TEXT.format(environment=name, database=line, **text))
     return NewConfig(
-        file=file.absolute(),
+        file=file,
         environment=name,
         directory=found.absolute(),
         schema=module,
@@ -224,7 +229,7 @@ def _schema(
     """
     if given is not None:
         module = given.removesuffix(".py").replace("/", ".")
-        wanted = Settings(environment=environment, file=file.absolute(), schema=module)
+        wanted = Settings(environment=environment, file=file, schema=module)
         found = load_schema(wanted)
         return module, claimed_names(found.schema, found.layouts)
     pends = tuple(layout.source for layout in LAYOUTS)
@@ -251,15 +256,26 @@ def _unknown_server_message(directory: Path, names: list[str], claimed: int) -> 
     )
 
 
+def _readable(made: Directory, parent: Directory) -> None:
+    """Let every user enter a new folder, as the server that reads the file in it does."""
+    made.adopt_folder(parent, 0o755)
+
+
 def _write(file: Path, text: str) -> None:
+    """Write the file; one that is there is replaced, with its mode and owner."""
     try:
-        file.absolute().parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        make_directories(file.parent, _readable)
+        with LinkedFile(file) as place:
+            old = place.status()
+            if old is not None:
+                place.directory.replace(place.name, [text.encode()], model=old)
+                return
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be written: {error.strerror}. Choose another place by "
             "--config."
         ) from error
+    write_new(file, text)
 
 
 def find_directory(base: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from pend_storage._files.by_path import make_directories, read_linked
+from pend_storage._files.directory import Directory
+from pend_storage._files.durability import write_all
+from pend_storage._files.subtree import Subtree
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
 from pend_storage.backfill import BackfillReport, backfill
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["CheckedFile", "InspectCheck", "check_module", "write_new"]
+__all__ = ["CheckedFile", "InspectCheck", "check_module"]
 
 _WORSE: Final = ("identical", "equal", "different", "missing")
 _NAME: Final = "pend_storage_inspected_schema"
@@ -94,26 +99,6 @@ class InspectCheck:
     def ok(self) -> bool:
         """True where every file is declared, and is rendered equal by value."""
         return all(file.ok for file in self.files) and not self.undeclared
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file that does not exist yet.
-
-    Raises:
-        ConfigError: the file exists, or cannot be written.
-    """
-    try:
-        with path.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-    except FileExistsError as error:
-        raise ConfigError(
-            f"{path} is there already, and is not overwritten. Choose another name, or "
-            "remove it."
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}. Choose another place."
-        ) from error
 
 
 def check_module(
@@ -210,14 +195,18 @@ def _names(directory: Path, report: DirectoryReport) -> list[str]:
 
 
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
-    target.mkdir()
-    for name in names:
-        try:
-            content = (source / name).read_bytes()
-        except PermissionError:
-            continue  # the report names it as a hazard
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_bytes(content)
+    make_directories(target)
+    with Subtree(Directory(target)) as copies:
+        for name in names:
+            try:
+                content = read_linked(source / name)
+            except (PermissionError, ConfigError):
+                continue  # the report names it as a hazard
+            fd = copies.create(name)
+            try:
+                write_all(fd, content)
+            finally:
+                os.close(fd)
 
 
 @contextmanager

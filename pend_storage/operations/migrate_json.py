@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.crowded_files import count_entries
 from pend_storage._layouts.folders import read_folder
 from pend_storage._layouts.layout import Layout
@@ -386,5 +387,5 @@ def _count_records(
     if layout.is_folder:
         raw = read_folder(path) or b"{}"
     else:
-        raw = path.read_bytes() if path.exists() else b""
+        raw = read_linked(path) if path.exists() else b""
     return count_entries(layout.parse(source.schema, raw))

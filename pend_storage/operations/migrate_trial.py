@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.crowded_files import count_entries
 from pend_storage._model.records import EDIT_MARK, QuarantinedRecord
@@ -145,7 +146,7 @@ def _files(
             continue
         mine = [r for r in found if r.file.removesuffix(EDIT_MARK) == layout.file]
         waiting = [record for record in mine if record.is_waiting]
-        parsed = layout.parse(store.schema, path.read_bytes())
+        parsed = layout.parse(store.schema, read_linked(path))
         yield FileTrial(
             file=layout.file,
             read=count_entries(parsed),

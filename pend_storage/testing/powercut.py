@@ -58,8 +58,8 @@ class Recorder:
         Args:
             directory: directory to record; its present content counts as synced.
             modules: functions with the parameters of ``renameat2`` (source, target,
-                flag: 1 for a new name, 2 for an exchange) that return True if it was
-                done.
+                flag: 1 for a new name, 2 for an exchange; by keyword ``src_dir_fd`` and
+                ``dst_dir_fd``, if they take them) that return True if it was done.
         """
         self.operations: list[Operation | Sync] = []
         self._acknowledged: list[tuple[int, Any]] = []
@@ -258,22 +258,43 @@ class Recorder:
             self.operations.append(Names(((old, None), (new, number))))
 
     def _renameat2(
-        self, real: Callable[..., bool], source: Path, target: Path, flag: int
+        self,
+        real: Callable[..., bool],
+        source: Any,
+        target: Any,
+        flag: int,
+        **at: int,
     ) -> bool:
-        old, new = self._name(source, None), self._name(target, None)
+        source_fd, target_fd = at.get("src_dir_fd"), at.get("dst_dir_fd")
+        old, new = self._name(source, source_fd), self._name(target, target_fd)
         if old is None or new is None:
-            return real(source, target, flag)
-        left = self._file(source, None, old)
-        right = self._file(target, None, new) if flag == 2 else None
-        if done := real(source, target, flag):
+            return real(source, target, flag, **at)
+        left = self._file(source, source_fd, old)
+        right = self._file(target, target_fd, new) if flag == 2 else None
+        if done := real(source, target, flag, **at):
             self.operations.append(Names(((old, right), (new, left))))
         return done
 
-    def _link(self, real: Callable[..., None], source: Any, target: Any) -> None:
-        old, new = self._name(source, None), self._name(target, None)
-        real(source, target)
+    def _link(
+        self,
+        real: Callable[..., None],
+        source: Any,
+        target: Any,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
+        follow_symlinks: bool = True,
+    ) -> None:
+        old, new = self._name(source, src_dir_fd), self._name(target, dst_dir_fd)
+        real(
+            source,
+            target,
+            src_dir_fd=src_dir_fd,
+            dst_dir_fd=dst_dir_fd,
+            follow_symlinks=follow_symlinks,
+        )
         if old is not None and new is not None:
-            number = self._file(source, None, old)
+            number = self._file(source, src_dir_fd, old)
             self.operations.append(Names(((new, number),)))
 
     def _unlink(

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
 
+from pend_storage._files.linked import LinkedFile
 from pend_storage._layouts.broken_files import BROKEN, broken_record, is_whole_file
 from pend_storage._layouts.duplicate_members import Text as NamedText
 from pend_storage._layouts.duplicate_members import hidden, text_of
@@ -232,7 +233,8 @@ def _differences(original: Text, rendered: Text) -> list[FileDifference]:
 @contextmanager
 def _mapped(path: Path) -> Iterator[Text]:
     try:
-        stream = path.open("rb")
+        with LinkedFile(path) as file:
+            stream = os.fdopen(file.open(), "rb")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}. Correct its permissions."

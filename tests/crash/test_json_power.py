@@ -16,9 +16,14 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage._files import directory as door
+from pend_storage._files import trust
+from pend_storage._files.by_path import sync_directory
+from pend_storage._files.directory import Directory
+from pend_storage._files.durability import write_all
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._journal import atomic_files, compaction, journal
+from pend_storage.stores.json._journal import journal
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._journal.end_file import Position
 from pend_storage.stores.json._journal.journal import Journal
@@ -113,7 +118,7 @@ def edits(recorder: Recorder, directory: Path) -> None:
     os.close(fd)
     new.rename(path)
     os.utime(path, (1_000_000_000, 1_000_000_000))
-    atomic_files.sync_directory(directory)
+    sync_directory(directory)
     store.checkpoint()
     if store.collection(Tally).get("e") is not None:
         recorder.acknowledge(("e", 7))
@@ -216,7 +221,7 @@ def tried(
     """Record a scenario, and open what may be found of it, until so many are wrong."""
     directory = tmp_path / "data"
     prepared(directory, scenario)
-    with Recorder(directory, (atomic_files, "_renameat2")) as recorder:
+    with Recorder(directory, (door, "renameat2")) as recorder:
         scenario(recorder, directory)
     count = Count(len(recorder.operations))
     with _quick_disk():
@@ -241,6 +246,12 @@ def _quick_disk() -> Iterator[None]:
         patched.setattr(os, "fsync", lambda _: None)
         patched.setattr(os, "fdatasync", lambda _: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _the_recorder_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps each inode under a second name, which an own file must not have."""
+    monkeypatch.setattr(trust, "_names_of", lambda _: 1)
 
 
 @pytest.fixture(autouse=True)
@@ -274,19 +285,22 @@ def test_nothing_is_lost_in_many_random_failures(
 
 
 def no_name_of_a_new_segment(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(journal, "sync_directory", lambda *_: None)
+    patched.setattr(journal, "create_segment", _without_names(journal.create_segment))
 
 
 def no_name_of_a_new_file(patched: pytest.MonkeyPatch) -> None:
-    real = atomic_files.replace_file
+    patched.setattr(Directory, "replace", _without_names(Directory.replace))
 
-    def replace(path: Path, chunks: Any, *, at: int | None = None) -> None:
+
+def _without_names(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The names in a directory are not synced during the call."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
         with pytest.MonkeyPatch.context() as inside:
-            inside.setattr(atomic_files, "sync_directory", lambda *_: None)
-            real(path, chunks, at=at)
+            inside.setattr(Directory, "sync", lambda _: None)
+            return real(*args, **kwargs)
 
-    patched.setattr(compaction, "replace_file", replace)
-    patched.setattr(file_manifest, "replace_file", replace)
+    return call
 
 
 def a_dead_writers_frame_unsynced(patched: pytest.MonkeyPatch) -> None:
@@ -306,7 +320,7 @@ def told_before_the_sync(patched: pytest.MonkeyPatch) -> None:
 
 def published_first(patched: pytest.MonkeyPatch) -> None:
     """The end of the journal is published before the frame is synced."""
-    real = atomic_files.write_all
+    real = write_all
 
     def write(fd: int, data: bytes, offset: int | None = None) -> None:
         real(fd, data, offset)
@@ -331,7 +345,7 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(
         SingleFile,
         "_was_not_installed",
-        lambda _, coming, beside: beside and beside.inode == coming.signature.inode,
+        lambda _, __, coming, beside: beside and beside.inode == coming.signature.inode,
     )
 
 

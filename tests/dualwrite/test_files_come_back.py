@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pend_storage._files.durability import write_all
 from pend_storage._layouts.unread_files import as_stored
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
@@ -31,7 +32,6 @@ from pend_storage.sample_data import generate
 from pend_storage.sample_data.damage import Damage
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._journal.atomic_files import write_all
 from pend_storage.stores.json._legacy_sync import render
 from pend_storage.stores.json._legacy_sync.file_permissions import (
     FilePermissions,
@@ -446,7 +446,9 @@ def test_a_group_that_cannot_be_kept_gets_nothing_of_its_own(tmp_path: Path) -> 
     for mode, left in ((0o660, 0o600), (0o664, 0o644), (0o604, 0o604)):
         path.touch(0o600)
         fd = os.open(path, os.O_RDWR)
-        FilePermissions(mode, None, "a group that is not here").apply(fd)
+        FilePermissions(mode, None, "a group that is not here").apply(
+            fd, tmp_path.stat()
+        )
         os.close(fd)
         assert path.stat().st_mode & 0o777 == left
 
@@ -464,8 +466,8 @@ def test_an_owner_is_given_as_far_as_the_system_lets_us(
     monkeypatch.setattr(os, "fchown", refuse)
     (tmp_path / "file").touch()
     fd = os.open(tmp_path / "file", os.O_RDWR)
-    FilePermissions(0o600, "54321", "54322").apply(fd)
-    FilePermissions(0o600, "no such user name", None).apply(fd)
+    FilePermissions(0o600, "54321", "54322").apply(fd, tmp_path.stat())
+    FilePermissions(0o600, "no such user name", None).apply(fd, tmp_path.stat())
     os.close(fd)
 
     assert calls == [(54321, 54322), (-1, 54322)]

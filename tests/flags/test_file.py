@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._files.directory import Directory
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags import DesiredPhase, FileFlag
 from pend_storage.phases import Phase
@@ -231,7 +232,7 @@ def test_a_directory_that_cannot_be_written_says_what_to_do(
     def refuse(*_: Any, **__: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr(Directory, "create_narrow", refuse)
 
     with pytest.raises(ConfigError, match="cannot be written: Permission denied"):
         FileFlag(file, "production").write(J, by="me")

@@ -41,20 +41,22 @@ def test_the_nearest_file_counts(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("given", ["pend.toml", "."])
-def test_a_file_above_that_is_somebody_elses_is_refused(
+def test_a_file_of_another_user_is_refused_however_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     (tmp_path / "pend.toml").write_text(_TOML)
     os.chown(tmp_path / given, 4321, 4321)
     (tmp_path / "app").mkdir()
     monkeypatch.chdir(tmp_path / "app")
+    monkeypatch.setenv("SUDO_UID", "4321")  # root trusts no other user for it
 
-    with pytest.raises(
-        ConfigError, match=r"belongs to another user \(4321\).*--config"
-    ):
-        load_settings(environ={})
-    assert load_settings(tmp_path / "pend.toml", environ={}).file is not None
-    monkeypatch.setenv("SUDO_UID", "4321")  # who calls sudo works in a place of theirs
+    for path in (None, tmp_path / "pend.toml"):
+        with pytest.raises(ConfigError, match=r"belongs to user 4321, who"):
+            load_settings(path, environ={})
+        assert (
+            load_settings(path, environ={}, allow_foreign_owner=True).file is not None
+        )
+    monkeypatch.setenv("PEND_ALLOW_FOREIGN_OWNER", "1")
     assert load_settings(environ={}).file is not None
 
 

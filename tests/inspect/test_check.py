@@ -11,7 +11,8 @@ import pytest
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.inspect import inspect_directory
 from pend_storage.inspect._code_writer import render_module
-from pend_storage.operations.inspect import InspectCheck, check_module, write_new
+from pend_storage.operations.inspect import InspectCheck, check_module
+from pend_storage.operations.new_file import write_new
 from pend_storage.sample_data import generate
 from tests.inspect.servers import SERVERS
 from tests.inspect.zoo import put

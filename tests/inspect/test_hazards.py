@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._files.linked import LinkedFile
 from pend_storage.inspect import Severity, Shape, inspect_directory
 from pend_storage.inspect import _file_scan as inspect_files
 from pend_storage.inspect._file_reader import MOST_BYTES, read_text
@@ -191,14 +192,14 @@ def test_a_read_that_the_system_refuses_is_told(
 ) -> None:
     put(tmp_path, "a.json", [])
     put(tmp_path, "b.json", [])
-    real = Path.open
+    real = LinkedFile.open
 
-    def refuse(path: Path, *arguments: Any, **more: Any) -> Any:
-        if path.name == "a.json":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path, *arguments, **more)
+    def refuse(file: LinkedFile) -> int:
+        if file.name == "a.json":
+            raise PermissionError(13, "Permission denied", str(file.path))
+        return real(file)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(LinkedFile, "open", refuse)
 
     report = inspect_directory(tmp_path)
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pend_storage._files.directory import Directory
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -118,7 +119,7 @@ def test_a_directory_of_somebody_else_is_told_as_such(reachable: Path) -> None:
 
 def test_an_administrator_does_not_lock_the_server_out(reachable: Path) -> None:
     os.chown(reachable, 65534, 65534)
-    with JsonStore(SCHEMA, reachable) as store:  # as root
+    with JsonStore(SCHEMA, reachable, allow_foreign_owner=True) as store:  # as root
         store.collection(Tally).put(a_tally("t", 1))
         store.checkpoint()
         store.compact()
@@ -293,9 +294,7 @@ def test_snapshots_that_fail_leave_one_segment(
 ) -> None:
     with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
         with monkeypatch.context() as patched:
-            patched.setattr(
-                "pend_storage.stores.json._journal.compaction.replace_file", _no_space
-            )
+            patched.setattr(Directory, "replace", _no_space)
             for _ in range(3):
                 with pytest.raises(StoreUnavailable, match="space"):
                     store.compact()
@@ -364,9 +363,7 @@ def test_a_commit_that_another_process_made_meanwhile_is_not_cut_off(
         JsonStore(SCHEMA, used, checkpoint_interval=None) as other,
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(
-                "pend_storage.stores.json._journal.atomic_files._fdatasync", _fails
-            )
+            patched.setattr("pend_storage._files.durability._fdatasync", _fails)
             patched.setattr(os, "fsync", _fails)
             with pytest.raises(StoreUnavailable) as caught:
                 store.collection(Tally).put(a_tally("v", 3))
@@ -504,9 +501,7 @@ def test_a_disk_that_fails_while_adopting_leaves_everything_as_it_was(
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(
-        "pend_storage.stores.json._journal.atomic_files._fdatasync", fail
-    )
+    monkeypatch.setattr("pend_storage._files.durability._fdatasync", fail)
     with pytest.raises(StoreUnavailable, match="I/O error"):
         JsonStore(SCHEMA, directory)
     monkeypatch.undo()

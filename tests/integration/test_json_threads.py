@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from pend_storage._files import durability
 from pend_storage.errors import (
     Conflict,
     UniqueViolation,
 )
 from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._journal import atomic_files, journal
+from pend_storage.stores.json._journal import journal
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
 
@@ -53,7 +54,7 @@ class Syncs:
         self.count = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
-        real = atomic_files.sync
+        real = durability.sync
 
         def sync(fd: int) -> None:
             self.count += 1
@@ -178,7 +179,7 @@ def test_an_interrupted_commit_leaves_nobody_waiting(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store()
-    real = atomic_files.sync
+    real = durability.sync
     raised: list[object] = []
 
     def sync(fd: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pend_storage._files.directory import Directory
 from pend_storage.errors import CorruptFile
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._legacy_sync.row_spill import RowSpill, SpilledRows
@@ -111,7 +112,7 @@ def test_a_snapshot_that_is_damaged_after_opening_is_never_taken_for_rows(
 
 
 def test_texts_come_back_from_the_spool_by_place_and_in_order(tmp_path: Path) -> None:
-    spool = RowSpill(tmp_path)
+    spool = RowSpill(Directory(tmp_path))
     texts = [bytes([n % 251]) * (n * 977 % 70_000) for n in range(200)]
     texts.append(b"z" * 3_000_000)
     places = [spool.add(text) for text in texts]
@@ -124,7 +125,7 @@ def test_texts_come_back_from_the_spool_by_place_and_in_order(tmp_path: Path) ->
 
 
 def test_spooled_rows_are_looked_at_as_rows_in_memory_are(tmp_path: Path) -> None:
-    spool = RowSpill(tmp_path)
+    spool = RowSpill(Directory(tmp_path))
     rows = SpilledRows(spool, 7)
     rows["a"], rows["b"], rows["c"] = b"one", b"two", b"three"
     rows["a"] = b"four"

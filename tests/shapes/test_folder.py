@@ -143,13 +143,13 @@ def test_a_writer_that_dies_on_the_way_has_done_no_harm(
     users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace: Any = SyncedFolder._replace
-    written: list[Path] = []
+    written: list[object] = []
 
-    def dies(place: SyncedFolder, path: Path, raw: bytes) -> None:
+    def dies(place: SyncedFolder, *new: object) -> None:
         if written:
             raise OSError("killed")
-        replace(place, path, raw)
-        written.append(path)
+        replace(place, *new)
+        written.append(new)
 
     store = opened(tmp_path)
     monkeypatch.setattr(SyncedFolder, "_replace", dies)
@@ -175,9 +175,9 @@ def test_an_edit_at_the_last_moment_is_kept(
     with opened(tmp_path) as store:
         replace: Any = SyncedFolder._replace
 
-        def late(place: SyncedFolder, path: Path, raw: bytes) -> None:
+        def late(place: SyncedFolder, *new: object) -> None:
             monkeypatch.undo()
-            replace(place, path, raw)
+            replace(place, *new)
             write(users / "bob.json", '{"id": "bob", "coins": 99}')
 
         monkeypatch.setattr(SyncedFolder, "_replace", late)

@@ -299,4 +299,4 @@ def test_no_part_tidies_up_what_another_left_beside_the_file(
         assert store._session.checkpointer is not None
         places = [keeper._file for keeper in store._session.checkpointer._syncs]
         assert {place.target for place in places} == {path}
-        assert len({place.new for place in places}) == len(places) == 3
+        assert len({place._suffix for place in places}) == len(places) == 3

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage.backup import _copied_file as copied_file
 from pend_storage.backup import _directory_copy as directory_copy
 from pend_storage.backup import copy_directory, verify_copy
 from pend_storage.backup._tree import Keeps, Tree, scan_tree
@@ -46,15 +47,95 @@ def test_everything_is_in_the_copy(source: Path) -> None:
     assert copy.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_modes_and_times_are_kept(source: Path) -> None:
+def test_times_are_kept_and_modes_are_noted(source: Path) -> None:
     (source / "a.json").chmod(0o440)
     os.utime(source / "a.json", ns=(1, 1_600_000_000_123_456_789))
 
     copy = copy_directory(source)
 
     kept = (copy.path / "data" / "a.json").stat()
-    assert kept.st_mode & 0o777 == 0o440
+    assert kept.st_mode & 0o777 == 0o400
     assert kept.st_mtime_ns == 1_600_000_000_123_456_789
+    manifest = json.loads((copy.path / "manifest.json").read_text())
+    assert manifest["files"]["data/a.json"]["mode"] == "0440"
+
+
+def test_a_copy_stays_private_where_it_is_moved_to(
+    source: Path, tmp_path: Path
+) -> None:
+    for path in source.rglob("*"):
+        path.chmod(0o777)
+    outside = tmp_path / "wallets.json"
+    outside.write_text("{}")
+
+    copy = copy_directory(source, extra={"x/w.json": outside})
+
+    modes = {path.stat().st_mode & 0o077 for path in copy.path.rglob("*")}
+    assert modes == {0}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "..", "", "a\0b"])
+def test_no_name_leads_out_of_a_copy(source: Path, tmp_path: Path, name: str) -> None:
+    wallets = tmp_path / "wallets.json"
+    wallets.write_text("{}")
+    copy = copy_directory(source)
+    manifest = json.loads((copy.path / "manifest.json").read_text())
+    manifest["files"][name] = {"size": 2, "sha256": "0" * 64}
+    (copy.path / "manifest.json").write_text(json.dumps(manifest))
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(ConfigError, match="is not the name of a file below"):
+        copy_directory(source, extra={name: wallets})
+    with pytest.raises(ConfigError, match="is not the name of a file below"):
+        verify_copy(copy.path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_copy_is_verified_through_no_link(source: Path, tmp_path: Path) -> None:
+    copy = copy_directory(source)
+    (copy.path / "data").rename(tmp_path / "elsewhere")
+    (copy.path / "data").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ConfigError, match="symbolic link"):
+        verify_copy(copy.path)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_what_takes_the_place_of_a_file_after_the_scan_is_not_followed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    secret = tmp_path / "secret"
+    (secret / "deeper").mkdir(parents=True)
+    (secret / "deeper" / "b.json").write_text("secret")
+
+    def then_exchanged(*arguments: Any) -> Tree:
+        found = scan_tree(*arguments)
+        if not (tmp_path / "moved").exists():
+            place = source / "deep" if kind == "folder" else source / "a.json"
+            place.rename(tmp_path / "moved")
+            place.symlink_to(secret if kind == "folder" else secret / "deeper/b.json")
+        return found
+
+    monkeypatch.setattr(directory_copy, "scan_tree", then_exchanged)
+
+    with pytest.raises(ConfigError, match="symbolic link"):
+        copy_directory(source)
+    assert not list(tmp_path.glob("*backup*"))
+
+
+def test_the_lock_of_an_unfinished_copy_is_not_made_through_a_link(
+    source: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "data-backup-20200101T000000Z.partial"
+    left.mkdir()
+    (left / "in-progress.lock").symlink_to(tmp_path / "made")
+    linked = tmp_path / "data-backup-20200102T000000Z.partial"
+    linked.symlink_to(source)
+
+    copy_directory(source)
+
+    assert not (tmp_path / "made").exists()
+    assert (source / "a.json").exists()
 
 
 def test_links_are_copied_as_links_and_never_followed(
@@ -135,10 +216,11 @@ def test_what_is_written_back_wrong_is_noticed(
 ) -> None:
     whole = directory_copy._verify
 
-    def spoil_first(path: Path, *rest: object, **options: object) -> None:
+    def spoil_first(tree: Any, name: str, *rest: Any, **options: Any) -> None:
+        path = tree.root.path / name
         path.chmod(0o600)
         path.write_bytes(path.read_bytes() + b"!")
-        whole(path, *rest, **options)  # type: ignore[arg-type]
+        whole(tree, name, *rest, **options)
 
     monkeypatch.setattr(directory_copy, "_verify", spoil_first)
 
@@ -179,19 +261,19 @@ def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edited = source / "deep" / "deeper" / "b.json"
-    real, copied = directory_copy._copy_file, list[Path]()
+    copied: list[str] = []
 
-    def copy_file(origin: Path, target: Path, tell: Any) -> Any:
-        found = real(origin, target, tell)
-        copied.append(origin)
-        if copied.count(edited) == 1 and origin == edited:
+    def copy_file(origin: Any, target: Any, name: str, tell: Any) -> Any:
+        found = copied_file.copy_file(origin, target, name, tell)
+        copied.append(name)
+        if copied.count(name) == 1 and name == "data/deep/deeper/b.json":
             before = edited.stat()
             with edited.open("r+") as file:
                 file.write("[3, 4]")
             os.utime(edited, ns=(before.st_atime_ns, before.st_mtime_ns))
         return found
 
-    monkeypatch.setattr(directory_copy, "_copy_file", copy_file)
+    monkeypatch.setattr(directory_copy, "copy_file", copy_file)
     copy = copy_directory(source)
 
     assert (copy.path / "data/deep/deeper/b.json").read_text() == "[3, 4]"

@@ -161,7 +161,7 @@ def test_the_primary_store_is_the_one_that_the_phase_says(write: WriteFile) -> N
 def test_settings_reach_the_stores(write: WriteFile, tmp_path: Path) -> None:
     path = write()
     text = path.read_text().replace(
-        'directory = "data"', 'directory = "data"\nfiles = { "x.json" = "y.json" }'
+        'directory = "data"', 'directory = "data"\nfiles = { "items.json" = "y.json" }'
     )
     dual = "[environments.production.dual_write]\nretention_days = 30\n"
     path.write_text(text + 'pool = 3\npooler = "transaction"\n' + dual)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pend_storage._files.directory import Directory
 from pend_storage.errors import CorruptFile, StoreUnavailable
 from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.stores.json._journal.journal import (
@@ -34,7 +35,8 @@ def effect(number: int) -> LogRecord:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     start = SegmentStart(number=1, chain=0, base=0, at=AT)
-    create_segment(tmp_path, start).close()
+    with Directory(tmp_path) as own:
+        create_segment(own, start).close()
     return tmp_path
 
 
@@ -269,9 +271,7 @@ def test_a_failed_write_leaves_the_journal_as_it_was(
     before = path.read_bytes()
     with journal(directory) as mine:
         list(mine.effects())
-        monkeypatch.setattr(
-            "pend_storage.stores.json._journal.atomic_files._fdatasync", _failing(5)
-        )
+        monkeypatch.setattr("pend_storage._files.durability._fdatasync", _failing(5))
         with pytest.raises(StoreUnavailable) as caught:
             mine.append(encode_effects([effect(2)]))
         monkeypatch.undo()
@@ -289,9 +289,7 @@ def test_when_not_even_the_cut_can_be_synced_the_next_writer_reads_what_is_there
     written(directory, 1)
     with journal(directory) as mine, journal(directory) as other:
         list(mine.effects())
-        monkeypatch.setattr(
-            "pend_storage.stores.json._journal.atomic_files._fdatasync", _failing(5)
-        )
+        monkeypatch.setattr("pend_storage._files.durability._fdatasync", _failing(5))
         monkeypatch.setattr(os, "ftruncate", _refusing(5))
         with pytest.raises(StoreUnavailable) as caught:
             mine.append(encode_effects([effect(2)]))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.folders import files_in, read_folder
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
+from pend_storage._trusted_users import user_text, writers_text
 from pend_storage.backup._tree import scan_tree
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._readiness import count_waiting
@@ -51,6 +54,7 @@ def directory_findings(
         )
         return
     yield _permissions(directory)
+    yield from _strangers(directory)
     yield _file_system(directory)
     yield _space(module, wanted)
     paths = {
@@ -96,6 +100,36 @@ def _permissions(directory: Path) -> Finding:
         f"{directory} may not be read and written by this user",
         "Run as the user who owns it, or correct its rights.",
     )
+
+
+def _strangers(directory: Path) -> Iterator[Finding]:
+    """Find other users who may write the directory, or read the store's own one.
+
+    A group that shares the legacy files is an arrangement of the operator; no arrangement
+    gives every user of the machine the right to replace the records.
+    """
+    status = directory.stat()
+    writers = writers_text(directory, status)
+    if writers is not None:
+        yield (fail if status.st_mode & stat.S_IWOTH else warn)(
+            "rights of others",
+            f"{directory} may be written by {writers}, who can replace all records",
+            f"Take that right away: chmod go-w {directory}",
+        )
+    if os.geteuid() == 0 and status.st_uid != 0:
+        yield warn(
+            "owner",
+            f"{directory} belongs to {user_text(status.st_uid)}, and this is root, which "
+            "does what that user puts there",
+            "Run servers and commands as the owner of the directory.",
+        )
+    own = directory / OWN_DIRECTORY
+    if own.is_dir() and own.stat().st_mode & stat.S_IRWXO:
+        yield warn(
+            "rights of others",
+            f"{own} may be used by every user",
+            f"Take that right away: chmod -R o= {own}",
+        )
 
 
 def _file_system(directory: Path) -> Finding:
@@ -166,7 +200,7 @@ def _not_adopted(
         yield _unclaimed([str(path) for path in unclaimed])
     broken = []
     for layout, path in existing.items():
-        raw = (read_folder(path) or b"") if layout.is_folder else path.read_bytes()
+        raw = (read_folder(path) or b"") if layout.is_folder else read_linked(path)
         entry = next(iter(layout.parse(module.schema, raw).entries), None)
         record = None if entry is None else entry.home.record
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):

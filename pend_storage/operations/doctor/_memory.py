@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.by_path import read_system_file
 from pend_storage.operations.doctor._findings import Finding, ok, warn
 
 __all__ = ["available_memory", "memory_finding", "needed_memory"]
@@ -85,7 +86,7 @@ def _container_memory() -> Iterator[int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return read_system_file(path).decode("ascii")
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pend_storage._extras import require_packages
+from pend_storage._files.by_path import read_linked
+from pend_storage._trusted_users import LARGEST_CONFIGURATION, trust_faults
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.factory import load_schema
+from pend_storage.factory import load_schema, schema_module_files
 from pend_storage.operations.doctor._directory import directory_findings
 from pend_storage.operations.doctor._findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor._pair import pair_findings
@@ -84,15 +87,39 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
     yield ok("configuration", f"{settings.place}, phase {settings.phase.value}")
-    if settings.file is None or settings.postgres is None:
+    if settings.file is not None:
+        yield from _trust(settings.file, *schema_module_files(settings))
+        yield from _exposed_secrets(settings, settings.file)
+
+
+def _trust(*files: Path) -> Iterator[Finding]:
+    """Find other users who may change what runs here; only where that is allowed.
+
+    Otherwise the configuration was refused before.
+    """
+    faults = [fault for file in files for fault in trust_faults(file)]
+    for fault in dict.fromkeys(faults):
+        message, _, remedy = fault.partition(". ")
+        yield warn("trust", message, f"{remedy}.")
+    if not faults:
+        yield ok("trust", "only this user and root may change the configuration")
+
+
+def _exposed_secrets(settings: Settings, file: Path) -> Iterator[Finding]:
+    """Find passwords in a configuration file that other users may read."""
+    if not file.stat().st_mode & _OTHERS_MAY_READ:
         return
-    exposed = settings.file.stat().st_mode & _OTHERS_MAY_READ
-    text = settings.file.read_text(encoding="utf-8")
-    # The URL may come from the environment; only a password in the file is exposed.
-    hidden = settings.postgres.shown_url != settings.postgres.url
-    if hidden and settings.postgres.url in text and exposed:
+    text = read_linked(file, limit=LARGEST_CONFIGURATION).decode()
+    servers = {
+        "database's": (settings.postgres, "DB_PASSWORD"),
+        "Redis": (settings.redis, "PEND_REDIS_URL"),
+    }
+    for name, (server, variable) in servers.items():
+        # The URL may come from the environment; only a password in the file is exposed.
+        if server is None or server.shown_url == server.url or server.url not in text:
+            continue
         yield warn(
             "secrets",
-            f"{settings.file} has the database's password in it, and others may read it",
-            f"Put it into DB_PASSWORD, or: chmod 600 {settings.file}",
+            f"{file} has the {name} password in it, and others may read it",
+            f"Put it into {variable}, or: chmod 600 {file}",
         )

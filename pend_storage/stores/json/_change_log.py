@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pend_storage._files.failures import translated
 from pend_storage._model.records import Change, Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after
 from pend_storage.stores.json._journal.pending_count import count_pending

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import _jitter as jitter
+from pend_storage._files.failures import translate, translated
 from pend_storage._layouts.layout import Layout
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
-from pend_storage.stores.json._journal.atomic_files import translate, translated
 from pend_storage.stores.json._journal.compaction import (
     FORGET_ALL,
     Passed,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pend_storage._files.failures import translated
 from pend_storage._model.records import JSON
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Hook, Progress
@@ -18,7 +19,6 @@ from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._signal_shield import later, shielded
 from pend_storage.stores.json._checkpointer import Checkpointer
 from pend_storage.stores.json._file_layouts import FileLayouts
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import Passed, Retention
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
@@ -106,7 +106,8 @@ class DirectorySession:
     def _open(self, progress: Progress | None = None) -> Engine:
         files, timeout = self._files, self._options.lock_timeout
         check_directory(files.directory)
-        require_fitting(self._schema, files.layouts, files.synced_files())
+        with translated(files.directory):
+            require_fitting(self._schema, files.layouts, files.synced_files())
         own = open_store_directory(
             self._schema,
             files.directory,

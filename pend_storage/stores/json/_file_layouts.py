@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pend_storage._layouts.layout import Layout, one_each
+from pend_storage._shown import did_you_mean, shown
+from pend_storage.errors import ConfigError
 from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
     RecordPerLineLayout,
@@ -26,6 +28,13 @@ class FileLayouts:
     directory: Path
     layouts: tuple[Layout, ...]
     paths: dict[str, Path]
+    elsewhere: tuple[Path, ...] = ()
+    """Paths of the files that the caller has placed by name."""
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The directory, and the files that the caller has placed elsewhere."""
+        return (self.directory, *self.elsewhere)
 
     @property
     def own(self) -> Path:
@@ -58,7 +67,7 @@ def resolve_layouts(
 
     Raises:
         ConfigError: some layouts claim one file and cannot share it, or need a collection
-            that the schema does not have.
+            that the schema does not have; or a path is given for an unknown file.
     """
     home = Path(directory).absolute()
     given = {name: Path(path).absolute() for name, path in (files or {}).items()}
@@ -66,8 +75,18 @@ def resolve_layouts(
     for layout in layouts:
         layout.require(schema)
     every = (*layouts, *_plain_layouts(schema, layouts))
+    _require_known({*given}, [x.source for x in every])
     paths = {x.file: given.get(x.source, home / x.source) for x in every}
-    return FileLayouts(home, every, paths)
+    return FileLayouts(home, every, paths, tuple(given.values()))
+
+
+def _require_known(given: set[str], known: Sequence[str]) -> None:
+    """Refuse the path of a file that no layout has: it would never be read."""
+    for name in sorted(given - {*known}):
+        raise ConfigError(
+            f"files: no layout has a file {shown(name)}{did_you_mean(name, known)} "
+            "Correct the name, or declare the file in the schema module."
+        )
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:

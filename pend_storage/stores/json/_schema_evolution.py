@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._files.failures import translated
 from pend_storage._layouts.layout import Layout
 from pend_storage._schema_changes import (
     ChangeNeed,
@@ -45,7 +46,6 @@ from pend_storage.stores._schema_rewriting import (
     is_of,
 )
 from pend_storage.stores.json._file_layouts import FileLayouts
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.replica_state import ReplicaState

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from pend_storage._files.failures import translated
 from pend_storage._fork import on_fork
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
@@ -26,6 +27,7 @@ from pend_storage._model.records import (
     Row,
 )
 from pend_storage._schema_changes import Evolution
+from pend_storage._trusted_users import require_own
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import PendStorageError, own_copy
 from pend_storage.events import Hook, Progress, guarded, log_event
@@ -38,7 +40,6 @@ from pend_storage.stores.json._change_log import ChangeLog
 from pend_storage.stores.json._directory_session import DirectorySession, SessionOptions
 from pend_storage.stores.json._file_layouts import resolve_layouts
 from pend_storage.stores.json._guarded_reads import GuardedReads
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.named_locks import named_lock
@@ -74,6 +75,7 @@ class JsonStore(Store):
         checkpoint_interval: float | None = 1.0,
         lock_timeout: float = 5.0,
         retain: Retention = KEEP_A_WEEK,
+        allow_foreign_owner: bool | None = None,
         hook: Hook = log_event,
         progress: Progress | None = None,
     ) -> None:
@@ -94,11 +96,15 @@ class JsonStore(Store):
                 called, and at :meth:`close`.
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to retain.
+            allow_foreign_owner: let a process of root work on a directory of another user,
+                which that user may fill with links and special files; None: if
+                ``PEND_ALLOW_FOREIGN_OWNER=1``.
             hook: receives the events for operators; they are logged by default.
             progress: is called with the progress of the first import of legacy files.
 
         Raises:
-            ConfigError: not a directory, or this user may not read and write it.
+            ConfigError: not a directory, or this user may not read and write it; or this
+                process is root's, and the directory is not.
             CorruptFile: a file of the store is damaged.
             LockTimeout: another process holds the directory for too long.
             SchemaOutOfDate: written by a newer version of the library, or by a program
@@ -107,6 +113,7 @@ class JsonStore(Store):
         """
         self.schema = schema
         self._files = resolve_layouts(schema, directory, layouts, files)
+        require_own(self._files.places, allow=allow_foreign_owner)
         self.directory: Path = self._files.directory
         self.layouts: tuple[Layout, ...] = self._files.layouts
         self._include = include = tuple(include)
@@ -137,6 +144,7 @@ class JsonStore(Store):
         drop: bool = False,
         dry_run: bool = False,
         lock_timeout: float = 5.0,
+        allow_foreign_owner: bool | None = None,
         hook: Hook = log_event,
     ) -> Evolution:
         """Migrate the records of a directory to another schema: all of them, or none.
@@ -154,6 +162,7 @@ class JsonStore(Store):
             drop: delete collections and fields that the schema does not have any more.
             dry_run: report the changes, write nothing.
             lock_timeout: seconds to wait for another process at most.
+            allow_foreign_owner: as for the store.
             hook: receives ``schema-migrated``.
 
         Returns:
@@ -166,11 +175,13 @@ class JsonStore(Store):
             CorruptFile: a file of the store is damaged.
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
+        resolved = resolve_layouts(schema, directory, layouts, files)
+        require_own(resolved.places, allow=allow_foreign_owner)
         done = shielded(
             partial(
                 migrate_directory,
                 schema,
-                resolve_layouts(schema, directory, layouts, files),
+                resolved,
                 drop=drop,
                 dry_run=dry_run,
                 timeout=lock_timeout,
@@ -185,6 +196,7 @@ class JsonStore(Store):
                 files=files,
                 checkpoint_interval=None,
                 lock_timeout=lock_timeout,
+                allow_foreign_owner=allow_foreign_owner,
                 hook=hook,
             ).close()
         return done

@@ -6,9 +6,9 @@ and is the source of truth, or it does not, and the legacy files are.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,15 @@ from typing import Final
 import msgspec
 
 from pend_storage import crashpoints
+from pend_storage._files.by_path import read_file, replace_file
+from pend_storage._files.directory import Directory
+from pend_storage._files.failures import translated
 from pend_storage._layouts.layout import Layout
 from pend_storage._schema_note import describe
 from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
 from pend_storage.events import Hook, Progress
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.state import SCHEMA_META
-from pend_storage.stores.json._journal.atomic_files import (
-    give_to,
-    replace_file,
-    sync_directory,
-    translated,
-)
 from pend_storage.stores.json._journal.journal import Journal, Position, create_segment
 from pend_storage.stores.json._journal.log_records import SegmentStart
 from pend_storage.stores.json._journal.process_locks import directory_lock
@@ -59,8 +56,12 @@ __all__ = [
 
 OWN_DIRECTORY: Final = ".pend-storage"
 """Name of the store's own directory, inside the one with the legacy files."""
+_NEW: Final = f"{OWN_DIRECTORY}.new"
+"""Its name while it is not complete."""
 _FORMAT_FILE: Final = "format"
 _REPORT_FILE: Final = "adoption.json"
+_LARGEST_FORMAT: Final = 1 << 16
+"""Bytes of a format file at most."""
 
 _ADOPTED = crashpoints.declare(
     "json.adopted", "all that the legacy files say is written, but not in its place"
@@ -96,13 +97,15 @@ def has_store(directory: Path) -> bool:
 def check_directory(directory: Path) -> None:
     """Require that a directory exists; create it if only its last part is missing.
 
+    A new one can be used by its owner only.
+
     Raises:
         ConfigError: not a directory, the parent is missing, or permission is denied.
         StoreUnavailable: the file system is read-only, and so on.
     """
     with translated(directory):
         try:
-            directory.mkdir(exist_ok=True)
+            _make_if_missing(directory)
         except FileNotFoundError:
             raise ConfigError(
                 f"{directory}: its parent directory does not exist. Correct the path, or "
@@ -115,6 +118,17 @@ def check_directory(directory: Path) -> None:
             ) from None
         if os.statvfs(directory).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+
+
+def _make_if_missing(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    try:
+        with Directory(directory.parent) as parent:
+            parent.make_directory(directory.name).close()
+    except FileExistsError:
+        if not directory.is_dir():  # else another process has just made it
+            raise
 
 
 def open_store_directory(
@@ -157,7 +171,8 @@ def open_store_directory(
                     importer = InitialImport(schema, hook, progress)
                     _adopt(directory, layouts, synced_files, importer)
                 # Unlinked while held: a process that waited finds the directory.
-                lock.unlink(missing_ok=True)
+                with Directory(directory) as home:
+                    home.unlink(lock.name)
         require_format(own)
     return own
 
@@ -165,7 +180,8 @@ def open_store_directory(
 def _read_format(own: Path) -> _Format:
     path = own / _FORMAT_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Format)
+        raw = read_file(path, limit=_LARGEST_FORMAT)
+        return msgspec.json.decode(raw, type=_Format)
     except FileNotFoundError:
         if own.is_dir() and not any(own.iterdir()):
             raise ConfigError(
@@ -204,7 +220,7 @@ def require_format(own: Path, *, mark: bool = True) -> None:
 
 def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
     """Return the outcome of the first import, by legacy file."""
-    raw = (own / _REPORT_FILE).read_bytes()
+    raw = read_file(own / _REPORT_FILE)
     return msgspec.json.decode(raw, type=tuple[AdoptedFile, ...])
 
 
@@ -214,47 +230,43 @@ def _adopt(
     synced_files: Mapping[str, SyncedFile],
     importer: InitialImport,
 ) -> None:
-    new = directory / f"{OWN_DIRECTORY}.new"
-    if new.exists():
-        shutil.rmtree(new)  # an import that was interrupted
-    try:
-        _make_directory(new, directory.stat())
-        _make_directory(new / "views", directory.stat())
-        with importer.spilling(new):
-            importer.read(layouts, synced_files)
-            _write(new, importer)
-        _ADOPTED()
-        new.rename(directory / OWN_DIRECTORY)
-    except BaseException:  # a full disk, above all: the rest must not keep it full
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    sync_directory(directory)
+    with Directory(directory) as home:
+        home.remove_tree(_NEW)  # an import that was interrupted
+        try:
+            with _made(home, _NEW) as new:
+                _made(new, "views").close()
+                with importer.spilling(new):
+                    importer.read(layouts, synced_files)
+                    _write(new, importer)
+                _ADOPTED()
+            home.rename(_NEW, OWN_DIRECTORY)
+        except BaseException:  # a full disk, above all: the rest must not keep it full
+            with contextlib.suppress(OSError):
+                home.remove_tree(_NEW)
+            raise
+        home.sync()
     _IN_PLACE()
 
 
-def _make_directory(path: Path, parent: os.stat_result) -> None:
+def _made(parent: Directory, name: str) -> Directory:
     """Create a directory for the owner only, unless a group shares the legacy files."""
-    shared = stat.S_IMODE(parent.st_mode) & stat.S_IWGRP
-    path.mkdir(mode=0o700)
-    path.chmod(0o770 if shared else 0o700)
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        give_to(fd, parent)
-    finally:
-        os.close(fd)
+    shared = parent.status().st_mode & stat.S_IWGRP
+    made = parent.make_directory(name)
+    made.adopt_folder(parent, 0o770 if shared else 0o700)
+    return made
 
 
-def _write(new: Path, importer: InitialImport) -> None:
-    state = importer.state(str(new.parent))
+def _write(new: Directory, importer: InitialImport) -> None:
+    state = importer.state(str(new.path.parent))
     start = SegmentStart(number=1, chain=0, base=0, at=datetime.now(UTC))
     reader = create_segment(new, start)
     position = Position(1, reader.end)
     reader.close()
-    first = Journal(new, 1, 0)
+    first = Journal(new.path, 1, 0)
     first.publish()
     first.close()
-    replace_file(
-        snapshot_path(new, 1),
+    new.replace(
+        snapshot_path(new.path, 1).name,
         snapshot(
             contents_of(state),
             segment=1,
@@ -264,9 +276,9 @@ def _write(new: Path, importer: InitialImport) -> None:
         ),
     )
     for layout, manifest in importer.manifests(state, position):
-        save_manifest(manifest_path(new, layout.file), manifest)
+        save_manifest(manifest_path(new.path, layout.file), manifest)
     report = msgspec.json.format(msgspec.json.encode(importer.report()))
-    replace_file(new / _REPORT_FILE, [report, b"\n"])
+    new.replace(_REPORT_FILE, [report, b"\n"])
     # Last: without a format file the directory counts as incomplete.
     made = _Format(FORMAT, uuid.uuid4().hex)
-    replace_file(new / _FORMAT_FILE, [msgspec.json.encode(made), b"\n"])
+    new.replace(_FORMAT_FILE, [msgspec.json.encode(made), b"\n"])

@@ -51,6 +51,8 @@ class Site:
 
     path: Path
     url: str
+    program: str = "pend_storage.cli.main:main"
+    """Function that is called in place of the command."""
 
     @property
     def data(self) -> Path:
@@ -74,7 +76,7 @@ class Site:
             Path(os.devnull).open() as no,
         ):
             process = fork_server().start(
-                "pend_storage.cli.main:main",
+                self.program,
                 arguments,
                 descriptors=[no.fileno(), out.fileno(), err.fileno()],
                 environment=self.environment(**environ),

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from pend_storage import crashpoints
-from pend_storage.events import Event
-from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._legacy_sync.file_attributes import (
-    NARROW,
+from pend_storage._files.attributes import (
     FileAttributes,
     apply,
     read,
 )
+from pend_storage._files.ownership import NARROW
+from pend_storage.events import Event
+from pend_storage.pend import LAYOUTS, SCHEMA
+from pend_storage.stores.json import JsonStore
 from pend_storage.testing import Child, Report
 from tests.integration.json_files.conftest import WALLETS, Editor
 

@@ -15,13 +15,12 @@ import msgspec
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage._files.directory import Directory
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._journal import atomic_files
 from pend_storage.stores.json._legacy_sync import (
-    atomic_replace,
     file_manifest,
     file_sync,
     write_pace,
@@ -229,17 +228,18 @@ def test_what_is_written_into_the_new_file_before_it_is_taken_back_is_kept(
 ) -> None:
     """The edit of the old file at the last moment counts; another one meets the new file."""
     store.legacy(MAP)["c"] = "1"
-    exchanged: list[Path] = []
+    exchanged: list[str] = []
+    real = Directory.exchange
 
-    def exchange(new: Path, target: Path) -> bool:
-        exchanged.append(target)
+    def exchange(self: Directory, new: str, name: str) -> bool:
+        exchanged.append(name)
         if len(exchanged) == 1:
             old.save(MAP, {"a": "10.00", "b": "99.00"})
         elif len(exchanged) == 2:
-            target.write_text('{"a": "77.00"}')
-        return atomic_files.exchange(new, target)
+            (self.path / name).write_text('{"a": "77.00"}')
+        return real(self, new, name)
 
-    monkeypatch.setattr(atomic_replace, "exchange", exchange)
+    monkeypatch.setattr(Directory, "exchange", exchange)
     store.checkpoint()
 
     assert shown(store) == {"a": "10.00", "b": "99.00", "c": "1"}

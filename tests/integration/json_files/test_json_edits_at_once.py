@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage._files import directory as door
+from pend_storage._files.directory import Directory
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.pend import BlockchainEvent, User
@@ -138,21 +140,18 @@ def test_an_edit_made_while_the_file_is_being_written_is_not_lost(
 def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
     store: JsonStore, old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json._journal import atomic_files
-    from pend_storage.stores.json._legacy_sync import atomic_replace
-
     store.legacy(EVENTS).insert(0, event(6))
-    real = atomic_files.exchange
-    edited: list[Path] = []
+    real = Directory.exchange
+    edited: list[str] = []
 
-    def exchange(new: Path, target: Path) -> bool:
+    def exchange(self: Directory, new: str, name: str) -> bool:
         if not edited:
-            edited.append(target)
+            edited.append(name)
             text = json.dumps([*old.load(EVENTS), event(0)], indent=2)
             old.put(EVENTS, text, renamed=True)
-        return real(new, target)
+        return real(self, new, name)
 
-    monkeypatch.setattr(atomic_replace, "exchange", exchange)
+    monkeypatch.setattr(Directory, "exchange", exchange)
     store.checkpoint()
 
     assert edited
@@ -163,9 +162,7 @@ def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
 def test_without_a_way_to_exchange_files_they_are_replaced(
     store: JsonStore, old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json._journal import atomic_files
-
-    monkeypatch.setattr(atomic_files, "_renameat2", lambda *_: False)
+    monkeypatch.setattr(door, "renameat2", lambda *_, **__: False)
     (old.directory / WALLETS).unlink()
 
     store.legacy(EVENTS).insert(0, event(6))

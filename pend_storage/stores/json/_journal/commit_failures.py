@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pend_storage._files.failures import translate
 from pend_storage._group_commit import Request
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.stores.json._journal.atomic_files import translate
 
 __all__ = ["CommitFailures"]
 

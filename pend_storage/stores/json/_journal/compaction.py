@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
-from pend_storage.stores.json._journal.atomic_files import replace_file, sync_directory
+from pend_storage._files.directory import Directory
+from pend_storage._files.names import TEMPORARY
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
@@ -141,8 +142,8 @@ def compact(
     cut = engine.begin_checkpoint()
     places = [Position(cut.segment), *needed(cut.position)]
     engine.own.verify_path()
-    replace_file(
-        snapshot_path(engine.directory, cut.segment),
+    engine.own.replace(
+        snapshot_path(engine.directory, cut.segment).name,
         snapshot(
             cut.contents,
             segment=cut.segment,
@@ -150,7 +151,6 @@ def compact(
             sequence=cut.sequence,
             meta=cut.meta,
         ),
-        at=engine.own.fd,
     )
     _SNAPSHOT_WRITTEN()
     drop_old(engine.own, retention, min(places).segment, passed)
@@ -214,7 +214,7 @@ def drop_old(
     for number in snapshots[:-1]:
         own.unlink(snapshot_path(own.path, number).name)
     # Snapshots first: after a power failure, none may be left whose segments are gone.
-    sync_directory(own.path, own.fd)
+    own.sync()
     _OLD_DROPPED()
     base = snapshots[-1] if snapshots else needed
     _drop_segments(own, retention, base, passed)
@@ -241,14 +241,17 @@ def _drop_segments(
         path = segment_path(directory, number)
         total -= _size(path)
         own.unlink(path.name)
-    sync_directory(directory, own.fd)
+    own.sync()
 
 
 def delete_leftovers(own: DirectoryHandle) -> None:
     """Delete temporary files of a process that died. Hold the checkpoint lock."""
-    for name in own.names():
-        if name.endswith(".new"):
-            own.unlink(name)
-    with contextlib.suppress(FileNotFoundError):
-        for path in (own.path / "views").glob("*.new"):
-            path.unlink(missing_ok=True)
+    _delete_temporary(own)
+    with contextlib.suppress(FileNotFoundError), own.directory("views") as views:
+        _delete_temporary(views)
+
+
+def _delete_temporary(directory: Directory) -> None:
+    for name in directory.names():
+        if name.endswith(TEMPORARY):
+            directory.unlink(name)

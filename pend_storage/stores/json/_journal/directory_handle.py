@@ -3,7 +3,7 @@
 A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
 rotated. The process would go on in files that no other process opens, or write by path into
 a directory that is not its own. So the path is verified under each lock, and files are
-created, renamed and deleted through the descriptor.
+opened, created, renamed and deleted through the descriptor.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from typing_extensions import override
+
+from pend_storage._files.directory import Directory
 from pend_storage.errors import StoreUnavailable
 
 __all__ = ["DirectoryHandle", "Identity", "identity_of"]
 
-_HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 _TICK: Final = 2 * 10**9
 """Nanoseconds: two changes of a directory closer together may leave one time stamp."""
 
@@ -31,34 +33,20 @@ def identity_of(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-class DirectoryHandle:
+class DirectoryHandle(Directory):
     """Hold a directory open, and verify that its path still names it."""
 
+    @override
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._name = os.fspath(path)
-        self.fd: int | None = None
-        """Descriptor for ``dir_fd`` arguments; None if the system does not support them."""
-        if _HAS_DIR_FD:
-            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        status = path.stat() if self.fd is None else os.fstat(self.fd)
-        self._identity = identity_of(status)
+        self._identity = identity_of(self.status())
         self._stamp = (0, 0)
         self._rests = False
         self.generation = 0
         """What `look` last."""
         self.is_elsewhere = False
         """The path did not name the directory when it was verified last."""
-
-    def __del__(self) -> None:
-        """Close the descriptor when the last user drops the object."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor; idempotent."""
-        fd, self.fd = self.fd, None
-        if fd is not None:
-            os.close(fd)
 
     def verify_path(self) -> int:
         """Verify that the path still names this directory; takes two microseconds.
@@ -96,7 +84,7 @@ class DirectoryHandle:
         )
 
     def _whereabouts(self) -> str:
-        if self.fd is not None:
+        if self.fd >= 0:
             if os.fstat(self.fd).st_nlink == 0:
                 return "deleted"
             with contextlib.suppress(OSError):
@@ -105,27 +93,10 @@ class DirectoryHandle:
 
     def identity(self, name: str) -> Identity | None:
         """Return device and inode of a name in the directory; None if there is no such name."""
-        place, at = self._at(name)
-        try:
-            return identity_of(os.stat(place, **at))  # noqa: PTH116 - with dir_fd
+        try:  # without the checks of `status`: commits that follow each other ask often
+            return identity_of(os.stat(name, dir_fd=self.fd, follow_symlinks=False))
         except FileNotFoundError:
             return None
-
-    def unlink(self, name: str) -> None:
-        """Delete a file in the directory, if it exists."""
-        place, at = self._at(name)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place, **at)
-
-    def names(self) -> list[str]:
-        """Return the names in the directory."""
-        place = self.path if self.fd is None else self.fd
-        return os.listdir(place)  # noqa: PTH208 - of a descriptor
-
-    def _at(self, name: str) -> tuple[str, dict[str, Any]]:
-        if self.fd is None:
-            return str(self.path / name), {}
-        return name, {"dir_fd": self.fd}
 
 
 def _id(identity: Identity) -> str:

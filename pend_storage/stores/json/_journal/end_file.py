@@ -9,15 +9,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from pend_storage.stores.json._journal.atomic_files import create
-from pend_storage.stores.json._journal.directory_handle import (
-    DirectoryHandle,
-    Identity,
-    identity_of,
-)
+from pend_storage._files.directory import Directory
+from pend_storage.stores.json._journal.directory_handle import Identity, identity_of
 
 __all__ = ["END_FILE", "EndFile", "Position", "unpacked"]
 
@@ -36,14 +31,9 @@ class Position(NamedTuple):
 class EndFile:
     """Publish and observe the end of the journal."""
 
-    def __init__(self, directory: Path, own: DirectoryHandle | None) -> None:
-        path, at = directory / END_FILE, None if own is None else own.fd
+    def __init__(self, own: Directory) -> None:
         self.fd = -1
-        try:
-            place = path if at is None else END_FILE
-            self.fd = os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
-        except FileNotFoundError:
-            self.fd = create(path, at=at)
+        self.fd = own.open_or_create(END_FILE)
         self.observed = self.read_raw()
         """Raw content as of which this process has read every published frame."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from pend_storage._files.failures import translate
 from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage._layouts.layout import Layout
 from pend_storage.errors import (
@@ -31,7 +32,6 @@ from pend_storage.stores._interrupt_deferral import (
     with_interrupt_deferred,
 )
 from pend_storage.stores._signal_shield import in_main_thread, shielded
-from pend_storage.stores.json._journal.atomic_files import translate
 from pend_storage.stores.json._journal.commit_failures import CommitFailures
 from pend_storage.stores.json._journal.log_records import encode_effects
 from pend_storage.stores.json._journal.replica_state import (

@@ -7,7 +7,6 @@ and read on if it has changed. So no reader ever sees a frame that is not on the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -15,15 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pend_storage import crashpoints
+from pend_storage._files.directory import Directory
+from pend_storage._files.durability import sync, write_all
+from pend_storage._files.failures import translate
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.stores._inmemory.state import LogRecord
-from pend_storage.stores.json._journal.atomic_files import (
-    create,
-    sync,
-    sync_directory,
-    translate,
-    write_all,
-)
 from pend_storage.stores.json._journal.directory_handle import (
     DirectoryHandle,
     identity_of,
@@ -62,26 +57,22 @@ class SegmentDropped(Exception):
     """The next segment was dropped by compaction: load the newest snapshot."""
 
 
-def create_segment(
-    directory: Path, start: SegmentStart, at: int | None = None
-) -> SegmentReader:
+def create_segment(own: Directory, start: SegmentStart) -> SegmentReader:
     """Create a segment with its first frame, sync it, and return its reader.
 
     Args:
-        directory: the store's own directory.
+        own: the store's own directory.
         start: payload of the first frame.
-        at: descriptor of the directory; its path may name another by now.
     """
-    path = segment_path(directory, start.number)
-    with contextlib.suppress(FileNotFoundError):
-        # Left by a process that died before the segment before named it.
-        os.unlink(path if at is None else path.name, dir_fd=at)
-    reader = SegmentReader(path, create(path, os.O_EXCL, at))
+    path = segment_path(own.path, start.number)
+    # Left by a process that died before the segment before named it.
+    own.unlink(path.name)
+    reader = SegmentReader(path, own.create(path.name))
     frame, chain = encode_frame(encode_start(start), 0)
     try:
         write_all(reader.fd, frame)
         os.fsync(reader.fd)
-        sync_directory(directory, at)
+        own.sync()
     except BaseException:
         reader.close()
         raise
@@ -113,15 +104,14 @@ class Journal:
         """
         self.directory = directory
         self._own = own
+        self._directory = own or Directory(directory)
         self._reader = self._open(number, chain)
-        self.end = EndFile(directory, own)
-
-    @property
-    def _at(self) -> int | None:
-        return None if self._own is None else self._own.fd
+        self.end = EndFile(self._directory)
 
     def _open(self, number: int, chain: int) -> SegmentReader:
-        reader = SegmentReader.open(segment_path(self.directory, number), self._at)
+        reader = SegmentReader.open(
+            segment_path(self.directory, number), self._directory
+        )
         try:
             self.start = reader.expected_start(number, chain)
             """Payload of the first frame of the present segment."""
@@ -192,7 +182,7 @@ class Journal:
             return True
         try:
             reader = SegmentReader.open(
-                segment_path(self.directory, place.segment), self._at
+                segment_path(self.directory, place.segment), self._directory
             )
         except FileNotFoundError:
             return place.segment < self.start.number
@@ -309,7 +299,7 @@ class Journal:
         tail = self._reader.tail()
         number, end = self.position
         aside = self.directory / f"torn-{number:08}-{end}-{time.time_ns()}"
-        fd = create(aside, at=self._at)
+        fd = self._directory.create(aside.name)
         try:
             write_all(fd, tail)
             os.fsync(fd)
@@ -380,7 +370,7 @@ class Journal:
             at=datetime.now(UTC),
         )
         try:
-            following = create_segment(self.directory, start, self._at)
+            following = create_segment(self._directory, start)
         except OSError as error:
             raise translate(error, self.directory) from error
         _SEGMENT_MADE()

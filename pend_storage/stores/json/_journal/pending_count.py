@@ -6,9 +6,9 @@ import contextlib
 from functools import partial
 from typing import Final
 
+from pend_storage._files.failures import translated
 from pend_storage._model.records import Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after, oldest_kept
 from pend_storage.stores.json._journal.log_timeline import LogTimeline

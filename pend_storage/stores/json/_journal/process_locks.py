@@ -4,8 +4,9 @@ A lock is taken through a turnstile, a second lock that is held only while waiti
 first. A process that has just released the lock must pass the turnstile again, behind those
 that wait already, so that one busy process cannot starve the others.
 
-The lock of a whole directory, which is rarely needed, is a lock file of the filelock
-package: it lies beside the directory, which may be moved away meanwhile.
+The lock of a whole directory, which is rarely needed, is a file beside the store's own
+directory. A holder deletes it at the end, so a waiter verifies that what it has locked is
+still the file of that name.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
-import filelock
 from typing_extensions import override
 
+from pend_storage._files.directory import Directory
+from pend_storage._files.failures import translate, translated
 from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout, PendStorageError
-from pend_storage.stores.json._journal.atomic_files import create, translate, translated
 from pend_storage.stores.json._journal.directory_handle import (
     DirectoryHandle,
     identity_of,
@@ -37,6 +39,10 @@ __all__ = [
     "ProcessLock",
     "directory_lock",
 ]
+
+
+_POLL: Final = 0.01
+"""Seconds between two attempts to acquire the lock of a directory."""
 
 
 class ProcessLock(ABC):
@@ -175,14 +181,9 @@ class FlockLock(ProcessLock):
 
 
 def _open(own: DirectoryHandle, name: str) -> int:
-    path, at = own.path / name, own.fd
-    with translated(path):
+    with translated(own.path / name):
         own.verify_path()
-        try:
-            place = path if at is None else name
-            return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
-        except FileNotFoundError:
-            return create(path, at=at)
+        return own.open_or_create(name)
 
 
 def _try_flock(fd: int) -> bool:
@@ -270,27 +271,45 @@ on_fork(_forget_waits)
 
 
 class FileLock(ProcessLock):
-    """Lock by the filelock package, which polls: for rare operations."""
+    """Lock file that its holder may delete. It is polled: for rare operations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = filelock.FileLock(path, thread_local=False)
+        self._fd = -1
 
     @override
     def acquire(self, timeout: float) -> None:
-        with translated(self.path):
-            try:
-                self._lock.acquire(timeout=max(timeout, 0), poll_interval=0.01)
-            except filelock.Timeout:
-                raise LockTimeout(path=str(self.path), seconds=timeout) from None
+        end = time.monotonic() + timeout
+        with translated(self.path), Directory(self.path.parent) as directory:
+            while not self._try_at_once(directory):
+                if time.monotonic() >= end:
+                    raise LockTimeout(path=str(self.path), seconds=timeout)
+                time.sleep(_POLL)
+
+    def _try_at_once(self, directory: Directory) -> bool:
+        fd = directory.open_or_create(self.path.name)
+        try:
+            if not _try_flock(fd):
+                return False
+            found = directory.find(self.path.name)
+            if found is None or identity_of(found) != identity_of(os.fstat(fd)):
+                return False  # deleted by its last holder: others lock another file
+            fd, self._fd = -1, fd
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return True
 
     @override
     def release(self) -> None:
-        self._lock.release()
+        self.close()
 
     @override
     def close(self) -> None:
-        """Do nothing: no descriptor stays open between two uses."""
+        """Close the descriptor, which releases the lock."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._files.by_path import open_file
+from pend_storage._files.directory import Directory
 from pend_storage.errors import CorruptFile
 from pend_storage.stores.json._journal.log_frames import (
     Damage,
@@ -62,15 +64,16 @@ class SegmentReader:
         self.chain = 0
 
     @classmethod
-    def open(cls, path: Path, at: int | None = None) -> SegmentReader:
+    def open(cls, path: Path, own: Directory | None = None) -> SegmentReader:
         """Open a segment for reading and writing.
 
         Args:
             path: of the segment.
-            at: descriptor of its directory, if that is open.
+            own: its directory, if that is open.
         """
-        place = path if at is None else path.name
-        return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
+        if own is None:
+            return cls(path, open_file(path, write=True))
+        return cls(path, own.open_file(path.name, write=True))
 
     def __del__(self) -> None:
         """Close the descriptor when the last user drops the object."""

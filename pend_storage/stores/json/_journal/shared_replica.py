@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from pend_storage._files.failures import translate
 from pend_storage.errors import CorruptFile, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.state import State
@@ -22,7 +23,6 @@ from pend_storage.stores._interrupt_deferral import (
     with_interrupt_deferred,
 )
 from pend_storage.stores._signal_shield import shielded
-from pend_storage.stores.json._journal.atomic_files import translate
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.journal import SegmentDropped
 from pend_storage.stores.json._journal.process_locks import FlockLock

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from pend_storage._files.by_path import open_file
 from pend_storage._model.records import JSON
 from pend_storage.errors import CorruptFile, SchemaOutOfDate
 from pend_storage.schema import Schema
@@ -197,7 +198,7 @@ def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
         FileNotFoundError: a newer one has replaced it.
         SchemaOutOfDate: written by a newer version of the library.
     """
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         return _Reader(path, file).read(schema, name)
 
 

@@ -11,7 +11,7 @@ from pend_storage._layouts.broken_files import BROKEN, broken_record
 from pend_storage._layouts.layout import Entry, Layout
 from pend_storage._layouts.unread_files import is_marked
 from pend_storage._model.records import LegacyFile, QuarantinedRecord
-from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.stores._inmemory.state import State
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.replica_state import ReplicaState
@@ -69,6 +69,8 @@ class FileContents:
     """It is broken, and nothing of it could ever be read."""
     hidden_texts: HiddenTexts = field(default_factory=HiddenTexts)
     """Tracker of records that share a member name."""
+    noted: StoredRows = field(default_factory=dict)
+    """Rows of ``legacy_files``, for the permissions of a file that is not known."""
     _hidden: frozenset[str] | None = field(default=None, init=False)
 
     @property
@@ -197,6 +199,7 @@ def file_contents_at(
         broken,
         is_there=version > 0 or noted is not None,
         is_unread=is_unread,
+        noted=state.tables[LEGACY_FILES].rows.copy(),
     )
 
 

@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from pend_storage._files.by_path import open_file, read_file, replace_file
+from pend_storage._files.names import fitting
 from pend_storage.schema import QUARANTINE
-from pend_storage.stores.json._journal.atomic_files import fitting, replace_file
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._legacy_sync.text_history import TextHistory
 
@@ -223,8 +224,10 @@ def _lines(manifest: FileManifest) -> Iterable[bytes]:
 
 def load_signature(path: Path) -> FileSignature | None:
     """Read only the signature of a manifest; None if there is no manifest."""
+    if not path.exists():  # of most files, at each opening: cheaper than the door
+        return None
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).signature
     except (FileNotFoundError, msgspec.DecodeError):
         return None
@@ -236,7 +239,7 @@ def load_manifest(path: Path) -> FileManifest | None:
     Damage is no error: the manifest is made again from the file and the state.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_file(path)
         stamp = signature_of(path.stat())
         first, _, rest = raw.partition(b"\n")
         head = msgspec.json.decode(first, type=_Head)

@@ -15,16 +15,19 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from pend_storage._files.by_path import make_directories, read_system_file
+from pend_storage._files.directory import Directory
+from pend_storage._files.ownership import set_mode, set_owner
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import LegacyFile
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.phases import Role
-from pend_storage.schema import LEGACY_FILES
+from pend_storage.schema import LEGACY_FILES, Schema
 from pend_storage.stores._inmemory.state import State
 from pend_storage.stores.json._journal.engine import Engine
 
@@ -40,12 +43,14 @@ __all__ = [
     "PermissionRecorder",
     "legacy_row",
     "permissions_key",
+    "recorded_sibling_mode",
 ]
 
 PERMISSIONS_MARK: Final = "#permissions"
 """Suffix of the file name, in the key of the row with mode and owner."""
 _BITS: Final = 0o777
 _USUAL: Final = 0o666
+_DEFAULT: Final = {0o600, 0o640, 0o660}
 _READ: Final = 0o444
 _STATUS: Final = Path("/proc/self/status")
 
@@ -61,6 +66,28 @@ def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
     if row is None:
         return 0, None
     return row[0], state.schema[LEGACY_FILES].codec.decode(row[1])
+
+
+def recorded_sibling_mode(
+    schema: Schema, rows: Mapping[str, tuple[int, bytes]], file: str
+) -> int:
+    """Return what the recorded modes of all files in the folder of a file have in common.
+
+    While a lost directory is written again, the files with the narrowest modes may not be
+    there yet.
+
+    Args:
+        schema: the collections.
+        rows: of ``legacy_files``.
+        file: its name.
+    """
+    folder, common = PurePosixPath(file).parent, _BITS
+    for key, (_, body) in rows.items():
+        name, mark, rest = key.rpartition(PERMISSIONS_MARK)
+        if mark and not rest and PurePosixPath(name).parent == folder:
+            found = FilePermissions.of_row(schema[LEGACY_FILES].codec.decode(body))
+            common &= _BITS if found is None else found.mode
+    return common
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +128,9 @@ class FilePermissions:
             kept["group"] = self.group
         return LegacyFile(file=permissions_key(file), format=kept)
 
-    def apply(self, fd: int, *, is_folder: bool = False) -> None:
+    def apply(
+        self, fd: int, directory: os.stat_result, *, is_folder: bool = False
+    ) -> None:
         """Apply them to a new file or directory that only its owner can access.
 
         The owner is changed if the system allows it. If the group cannot be kept, the
@@ -109,27 +138,29 @@ class FilePermissions:
 
         Args:
             fd: descriptor.
+            directory: status of the directory that it is in.
             is_folder: it is a directory.
         """
-        _set_owner(fd, _user_number(self.owner), _group_number(self.group))
+        owner = _user_number(self.owner)
+        if directory.st_uid != 0 == os.geteuid():
+            # The rows are written by the owner of the directory: root makes no file of
+            # his choice for a third user.
+            owner = directory.st_uid
+        set_owner(fd, owner, _group_number(self.group))
         mode = self.mode
         if self.group is not None and _group_name(os.fstat(fd).st_gid) != self.group:
             mode = mode & ~0o070 | mode & (mode & 0o007) << 3
         if is_folder:  # readers of the file may search its directory
             mode |= (mode & _READ) >> 2 | 0o700
-        os.fchmod(fd, mode)
+        set_mode(fd, mode)
 
     def make_folders(self, folder: Path) -> None:
         """Create the directories of a file, searchable by the readers of the file."""
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    self.apply(fd, is_folder=True)
-                finally:
-                    os.close(fd)
+
+        def complete(made: Directory, parent: Directory) -> None:
+            self.apply(made.fd, parent.status(), is_folder=True)
+
+        make_directories(folder, complete)
 
 
 class PermissionRecorder:
@@ -168,8 +199,8 @@ class PermissionRecorder:
         if role is not Role.PRIMARY or FilePermissions.of_row(known) == found:
             return
         is_known = has_header or known is not None or self._is_shared
-        if not is_known and found.mode == _USUAL & ~_umask():
-            return  # the default mode of a file that this store created
+        if not is_known and found.mode in _DEFAULT | {_USUAL & ~_umask()}:
+            return  # the mode of a file that this store, or an older version, created
         schema = self._engine.schema
         put = schema.put(LEGACY_FILES, found.row(self._layout.file))
         batch = schema.batch((put,), {(LEGACY_FILES, key): version})
@@ -211,21 +242,10 @@ def _lookup(find: Callable[[], Any]) -> Any:
     return None
 
 
-def _set_owner(fd: int, user: int, group: int) -> None:
-    mine = os.fstat(fd)
-    wanted = [(user, group), (-1, group)]  # only root may change the owner
-    for uid, gid in wanted:
-        if uid in {-1, mine.st_uid} and gid in {-1, mine.st_gid}:
-            return
-        with contextlib.suppress(PermissionError):
-            os.fchown(fd, uid, gid)
-            return
-
-
 def _umask() -> int:
     """Return the umask of this process: ``os.umask`` would change it for a moment."""
     with contextlib.suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("Umask:"):
+        for line in read_system_file(_STATUS).splitlines():
+            if line.startswith(b"Umask:"):
                 return int(line.split()[1], 8)
     return 0o022

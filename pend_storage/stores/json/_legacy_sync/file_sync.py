@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._files.attributes import FileAttributes
+from pend_storage._files.by_path import read_file
 from pend_storage._layouts.layout import Layout
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
@@ -21,7 +23,6 @@ from pend_storage.stores.json._legacy_sync.content_generation import (
     touched,
 )
 from pend_storage.stores.json._legacy_sync.external_edits import ExternalEdit
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_contents import (
     FileContents,
     file_contents_of,
@@ -117,10 +118,11 @@ class FileSync:
             force: write even during the pause after the last write.
             wait: up to some seconds for a file that another program is writing.
         """
-        try:
-            self._synchronise(force=force, wait=wait)
-        finally:
-            self._save_manifest()
+        with self._file.held():
+            try:
+                self._synchronise(force=force, wait=wait)
+            finally:
+                self._save_manifest()
         self._busy.report(is_busy=self.is_busy)
 
     def _synchronise(self, *, force: bool, wait: bool) -> None:
@@ -142,9 +144,10 @@ class FileSync:
 
     def adopt_only(self) -> None:
         """Adopt external edits, and write nothing."""
-        if self._role() is not Role.DETACHED and not self._file.is_unmodified():
-            self.adopt_edits(wait=True)
-            self._save_manifest()
+        with self._file.held():
+            if self._role() is not Role.DETACHED and not self._file.is_unmodified():
+                self.adopt_edits(wait=True)
+                self._save_manifest()
 
     def _save_manifest(self) -> None:
         """Save the manifest of an adopted edit, unless a write has saved a newer one."""
@@ -242,7 +245,7 @@ class FileSync:
         It is compared with the manifest of the replaced file. The result is written into
         the present file like any commit.
         """
-        raw, replaced = late.read_bytes(), self._file.replaced_manifest()
+        raw, replaced = read_file(late), self._file.replaced_manifest()
         self._file.forget_replaced()
         if replaced is None or not is_whole(self.layout, self._engine.schema, raw):
             return False
@@ -366,9 +369,10 @@ class FileSync:
             digest = digest_of(old)
         before = None if status is None else signature_of(status)
         model = self._attributes if status is None else self._file.attributes()
-        with self._file.writing():
+        with self._file.writing() as (directory, name):
             new = write_file(
-                self._file.new,
+                directory,
+                name,
                 content,
                 changes,
                 manifest=manifest,

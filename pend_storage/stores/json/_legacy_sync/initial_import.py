@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, cast
 
+from pend_storage._files.directory import Directory
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.crowded_files import CrowdedFileError
 from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
@@ -97,7 +97,7 @@ class InitialImport:
         """Files with too many bad records, by name and digest of their content."""
 
     @contextmanager
-    def spilling(self, directory: Path) -> Iterator[None]:
+    def spilling(self, directory: Directory) -> Iterator[None]:
         """Spill rows to a temporary file in this directory, within the block.
 
         Raises:

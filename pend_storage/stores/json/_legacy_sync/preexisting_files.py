@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.layout import Layout
 from pend_storage._shown import shown
 from pend_storage.codec import dump_json
@@ -44,14 +45,14 @@ def require_fitting(
             continue
         file = files[layout.file]
         if file.manifest_stamp() is None:
-            _require_fitting(schema, layout, file.target)
+            _require_fitting(schema, layout, file.path)
 
 
 def _require_fitting(schema: Schema, layout: RecordPerLineLayout, path: Path) -> None:
     try:
-        value = _read(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return  # missing, or no JSON: the import handles both
+        value = _read(read_linked(path))
+    except (OSError, ConfigError, ValueError, RecursionError):
+        return  # missing, of no use, or no JSON: the import handles them
     spec = schema[layout.collection]
     found = _other_shape(spec, value)
     if found is None:

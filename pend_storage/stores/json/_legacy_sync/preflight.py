@@ -20,34 +20,27 @@ from typing import Final, NamedTuple
 
 from typing_extensions import override
 
+from pend_storage._files.by_path import read_system_file
+from pend_storage._files.failures import user
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.trust import Fault, fault_of_kind
 from pend_storage.errors import ConfigError
 from pend_storage.events import Event, Hook
-from pend_storage.stores.json._journal.atomic_files import NO_WAIT, user
 
 __all__ = [
     "Problem",
     "check_places",
     "explained",
-    "open_regular",
     "problems_of",
     "refuse_problems",
     "require_usable",
     "same_files",
 ]
 
-_KINDS: Final = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a named pipe (FIFO)",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _APPEND, _IMMUTABLE, _MOUNT_ROOT = 0x20, 0x10, 0x2000  # linux/stat.h
 _AT_FDCWD: Final = -100
 _STATX_SIZE: Final = 256
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-
-_CORRECT: Final = "Put a regular file in its place, or remove it."
 
 
 class Problem(NamedTuple):
@@ -79,8 +72,9 @@ def problems_of(path: Path) -> Iterator[Problem]:
     except OSError as error:
         yield _unreachable(path, error)
         return
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        yield _irregular(path, status)
+    fault = _fault(path, status)
+    if fault is not None:
+        yield Problem(path, *fault)
         return
     target = Path(os.path.realpath(path))
     if status is None:
@@ -170,29 +164,18 @@ def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
         seen[target] = path
 
 
-def open_regular(path: Path) -> int:
-    """Open a regular file for reading; never blocks.
-
-    Raises:
-        ConfigError: it is not a regular file.
-        FileNotFoundError: it is missing.
-    """
-    status = path.stat()  # before opening: to open a device may have an effect
-    if stat.S_ISREG(status.st_mode):
-        fd = os.open(path, os.O_RDONLY | NO_WAIT | os.O_CLOEXEC)
-        status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode):
-            return fd
-        os.close(fd)
-    raise ConfigError(str(_irregular(path, status)))
-
-
 # -- problems ---------------------------------------------------------------------------
 
 
-def _irregular(path: Path, status: os.stat_result) -> Problem:
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
-    return Problem(path, f"is {kind}, not a regular file", _CORRECT)
+def _fault(path: Path, status: os.stat_result | None) -> Fault | None:
+    """Return the reason why a file is of no use, or may have been planted."""
+    if status is not None and (fault := fault_of_kind(status)) is not None:
+        return fault
+    try:
+        with LinkedFile(path) as file:
+            return file.fault()
+    except OSError:
+        return None  # its directory is missing, or may not be entered
 
 
 def _unreachable(path: Path, error: OSError) -> Problem:
@@ -313,7 +296,7 @@ def _statx() -> Callable[..., int] | None:
 def _mount_points() -> set[str]:
     """Return all mount points; empty if the system does not list them."""
     try:
-        lines = _MOUNTS.read_bytes().splitlines()
+        lines = read_system_file(_MOUNTS).splitlines()
     except OSError:
         return set()
     return {os.fsdecode(_unescaped(line.split(b" ")[4])) for line in lines}

@@ -15,19 +15,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage._files.attributes import FileAttributes, apply
+from pend_storage._files.directory import Directory
+from pend_storage._files.durability import write_all
+from pend_storage._files.ownership import NARROW, give_to, set_mode, sibling_mode
 from pend_storage.schema import QUARANTINE
-from pend_storage.stores.json._journal.atomic_files import give_to, write_all
-from pend_storage.stores.json._legacy_sync.file_attributes import (
-    NARROW,
-    FileAttributes,
-    apply,
-)
 from pend_storage.stores.json._legacy_sync.file_contents import FileContents
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,
     FileManifest,
     place_of,
     signature_of,
+)
+from pend_storage.stores.json._legacy_sync.file_permissions import (
+    recorded_sibling_mode,
 )
 from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
@@ -41,7 +42,6 @@ __all__ = ["Changes", "Run", "pieces_of", "write_file"]
 
 _BUFFER: Final = 1 << 18
 _FEW: Final = 100
-_USUAL: Final = 0o666
 
 
 class Run(NamedTuple):
@@ -167,7 +167,8 @@ def _sorted_pieces(
 
 
 def write_file(
-    path: Path,
+    directory: Directory,
+    name: str,
     content: FileContents,
     changes: Changes,
     *,
@@ -178,14 +179,15 @@ def write_file(
     """Write the new version of a file under a name of its own, and sync it.
 
     Args:
-        path: of the new version.
+        directory: of the file.
+        name: of the new version.
         content: the store's rows.
         changes: their difference from the present file.
         manifest: of the present file.
         old: content of the present file, from which unchanged texts are copied.
         model: attributes of the present file, which are kept. A missing file gets the
-            permissions that the store has recorded, else the default ones and the owner
-            of its directory.
+            permissions that the store has recorded, else the owner of its directory, and
+            the permissions that all files beside it have, except for those of others.
 
     Returns:
         The manifest of the new version.
@@ -193,10 +195,7 @@ def write_file(
     is_broken = content.broken is not None
     pieces = [] if is_broken else pieces_of(manifest, content, changes)
     texts = _texts(pieces, manifest, old, content)
-    is_unknown = model is None and content.permissions is None
-    mode = _USUAL if is_unknown else NARROW  # widened when the file is complete
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(path, flags, mode)
+    fd = directory.create_narrow(name)  # widened when the file is complete
     lost: tuple[str, ...] = ()
     try:
         output = _Output(fd)
@@ -204,9 +203,9 @@ def write_file(
         if model is not None:
             lost = apply(fd, model)
         elif content.permissions is not None:
-            content.permissions.apply(fd)
-        else:  # a command that root runs must not take the file away from the server
-            give_to(fd, path.parent.stat())
+            content.permissions.apply(fd, directory.status())
+        else:
+            _apply_defaults(fd, directory, content)
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
     finally:
@@ -223,6 +222,15 @@ def write_file(
     if manifest is not None:
         new.shown = _shown_after(manifest, old, changes)
     return new
+
+
+def _apply_defaults(fd: int, directory: Directory, content: FileContents) -> None:
+    # A command that root runs must not take the file away from the server.
+    give_to(fd, directory.status())
+    file = content.layout.file
+    mode = sibling_mode(directory.fd, Path(file).suffix, os.fstat(fd).st_gid)
+    recorded = recorded_sibling_mode(content.schema, content.noted, file)
+    set_mode(fd, mode & recorded | NARROW)
 
 
 def _shown_after(manifest: FileManifest, old: bytes, changes: Changes) -> TextHistory:

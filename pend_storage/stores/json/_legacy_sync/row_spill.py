@@ -8,12 +8,11 @@ name, and only their places are in memory.
 from __future__ import annotations
 
 import os
-import tempfile
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
+from pend_storage._files.directory import Directory
 from pend_storage._layouts.layout import Entry
 from pend_storage.stores.json._legacy_sync.file_contents import SeenRecord
 from pend_storage.stores.json._legacy_sync.file_manifest import UNKNOWN, token_of
@@ -32,13 +31,13 @@ _LENGTH: Final = (1 << _LENGTH_BITS) - 1
 class RowSpill:
     """Append-only file of texts, without a name. A place is one integer: offset and length."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Directory) -> None:
         """Create the file; the kernel deletes it when it is closed.
 
         Raises:
             OSError: it cannot be created.
         """
-        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        self._file = os.fdopen(directory.anonymous(), "r+b", buffering=0)
         self._tail = bytearray()
         self._written = 0
 

@@ -6,17 +6,20 @@ import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
-from pend_storage.stores.json._journal.atomic_files import (
-    fitting,
-    sync_directory,
-)
+from pend_storage._files.attributes import FileAttributes, read
+from pend_storage._files.by_path import unlink
+from pend_storage._files.direct import DirectoryMissing
+from pend_storage._files.directory import Directory
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.names import fitting
+from pend_storage._files.paths import resolve
+from pend_storage._files.reading import read_all
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes, read
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     FileSignature,
@@ -27,10 +30,7 @@ from pend_storage.stores.json._legacy_sync.file_manifest import (
     signature_of,
 )
 from pend_storage.stores.json._legacy_sync.file_permissions import FilePermissions
-from pend_storage.stores.json._legacy_sync.preflight import (
-    explained,
-    open_regular,
-)
+from pend_storage.stores.json._legacy_sync.preflight import explained
 
 __all__ = ["SyncedFile"]
 
@@ -55,7 +55,10 @@ class SyncedFile(ABC):
         ):  # layouts that share the file must not take each other's temporary files
             self._suffix = f".{digest_of(part.encode())[:8]}{self._suffix}"
         self.path = path
-        self.target = self.new = path
+        self.target = path
+        """Path of the file, without links, when it was located last."""
+        self._held: LinkedFile | None = None
+        self._is_holding = False
         self._manifest_path = manifest_path
         self._next_path = manifest_path.with_suffix(".next")
         self._old_path = manifest_path.with_suffix(".old")
@@ -63,8 +66,8 @@ class SyncedFile(ABC):
         self._own = manifest_path.parent.parent
         self._unreported_edit: Path | None = None
         """Path of a late edit that was not reported yet."""
-        self._temporary_files: list[Path] = []
-        """Files of a version being written, deleted if that fails."""
+        self._undo: list[Callable[[], None]] = []
+        """Deletes the files of a version being written, if that fails."""
         self.locate()
 
     def locate(self) -> bool:
@@ -72,9 +75,73 @@ class SyncedFile(ABC):
 
         Links may be changed at any time, also those of directories above the file.
         """
-        before, self.target = self.target, Path(os.path.realpath(self.path))
-        self.new = self.target.with_name(fitting(f".{self.target.name}", self._suffix))
+        before = self.target
+        self._release()
+        self.target = self._followed()
         return self.target != before
+
+    def _followed(self) -> Path:
+        """Return the path of the file without links; hold its directory in a round."""
+        if not self._is_holding:
+            return Path(os.path.realpath(self.path))
+        try:
+            self._held = LinkedFile(self.path)
+        except DirectoryMissing:
+            return self.path
+        except OSError:  # each access meets it again, and raises it
+            return Path(os.path.realpath(self.path))
+        return self._held.path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory of the file open within the block, as of each `locate`."""
+        self._is_holding = True
+        try:
+            yield
+        finally:
+            self._is_holding = False
+            self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+
+    @contextmanager
+    def _place(self) -> Iterator[LinkedFile]:
+        """Open the directory of the file, unless it is held."""
+        if self._held is not None:
+            yield self._held
+        elif self._is_holding:
+            self._held = self._opened()
+            yield self._held
+        else:
+            with self._opened() as place:
+                yield place
+
+    def _opened(self) -> LinkedFile:
+        try:
+            return LinkedFile(self.path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            found = explained(self.path, error)
+            if found is not None:
+                raise found from error
+            raise
+
+    def _is_relinked(self, place: LinkedFile) -> bool:
+        """Return True if the path leads elsewhere by now."""
+        try:
+            now = resolve(self.path)
+        except OSError:
+            return True
+        os.close(now.fd)
+        return now.path != place.path
+
+    def _new_name(self, place: LinkedFile) -> str:
+        """Return the name of a new version, beside the file."""
+        return fitting(f".{place.name}", self._suffix)
 
     def status(self) -> os.stat_result | None:
         """Return the status of the file; None if it is missing.
@@ -84,14 +151,18 @@ class SyncedFile(ABC):
         """
         with self._translated_errors():
             try:
-                return self.target.stat()
+                if self._held is not None:
+                    return self._held.status()
+                with self._place() as place:
+                    return place.status()
             except FileNotFoundError:
                 return None
 
     def attributes(self) -> FileAttributes | None:
         """Return mode, owner and extended attributes; None if the file is missing."""
         try:
-            fd = open_regular(self.target)
+            with self._place() as place:
+                fd = place.open()
         except FileNotFoundError:
             return None
         try:
@@ -113,16 +184,20 @@ class SyncedFile(ABC):
         """Return content and status; None if the file is missing.
 
         Raises:
-            ConfigError: it is no regular file.
+            ConfigError: it is no regular file, too large, or another user's.
             InterruptedError: it changed while it was read.
         """
         try:
-            with os.fdopen(open_regular(self.target), "rb") as file:
-                before = os.fstat(file.fileno())
-                raw = file.read()
-                after = os.fstat(file.fileno())
+            with self._place() as place:
+                fd = place.open()
         except FileNotFoundError:
             return None
+        try:
+            before = os.fstat(fd)
+            raw = read_all(fd, self.path)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
         if signature_of(before) != signature_of(after):
             raise InterruptedError(errno.EINTR, "being written", str(self.target))
         return raw, after
@@ -151,6 +226,8 @@ class SyncedFile(ABC):
 
     def manifest(self) -> FileManifest | None:
         """Return the manifest of the last read or write."""
+        if not self._manifest_path.exists():
+            return None  # as for a file that is missing: each round asks again
         return load_manifest(self._manifest_path)
 
     def is_unmodified(self) -> bool:
@@ -170,7 +247,7 @@ class SyncedFile(ABC):
 
     def forget_manifest(self) -> None:
         """Delete the manifest: the file is missing."""
-        self._manifest_path.unlink(missing_ok=True)
+        unlink(self._manifest_path)
 
     def save_manifest(self, manifest: FileManifest) -> None:
         """Write the manifest, durably."""
@@ -199,32 +276,41 @@ class SyncedFile(ABC):
 
     def forget_replaced(self) -> None:
         """Delete the manifest of the replaced file."""
-        self._before_path.unlink(missing_ok=True)
+        unlink(self._before_path)
 
     def _confirm(self) -> None:
-        os.replace(self._next_path, self._manifest_path)  # noqa: PTH105 - as in disk
-        sync_directory(self._manifest_path.parent)
+        with self._views() as views:
+            views.rename(self._next_path.name, self._manifest_path.name)
+            views.sync()
+
+    def _views(self) -> Directory:
+        """Open the directory of the manifests."""
+        return Directory(self._manifest_path.parent)
 
     # -- a new version -----------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[tuple[Directory, str]]:
         """Write a new version within the block; if that fails, delete its temporary files.
+
+        Yields:
+            The directory and the name of the new version.
 
         Raises:
             ConfigError: the file can never be written where it is.
         """
-        self._temporary_files = [self.new]
-        try:
-            with self._translated_errors():
-                yield
-        except BaseException:
-            for path in self._temporary_files:
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-            raise
-        finally:
-            self._temporary_files = []
+        with self._translated_errors(), self._place() as place:
+            name = self._new_name(place)
+            self._undo = [lambda: place.directory.unlink(name)]
+            try:
+                yield place.directory, name
+            except BaseException:
+                for undo in self._undo:
+                    with contextlib.suppress(OSError):
+                        undo()
+                raise
+            finally:
+                self._undo = []
 
     @abstractmethod
     def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
@@ -252,7 +338,11 @@ class SyncedFile(ABC):
 
     def has_leftovers(self) -> bool:
         """Return True if a process died or failed while it replaced the file."""
-        return self._next_path.exists() or self.new.exists()
+        if self._next_path.exists():
+            return True
+        with contextlib.suppress(FileNotFoundError), self._place() as place:
+            return place.directory.find(self._new_name(place)) is not None
+        return False
 
     @abstractmethod
     def make_parent(self, permissions: FilePermissions | None) -> None:

@@ -12,8 +12,7 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Final, cast
@@ -21,11 +20,15 @@ from typing import Final, cast
 import msgspec
 from typing_extensions import override
 
+from pend_storage._files.attributes import FileAttributes
+from pend_storage._files.by_path import make_directories, read_linked, unlink
+from pend_storage._files.directory import Directory
+from pend_storage._files.linked import LinkedFile
+from pend_storage._files.ownership import sibling_mode
+from pend_storage._files.trust import fault_of_legacy
 from pend_storage._layouts.folders import file_name, files_in, text_of
 from pend_storage._layouts.layout import Layout
-from pend_storage.stores.json._journal.atomic_files import sync_directory
 from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
-from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     FileSignature,
@@ -53,8 +56,8 @@ class SyncedFolder(SyncedFile):
 
     @override
     def locate(self) -> bool:
+        self._release()
         self.target = self.path
-        self.new = self.path.with_name(f".{self.path.name}{self._suffix}")
         return False
 
     # -- reading ------------------------------------------------------------------------
@@ -63,8 +66,13 @@ class SyncedFolder(SyncedFile):
     def status(self) -> os.stat_result | None:
         with self._translated_errors():
             try:
-                folder = self._folder.stat()
-                found = [(f.name, f.path.stat()) for f in files_in(self.path)]
+                with self._place() as place:
+                    place.status()
+                    folder = place.directory.status()
+                    found = [
+                        (f.name, _status_of(place.directory, f.path))
+                        for f in files_in(self.path)
+                    ]
             except FileNotFoundError:
                 return None if not self._folder.exists() else self.status()
         if not found:
@@ -81,7 +89,11 @@ class SyncedFolder(SyncedFile):
         if before is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            found = {f.name: f.path.read_bytes() for f in files_in(self.path)}
+            with self._place() as place:
+                found = {
+                    f.name: _content_of(place.directory, f.path)
+                    for f in files_in(self.path)
+                }
             after = self.status()
             if after is not None and signature_of(before) == signature_of(after):
                 self._read = found
@@ -96,22 +108,10 @@ class SyncedFolder(SyncedFile):
         if (None if status is None else signature_of(status)) != before:
             return False
         save_manifest(self._next_path, manifest)
-        self._temporary_files.append(self._next_path)
-        wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
-        for file in list(files_in(self.path)) if status is not None else ():
-            raw = file.path.read_bytes()
-            if self._read is None or raw != self._read.get(file.name):
-                return self._abandon()
-            text = wanted.pop(file.name, None)
-            if text is None:
-                file.path.unlink()
-            elif text_of({"": raw}) != text_of({"": text}):
-                self._replace(file.path, _with_spacing_of(raw, text))
-        for name, text in wanted.items():
-            self._replace(self._folder / file_name(self.path, name), text)
-        sync_directory(self._folder)
-        self.new.unlink()
-        self._temporary_files.clear()
+        self._undo.append(lambda: unlink(self._next_path))
+        with self._place() as place:
+            if not self._replace_files(place, is_there=status is not None):
+                return False
         after = self.status()
         if after is not None:
             manifest.signature = signature_of(after)
@@ -119,26 +119,40 @@ class SyncedFolder(SyncedFile):
         save_manifest(self._manifest_path, manifest)
         return True
 
-    def _abandon(self) -> bool:
-        """Abandon the new version: another program has changed a file. The next round reads it."""
-        self._next_path.unlink()
-        self.new.unlink()
-        self._temporary_files.clear()
-        return False
+    def _replace_files(self, place: LinkedFile, *, is_there: bool) -> bool:
+        """Replace the files that differ; False if another program has changed one."""
+        directory, new = place.directory, self._new_name(place)
+        whole = directory.read(new, check=fault_of_legacy)
+        wanted = {n: bytes(text) for n, text in _members(whole).items()}
+        for file in list(files_in(self.path)) if is_there else ():
+            raw = _content_of(directory, file.path)
+            if self._read is None or raw != self._read.get(file.name):
+                # The next round reads it.
+                unlink(self._next_path)
+                directory.unlink(new)
+                self._undo.clear()
+                return False
+            text = wanted.pop(file.name, None)
+            if text is None:
+                directory.unlink(file.path.name)
+            elif text_of({"": raw}) != text_of({"": text}):
+                model = _status_of(directory, file.path)
+                self._replace(
+                    directory, file.path.name, _with_spacing_of(raw, text), model
+                )
+        if wanted:
+            model = _model_in(directory, self.path.suffix)
+            for name, text in wanted.items():
+                self._replace(directory, file_name(self.path, name), text, model)
+        directory.sync()
+        directory.unlink(new)
+        self._undo.clear()
+        return True
 
-    def _replace(self, path: Path, raw: bytes) -> None:
-        new = path.with_name(f".{path.name}{self._suffix}")
-        self._temporary_files.append(new)
-        with new.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(path, new)
-            status = path.stat()
-            with contextlib.suppress(OSError):
-                os.chown(new, status.st_uid, status.st_gid)
-        new.replace(path)
+    def _replace(
+        self, directory: Directory, name: str, raw: bytes, model: os.stat_result
+    ) -> None:
+        directory.replace(name, [raw], model=model, ending=self._suffix)
 
     @override
     def late_edit(self, manifest: FileManifest | None) -> Path | None:
@@ -146,19 +160,16 @@ class SyncedFolder(SyncedFile):
 
     @override
     def make_parent(self, permissions: FilePermissions | None) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_directories(self._folder)
 
     @override
     def recover(self) -> Path | None:
-        self._next_path.unlink(missing_ok=True)
-        self.new.unlink(missing_ok=True)
-        for left in self._leftovers():
-            left.unlink()
+        unlink(self._next_path)
+        with contextlib.suppress(FileNotFoundError), self._place() as place:
+            for name in place.directory.names():
+                if name.startswith(".") and name.endswith(self._suffix):
+                    place.directory.unlink(name)
         return None
-
-    def _leftovers(self) -> Iterator[Path]:
-        with contextlib.suppress(FileNotFoundError):
-            yield from self._folder.glob(f".*{self._suffix}")
 
 
 def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
@@ -173,6 +184,30 @@ def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
     if layout.is_folder:
         return SyncedFolder(path, kept)
     return SingleFile(path, kept, layout.file if layout.is_part else "")
+
+
+def _status_of(directory: Directory, path: Path) -> os.stat_result:
+    """Return the status of a file in the folder; a link is followed."""
+    found = directory.status(path.name)
+    if stat.S_ISLNK(found.st_mode):
+        with LinkedFile(path) as file:
+            return file.status() or found
+    return found
+
+
+def _content_of(directory: Directory, path: Path) -> bytes:
+    """Return the content of a file in the folder; a link is followed."""
+    if stat.S_ISLNK(directory.status(path.name).st_mode):
+        return read_linked(path)
+    return directory.read(path.name, check=fault_of_legacy)
+
+
+def _model_in(directory: Directory, ending: str) -> os.stat_result:
+    """Return a status with owner and mode of a new file in the folder."""
+    own = directory.status()
+    mode = sibling_mode(directory.fd, ending, own.st_gid)
+    made = SimpleNamespace(st_mode=mode, st_uid=own.st_uid, st_gid=own.st_gid)
+    return cast("os.stat_result", made)
 
 
 def _with_spacing_of(old: bytes, text: bytes) -> bytes:

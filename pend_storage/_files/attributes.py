@@ -16,10 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["NARROW", "FileAttributes", "apply", "read"]
+__all__ = ["FileAttributes", "apply", "read"]
 
-NARROW: Final = 0o600
-"""Mode of a new file until :func:`apply` sets the final one."""
 _ACL: Final = "system.posix_acl_access"
 _OF_CONTENT: Final = frozenset({"security.ima", "security.evm"})
 """Attributes that sign the old content, and would be invalid on the new one."""
@@ -66,7 +64,7 @@ def read(fd: int) -> FileAttributes:
 
 
 def apply(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
-    """Apply attributes to a new file that was created with the mode :data:`NARROW`.
+    """Apply attributes to a new file that was created with the mode 0600.
 
     Args:
         fd: descriptor of the file, open for writing, with all of its content.
