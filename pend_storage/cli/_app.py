@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -27,6 +28,8 @@ __all__ = ["root", "run"]
 _PROGRAM: Final = "pend-storage"
 _LONGEST_ATTRIBUTE: Final = 1_000
 """Characters of a text attribute of an error in the JSON document."""
+
+_URL: Final = re.compile(r"(\w://).*", re.DOTALL)
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("pend_storage.demo:demo", "See the whole migration on invented data."),
@@ -164,9 +167,9 @@ def _invoke(arguments: Sequence[str]) -> int:
             f"there is no option {error.option_name}{known} {_hint(error)}"
         ) from error
     except click.ClickException as error:
-        raise ConfigError(
-            f"{error.format_message()} {_hint(error)}".rstrip()
-        ) from error
+        # An argument in the wrong place may be a URL with a password.
+        message = _URL.sub(r"\1***", error.format_message())
+        raise ConfigError(f"{message} {_hint(error)}".rstrip()) from None
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from pend_storage._retry import Backoff
+from pend_storage._secrets import hidden, may_hold_secret
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.memory import VersionedFlag
 from pend_storage.flags.source import DesiredPhase
@@ -118,6 +119,7 @@ class RedisFlag(VersionedFlag):
                 retry=Retry(ConstantBackoff(_FIRST_PAUSE), _RETRIES),
             )
             client.connection_pool.make_connection()  # connects to nothing yet
+            _require_place(client)
         except (ValueError, TypeError):
             # The message of redis-py may quote a password.
             raise ConfigError(
@@ -239,11 +241,18 @@ class RedisFlag(VersionedFlag):
                 raise ConfigError(
                     f"{self.place} is not a text. Remove it, and set the flag again."
                 ) from error
-            raise StoreUnavailable(str(error), store=self.place) from error
+            raise self._unavailable(error) from error
         except (redis.RedisError, OSError) as error:
-            raise StoreUnavailable(
-                str(error), store=self.place, outcome_known=not is_write
-            ) from error
+            raise self._unavailable(error, outcome_known=not is_write) from error
+
+    def _unavailable(
+        self, error: Exception, *, outcome_known: bool = True
+    ) -> StoreUnavailable:
+        """Translate an error of redis-py, without the secrets of the URL."""
+        settings = self._client().connection_pool.connection_kwargs
+        secrets = [str(v) for k, v in settings.items() if v and may_hold_secret(k)]
+        reason = hidden(str(error), secrets)
+        return StoreUnavailable(reason, store=self.place, outcome_known=outcome_known)
 
     @override
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
@@ -299,6 +308,17 @@ class RedisFlag(VersionedFlag):
             # Not the connections that another thread is reading from right now.
             with contextlib.suppress(redis.RedisError, OSError):
                 own[1].connection_pool.disconnect(inuse_connections=False)
+
+
+def _require_place(client: redis.Redis) -> None:
+    """Refuse a place with an ``@``: a part of a password that is not percent-encoded.
+
+    Raises:
+        ValueError: the host or the path has one.
+    """
+    about: dict[str, Any] = client.connection_pool.connection_kwargs
+    if any("@" in str(about.get(name, "")) for name in ("host", "path")):
+        raise ValueError
 
 
 def _address(client: redis.Redis) -> str:

@@ -18,7 +18,7 @@ from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.facts import BackfillState, backfill_of_database
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And
-from pend_storage.stores.postgres import connect_error
+from pend_storage.stores.postgres import open_session
 
 __all__ = ["DatabaseStatus", "ServerFacts", "database_status", "server_facts"]
 
@@ -121,17 +121,12 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         StoreUnavailable: the server cannot be reached, or refuses the user.
         ConfigError: the URL is malformed.
     """
-    try:
-        with psycopg.connect(
-            settings.full_url,
-            autocommit=True,
-            connect_timeout=math.ceil(settings.connect_timeout),
-            prepare_threshold=None,
-            application_name="pend_storage doctor",
-        ) as connection:
-            return _probe(connection)
-    except psycopg.Error as error:
-        raise connect_error(error, settings.shown_url) from None
+    with open_session(
+        settings.full_url,
+        connect_timeout=settings.connect_timeout,
+        application_name="pend_storage doctor",
+    ) as connection:
+        return _probe(connection)
 
 
 def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pend_storage._extras import require_packages
 from pend_storage.config import Settings
+from pend_storage.config._database_url import has_secret
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import load_schema
 from pend_storage.operations.doctor._directory import directory_findings
@@ -89,8 +90,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     exposed = settings.file.stat().st_mode & _OTHERS_MAY_READ
     text = settings.file.read_text(encoding="utf-8")
     # The URL may come from the environment; only a password in the file is exposed.
-    hidden = settings.postgres.shown_url != settings.postgres.url
-    if hidden and settings.postgres.url in text and exposed:
+    if has_secret(settings.postgres.url) and settings.postgres.url in text and exposed:
         yield warn(
             "secrets",
             f"{settings.file} has the database's password in it, and others may read it",
