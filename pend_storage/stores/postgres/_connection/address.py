@@ -15,7 +15,11 @@ from typing_extensions import override
 
 from pend_storage._secrets import may_hold_secret
 from pend_storage.errors import ConfigError
-from pend_storage.stores.postgres._connection.tls import tls_defaults, weakness_of
+from pend_storage.stores.postgres._connection.tls import (
+    is_local,
+    tls_defaults,
+    weakness_of,
+)
 
 __all__ = ["Address"]
 
@@ -100,6 +104,11 @@ class Address:
             if value and (name in _secret_names() or may_hold_secret(name))
         ]
         return tuple(found)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a connection stays on this machine."""
+        return is_local(self.settings)
 
     @property
     def weakness(self) -> str | None:

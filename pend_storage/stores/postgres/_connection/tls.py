@@ -76,14 +76,9 @@ def weakness_of(settings: Mapping[str, Any]) -> str | None:
 
 
 def _hosts(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Hosts that are connected to: addresses before names, as in libpq."""
-    addresses = str(_given(settings, "hostaddr") or "").split(",")
-    names = str(_given(settings, "host") or "").split(",")
-    for place in range(max(len(addresses), len(names))):
-        address = addresses[place] if place < len(addresses) else ""
-        name = names[place] if place < len(names) else ""
-        if address or name:
-            yield address or name
+    """Hosts and addresses. Beside an address, the name is the one that is verified."""
+    for name in ("hostaddr", "host"):
+        yield from filter(None, (_given(settings, name) or "").split(","))
 
 
 def _is_local_host(host: str) -> bool:
