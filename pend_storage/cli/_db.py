@@ -172,6 +172,8 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
         )
         if result.is_pair:
             out.line(f"{result.primary} is primary. See: pend-storage repair --dry-run")
+    if result.is_pair and sample is None and not result.is_recorded:
+        out.line("not recorded: the database role may only read", style="warn")
     is_fine = result.ok and not result.compared_nothing
     code = Exit.DONE if is_fine else Exit.FOUND
     return session.finish(code, {"result": result})

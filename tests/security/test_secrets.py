@@ -325,7 +325,7 @@ def calls(url: str) -> list[list[str]]:
             a.format(url=url) if a == "{url}" else a for a in ARGUMENTS.get(name, [])
         ]
         made += [[*path, *own], [*path, *own, "--json"]]
-        if name != "relay":
+        if name != "relay" and "://" in url:  # what is no URL is no secret to them
             made.append([*path, *own, url, "--log-level=debug"])
     return made
 
@@ -338,7 +338,8 @@ def passwords() -> list[tuple[str, str]]:
     sys.stderr.write(f"PEND_TEST_SEED={seed}\n")
     chosen = random.Random(seed)
     found = []
-    for place in (PLACES[0], PLACES[0], *chosen.sample(PLACES[1:], 2)):
+    places = [PLACES[0], chosen.choice(PLACES[1:])]
+    for place in (*places, *chosen.sample(PLACES, 10 * IS_DEEP)):
         around = ["".join(chosen.choices(PRINTABLE, k=4)) for _ in range(2)]
         password = f"{around[0]}{MARK}{around[1]}"
         found.append((place, chosen.choice(SPELLINGS)(password)))

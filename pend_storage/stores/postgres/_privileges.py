@@ -26,6 +26,7 @@ __all__ = [
     "PrivilegeProblem",
     "check_privileges",
     "may_prune",
+    "may_write",
     "statements",
 ]
 
@@ -226,9 +227,18 @@ def _text(text: str) -> str:
 
 def may_prune(connection: psycopg.Connection[Any]) -> bool:
     """Return whether the role of a session may delete from the change log."""
+    return _may(connection, _CHANGE_LOG, "delete")
+
+
+def may_write(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the role of a session may change the store's meta entries."""
+    return _may(connection, _POSITIONS, "update")
+
+
+def _may(connection: psycopg.Connection[Any], table: str, privilege: str) -> bool:
     row = connection.execute(
-        "select coalesce(has_table_privilege(to_regclass(%s), 'delete'), true)",
-        (_CHANGE_LOG,),
+        "select coalesce(has_table_privilege(to_regclass(%s), %s), true)",
+        (table, privilege),
     ).fetchone()
     return row is not None and bool(row[0])
 
