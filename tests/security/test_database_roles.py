@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import pytest
@@ -102,7 +102,10 @@ class ApplicationHarness(PostgresHarness):
         return self._open(schema, self._roles.url(url, "application"))
 
 
-Everyday: Any = type("Everyday", tuple(PARTS), {})
+if TYPE_CHECKING:
+    Everyday = StoreContract
+else:
+    Everyday = type("Everyday", tuple(PARTS), {})
 
 
 class TestApplicationKeepsTheContract(Everyday):

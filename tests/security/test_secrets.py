@@ -356,7 +356,7 @@ def run_all(directory: Path, url: str, redis: str) -> str:
         input=json.dumps(calls(url)),
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -372,6 +372,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(900)
 def test_no_command_writes_a_password(directory: Path) -> None:
     for place, password in passwords():
         redis = f"redis://:{password}@127.0.0.1:1/0"

@@ -315,7 +315,7 @@ def test_variables_of_libpq_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_older_libpq_reads_its_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls.pq, "version", lambda: 150_000)
+    monkeypatch.setattr("psycopg.pq.version", lambda: 150_000)
 
     assert tls.tls_defaults({"host": "h"}) == {"sslmode": "verify-full"}
 
