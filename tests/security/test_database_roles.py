@@ -237,7 +237,7 @@ DDL = (
     "alter table changes disable trigger all",
 )
 LOCK = "do $$ begin lock table changes in access exclusive mode; end $$"
-LOG = ("update changes set records = '[]'", "update changes set \"by\" = 'nobody'")
+LOG = ("update changes set records = '[]'", "update changes set \"by\" = 'x'")
 WRITES = (
     "insert into tallies (name, value, version) values ('x', 1, 1)",
     "update tallies set value = 2",
