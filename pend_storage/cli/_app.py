@@ -7,6 +7,7 @@ import gc
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +30,8 @@ __all__ = ["root", "run"]
 _PROGRAM: Final = "pend-storage"
 _LONGEST_ATTRIBUTE: Final = 1_000
 """Characters of a text attribute of an error in the JSON document."""
+
+_URL: Final = re.compile(r"(\w://).*", re.DOTALL)
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("pend_storage.demo:demo", "See the whole migration on invented data."),
@@ -171,10 +174,10 @@ def _invoke(arguments: Sequence[str]) -> int:
             f"there is no option {error.option_name}{known} {_hint(error)}"
         ) from error
     except click.ClickException as error:
-        message = " ".join(
-            error.format_message().split()
-        )  # click lists choices in lines
-        raise ConfigError(f"{message} {_hint(error)}".rstrip()) from error
+        message = " ".join(error.format_message().split())  # choices are in lines
+        # An argument in the wrong place may be a URL with a password.
+        message = _URL.sub(r"\1***", message)
+        raise ConfigError(f"{message} {_hint(error)}".rstrip()) from None
     except BrokenPipeError:
         raise
     except OSError as error:

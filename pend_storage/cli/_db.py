@@ -1,4 +1,4 @@
-"""``pend-storage db``: migrate, seed, validate, status."""
+"""``pend-storage db``: migrate, seed, validate, status, grants, prune."""
 
 from __future__ import annotations
 
@@ -172,6 +172,8 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
         )
         if result.is_pair:
             out.line(f"{result.primary} is primary. See: pend-storage repair --dry-run")
+    if result.is_pair and sample is None and not result.is_recorded:
+        out.line("not recorded: the database role may only read", style="warn")
     is_fine = result.ok and not result.compared_nothing
     code = Exit.DONE if is_fine else Exit.FOUND
     return session.finish(code, {"result": result})
@@ -212,6 +214,79 @@ def _show_files(out: Output, result: Check) -> None:
                 f"{item.rendered or 'nothing'}",
                 style="fail",
             )
+
+
+@db.command(short_help="Show the SQL of the least privileges of four roles.")
+@click.option(
+    "--owner", metavar="NAME", help="Owns and migrates.  [default: pend_owner]"
+)
+@click.option(
+    "--application",
+    metavar="NAME",
+    help="Reads and writes records.  [default: pend_application]",
+)
+@click.option("--reader", metavar="NAME", help="Reads.  [default: pend_reader]")
+@click.option(
+    "--archiver",
+    metavar="NAME",
+    help="Reads, and prunes the change log.  [default: pend_archiver]",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default="public",
+    show_default=True,
+    help="Schema of the database that the tables are in.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Compare with the database instead, and list what differs.",
+)
+@pass_session
+def grants(
+    session: Session, namespace: str, *, check: bool, **names: str | None
+) -> Exit:
+    """Show the SQL that gives each role the least privileges that it needs.
+
+    Nothing is run: pass it to psql, as a superuser or as the owner, after each db migrate.
+    Roles that do not exist are created without a login; grant them to users. With --check
+    the exit code is 1 where a role has less or more.
+    """
+    from pend_storage.operations.grants import check_grants
+    from pend_storage.operations.grants import grants as run
+
+    out, given = session.output, {k: v for k, v in names.items() if v}
+    make = check_grants if check else run
+    result = make(session.settings, given, namespace=namespace)
+    for statement in result.statements:
+        out.line(f"{statement};")
+    for found in result.problems:
+        out.line(f"{found.role}: {found.object}: {found.problem}", style="fail")
+    if check and not result.problems:
+        out.line("every role has the least privileges, and no more", style="ok")
+    elif check:
+        out.line("To correct it: pend-storage db grants | psql URL")
+    code = Exit.FOUND if result.problems else Exit.DONE
+    return session.finish(code, {"checked": check, "result": result})
+
+
+@db.command(short_help="Prune the change log of the database.")
+@pass_session
+def prune(session: Session) -> Exit:
+    """Prune the change log of the database, by a role that may delete from it.
+
+    What is older than dual_write.retention_days and applied by JSON is deleted, as servers
+    do by themselves. Under the application role of db grants they cannot, so a scheduled
+    call of this command does it, as the archiver or the owner.
+    """
+    from pend_storage.operations.prune import prune_log
+
+    result = prune_log(session.settings)
+    session.output.line(
+        f"pruned: {result.pruned:,} entries of the change log", style="ok"
+    )
+    return session.finish(Exit.DONE, {"result": result})
 
 
 @db.command(short_help="Show where the database stands.")

@@ -17,6 +17,7 @@ from pend_storage.config._overrides import settings_in_code
 from pend_storage.config._reader import DEFAULT_ENVIRONMENT, load_settings
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
+    ChannelBinding,
     Declared,
     DualWriteSettings,
     JsonSettings,
@@ -32,6 +33,7 @@ __all__ = [
     "DEFAULT_ENVIRONMENT",
     "DEFAULT_FILE",
     "DEFAULT_SCHEMA",
+    "ChannelBinding",
     "Declared",
     "DualWriteSettings",
     "JsonSettings",

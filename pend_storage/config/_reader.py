@@ -23,6 +23,7 @@ from pend_storage.config._file_content import expanded, parsed_file
 from pend_storage.config._file_errors import explained, member_names
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
+    ChannelBinding,
     DualWriteSettings,
     JsonSettings,
     Pooler,
@@ -68,6 +69,8 @@ class _Tls(_File):
     root_certificate: str | None = None
     certificate: str | None = None
     key: str | None = None
+    channel_binding: ChannelBinding | None = None
+    require_auth: _Key | None = None
 
 
 class _Server(_File):
@@ -316,10 +319,16 @@ class _Reader:
             pooler=table.pooler,
             schema=table.schema,
             tls_mode=table.tls.mode,
-            tls_root_certificate=self._resolved_if(table.tls.root_certificate),
+            tls_root_certificate=self._root_certificate(table.tls.root_certificate),
             tls_certificate=self._resolved_if(table.tls.certificate),
             tls_key=self._resolved_if(table.tls.key),
+            channel_binding=table.tls.channel_binding,
+            require_auth=table.tls.require_auth,
         )
+
+    def _root_certificate(self, written: str | None) -> Path | None:
+        # libpq's word for the authorities that the system trusts, and no file.
+        return Path(written) if written == "system" else self._resolved_if(written)
 
     def _database_url(self, table: _Postgres) -> str | None:
         url = self.variables.get("PEND_DATABASE_URL")
@@ -333,10 +342,11 @@ class _Reader:
             }
             # A user or a password alone, as many environments have, names no database.
             if parts and (url is not None or {"host", "name"} & {*parts}):
+                # Checked first: the parts of a malformed URL are not those that were meant.
+                _require_url(url, place)
                 url = overridden_url(url, parts)
-        if url is not None and (fault := url_fault(url)) is not None:
-            raise ConfigError(f"{place}: {fault}")
-        return url
+                place = "the database URL with DB_HOST, DB_PORT, DB_NAME"
+        return _require_url(url, place)
 
     def redis(self, table: _Redis) -> RedisSettings | None:
         url = self.variables.get("PEND_REDIS_URL")
@@ -406,6 +416,12 @@ class _Reader:
             self.variables.get(table.url_env),
             f"the environment variable {table.url_env}",
         )
+
+
+def _require_url(url: str | None, place: str) -> str | None:
+    if url is not None and (fault := url_fault(url)) is not None:
+        raise ConfigError(f"{place}: {fault}")
+    return url
 
 
 _UNLIMITED: Final = "unlimited"

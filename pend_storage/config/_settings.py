@@ -15,6 +15,7 @@ from pend_storage.schema import Schema
 
 __all__ = [
     "DEFAULT_SCHEMA",
+    "ChannelBinding",
     "Declared",
     "DualWriteSettings",
     "JsonSettings",
@@ -32,7 +33,11 @@ DEFAULT_SCHEMA: Final = "pend_storage.pend"
 SslMode: TypeAlias = Literal[
     "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 ]
-"""TLS mode of the connection to the database, in the words of libpq."""
+"""TLS mode of the connection to the database, in the words of libpq. Without one, a server on
+another machine must have a certificate of its name (``verify-full``)."""
+
+ChannelBinding: TypeAlias = Literal["disable", "prefer", "require"]
+"""Binding of the password exchange to the TLS connection, in the words of libpq."""
 
 Pooler: TypeAlias = Literal["transaction"]
 """Mode of a connection pooler before the database. One in session mode needs no setting."""
@@ -87,6 +92,10 @@ class PostgresSettings:
     tls_root_certificate: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    channel_binding: ChannelBinding | None = None
+    """Whether the password exchange is bound to the TLS connection; None: if possible."""
+    require_auth: str | None = None
+    """Methods of authentication that the server may use, in the words of libpq."""
 
     @property
     def shown_url(self) -> str:
@@ -101,6 +110,8 @@ class PostgresSettings:
             "sslrootcert": self.tls_root_certificate,
             "sslcert": self.tls_certificate,
             "sslkey": self.tls_key,
+            "channel_binding": self.channel_binding,
+            "require_auth": self.require_auth,
         }
         return with_parameters(
             self.url, {k: str(v) for k, v in settings.items() if v is not None}

@@ -365,26 +365,36 @@ class Relay:
         cutoff = datetime.now(UTC) - self._retention
         if route.follower is None:
             require_primary(route.store, route.epoch)  # perhaps it has a follower since
-            _prune(route.store, cutoff, None)
+            prune_before(route.store, cutoff, None)
             return
         mark = ReplicationPosition.load(route.follower)
         known = ReplicationPosition.load(route.store)
         if known is not None and known.source != route.follower.identity():
             known = None
-        _prune(route.store, cutoff, 0 if mark is None else mark.sequence - 1)
-        _prune(route.follower, cutoff, None if known is None else known.sequence - 1)
+        prune_before(route.store, cutoff, 0 if mark is None else mark.sequence - 1)
+        passed = None if known is None else known.sequence - 1
+        prune_before(route.follower, cutoff, passed)
 
 
-def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:
-    """Prune the entries before a time, up to a sequence (None: any)."""
+def prune_before(store: Store, cutoff: datetime, passed: int | None) -> int:
+    """Prune the entries before a time; returns their number.
+
+    Args:
+        store: whose change log is pruned.
+        cutoff: entries at this time and later stay.
+        passed: sequence number that the other store has applied; None: any.
+    """
     # The last old entry stays: it shows where the kept part of the log begins.
     old: list[int] = [0, 0]
+    count = 0
     for change in _from_the_beginning(store):
         if change.at >= cutoff or (passed is not None and change.sequence > passed):
             break
         old = [old[-1], change.sequence]
+        count += 1
     if old[0]:
         store.prune(old[0])
+    return max(0, count - 1)
 
 
 def _from_the_beginning(store: Store) -> Iterator[Change]:

@@ -15,6 +15,7 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from pend_storage._retry import Backoff
+from pend_storage._secrets import hidden, may_hold_secret
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags._redis_value import (
     HIGHEST_VERSION,
@@ -128,6 +129,7 @@ class RedisFlag(VersionedFlag):
             # Values are bytes until their length was checked, whatever the URL asks for.
             client.connection_pool.connection_kwargs.pop("decode_responses", None)
             client.connection_pool.make_connection()  # connects to nothing yet
+            _require_place(client)
         except (ValueError, TypeError):
             # The message of redis-py may quote a password.
             raise ConfigError(
@@ -269,11 +271,18 @@ class RedisFlag(VersionedFlag):
                 raise ConfigError(
                     f"{self.place} is not a text. Remove it, and set the flag again."
                 ) from error
-            raise StoreUnavailable(str(error), store=self.place) from error
+            raise self._unavailable(error) from error
         except (redis.RedisError, OSError) as error:
-            raise StoreUnavailable(
-                str(error), store=self.place, outcome_known=not is_write
-            ) from error
+            raise self._unavailable(error, outcome_known=not is_write) from error
+
+    def _unavailable(
+        self, error: Exception, *, outcome_known: bool = True
+    ) -> StoreUnavailable:
+        """Translate an error of redis-py, without the secrets of the URL."""
+        settings = self._client().connection_pool.connection_kwargs
+        secrets = [str(v) for k, v in settings.items() if v and may_hold_secret(k)]
+        reason = hidden(str(error), secrets)
+        return StoreUnavailable(reason, store=self.place, outcome_known=outcome_known)
 
     @override
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
@@ -337,6 +346,17 @@ def _signing_keys(given: str | None) -> FlagKeys | None:
         given = os.environ.get(FLAG_KEY_VARIABLE, "")
         place = f"the environment variable {FLAG_KEY_VARIABLE}"
     return FlagKeys.parse(given, place=place) if given else None
+
+
+def _require_place(client: redis.Redis) -> None:
+    """Refuse a place with an ``@``: a part of a password that is not percent-encoded.
+
+    Raises:
+        ValueError: the host or the path has one.
+    """
+    about: dict[str, Any] = client.connection_pool.connection_kwargs
+    if any("@" in str(about.get(name, "")) for name in ("host", "path")):
+        raise ValueError
 
 
 def _address(client: redis.Redis) -> str:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pend_storage.config import Settings
+from pend_storage.config import PostgresSettings, Settings
 from pend_storage.dualwrite._roles import Side
 from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role
 from pend_storage.store import Store
+from pend_storage.stores.postgres import open_session
+from pend_storage.stores.postgres._privileges import may_write
 from pend_storage.validation import (
     FileCheck,
     ValidationReport,
@@ -43,6 +45,8 @@ class Check:
     files: tuple[FileCheck, ...]
     """Each legacy file, rendered from PostgreSQL and compared with the original."""
     seconds: float
+    is_recorded: bool = False
+    """Whether the result was recorded, as a comparison of all records of a pair is."""
     unclaimed: tuple[Path, ...] = ()
     """Files of the JSON directory that are data and that no layout claims."""
 
@@ -68,7 +72,7 @@ def check(
 
     Where the stores are a pair with a secondary, commits that the relay has not applied
     yet do not count, and a comparison of all records is recorded: it removes the blocker
-    ``validation``.
+    ``validation``. A database role that only reads compares what is there, and records nothing.
 
     Args:
         settings: of the environment.
@@ -92,8 +96,10 @@ def check(
         primary: Side = "json"
         with open_json(settings) as source:
             follows = is_live and _is_following(source, database)
+            # A role that only reads neither applies commits nor records the result.
+            writes = follows and _may_write(settings.require_postgres())
             with stage("comparing records") as progress:
-                if follows:
+                if writes:
                     with open_pair(settings) as pair:
                         records = pair.validate(sample=sample, progress=progress)
                         primary = pair.roles().primary or primary
@@ -110,10 +116,18 @@ def check(
         records=records,
         primary=primary,
         is_pair=follows,
+        is_recorded=writes and sample is None,
         files=tuple(rendered),
         seconds=time.monotonic() - started,
         unclaimed=unclaimed,
     )
+
+
+def _may_write(wanted: PostgresSettings) -> bool:
+    with open_session(
+        wanted.full_url, connect_timeout=wanted.connect_timeout
+    ) as session:
+        return may_write(session)
 
 
 def _is_following(json: Store, postgres: Store) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -18,7 +18,7 @@ from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.facts import BackfillState, backfill_of_database
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And
-from pend_storage.stores.postgres import connect_error
+from pend_storage.stores.postgres import open_session
 
 __all__ = ["DatabaseStatus", "ServerFacts", "database_status", "server_facts"]
 
@@ -43,6 +43,13 @@ class ServerFacts:
     pooled: bool
     """Whether there is a connection pooler before the server: it invents process ids."""
     max_connections: int
+    encryption: str | None = None
+    """TLS version and cipher of the connection; None: it is not encrypted."""
+    is_superuser: bool = False
+    is_owner: bool = False
+    """Whether the user owns the store's tables, or is a member of the role that does."""
+    creators: tuple[tuple[str, str], ...] = ()
+    """Schemas on ``search_path``, with other roles that may create objects there."""
     has_trigrams: bool
     """Whether the extension ``pg_trgm``, for searches of substrings, is available."""
 
@@ -121,17 +128,30 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         StoreUnavailable: the server cannot be reached, or refuses the user.
         ConfigError: the URL is malformed.
     """
-    try:
-        with psycopg.connect(
-            settings.full_url,
-            autocommit=True,
-            connect_timeout=math.ceil(settings.connect_timeout),
-            prepare_threshold=None,
-            application_name="pend_storage doctor",
-        ) as connection:
-            return _probe(connection)
-    except psycopg.Error as error:
-        raise connect_error(error, settings.shown_url) from None
+    with open_session(
+        settings.full_url,
+        connect_timeout=settings.connect_timeout,
+        application_name="pend_storage doctor",
+    ) as connection:
+        return _probe(connection)
+
+
+_CREATORS: Final[LiteralString] = """
+select n.nspname::text, coalesce(r.rolname::text, 'every role')
+  from pg_namespace as n
+ cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+  left join pg_roles as r on r.oid = a.grantee
+ where n.nspname = any(current_schemas(false)) and a.privilege_type = 'CREATE'
+   and a.grantee <> n.nspowner and not coalesce(r.rolsuper, false)
+   and r.rolname is distinct from current_user
+   and a.grantee <> coalesce((select c.relowner from pg_class as c
+                               where c.oid = to_regclass('changes')), 0::oid)
+    or n.nspname = any(current_schemas(false)) and a.privilege_type = 'CREATE'
+   and a.grantee = 0
+ order by 1, 2"""
+"""Roles that may create in a schema on the path, without the ones that own the schema or
+the store's tables.
+"""
 
 
 def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
@@ -160,6 +180,20 @@ def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
         clock_ahead=ahead,
         pooled=one("select pg_backend_pid()") != connection.info.backend_pid,
         max_connections=int(one("show max_connections")),
+        encryption=one(
+            "select version || ', ' || cipher from pg_stat_ssl "
+            "where pid = pg_backend_pid() and ssl"
+        ),
+        is_superuser=bool(
+            one("select rolsuper from pg_roles where rolname = current_user")
+        ),
+        is_owner=bool(
+            one(
+                "select pg_has_role(relowner, 'usage') from pg_class "
+                "where oid = to_regclass('changes')"
+            )
+        ),
+        creators=tuple(connection.execute(_CREATORS).fetchall()),
         has_trigrams=bool(
             one("select count(*) from pg_available_extensions where name = 'pg_trgm'")
         ),

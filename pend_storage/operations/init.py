@@ -22,7 +22,7 @@ from pend_storage._layouts.folders import files_in, is_pattern
 from pend_storage._layouts.layout import Layout
 from pend_storage._shown import listed, shown
 from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
-from pend_storage.config._database_url import shown_url, url_fault
+from pend_storage.config._database_url import has_secret, url_fault
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
 from pend_storage.inspect._directory_walk import find_files
@@ -335,7 +335,7 @@ def _without_password(url: str) -> tuple[str, bool]:
     login, at, place = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
     bare = parts._replace(netloc=f"{user}{at}{place}").geturl() if colon else url
-    if shown_url(bare) != bare:
+    if has_secret(bare):
         raise ConfigError(
             "--database: leave the password out of the URL, and set DB_PASSWORD."
         )

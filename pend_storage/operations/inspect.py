@@ -234,8 +234,10 @@ def _run(url: str, statement: Any, name: str) -> None:
     import psycopg  # noqa: PLC0415 - optional
     from psycopg import sql  # noqa: PLC0415
 
+    from pend_storage.stores.postgres import open_session  # noqa: PLC0415 - optional
+
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        with open_session(url) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigError(

@@ -9,6 +9,7 @@ from pend_storage.config import PostgresSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.database_status import ServerFacts, server_facts
+from pend_storage.operations.doctor._access import access_findings, lock_finding
 from pend_storage.operations.doctor._findings import Finding, fail, ok, warn
 from pend_storage.operations.facts import backfill_of_database
 from pend_storage.phases import ROLE_META
@@ -46,6 +47,7 @@ def database_findings(
         return
     yield _connection(wanted, facts)
     yield from _server(wanted, facts)
+    yield from access_findings(wanted, facts)
     if facts.major < _OLDEST or facts.encoding != _ENCODING:
         return  # opening the store would fail for the reason that is reported already
     with open_postgres(settings) as store:
@@ -59,6 +61,7 @@ def database_findings(
         yield _environment(store, settings)
         yield _role(store, settings)
         yield _backfill(store, settings)
+        yield lock_finding(store)
 
 
 def _connection(wanted: PostgresSettings, facts: ServerFacts) -> Finding:

@@ -10,6 +10,7 @@ from pend_storage._extras import require_packages
 from pend_storage._files.by_path import read_linked
 from pend_storage._trusted_users import LARGEST_CONFIGURATION, trust_faults
 from pend_storage.config import Settings
+from pend_storage.config._database_url import has_secret
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import load_schema, schema_module_files
 from pend_storage.operations.doctor._directory import directory_findings
@@ -116,7 +117,7 @@ def _exposed_secrets(settings: Settings, file: Path) -> Iterator[Finding]:
     }
     for name, (server, variable) in servers.items():
         # The URL may come from the environment; only a password in the file is exposed.
-        if server is None or server.shown_url == server.url or server.url not in text:
+        if server is None or not has_secret(server.url) or server.url not in text:
             continue
         yield warn(
             "secrets",

@@ -10,6 +10,7 @@ the address), everything is counted anew.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from psycopg.pq.abc import PGresult
 from pend_storage._model.records import Change, Pending
 from pend_storage._model.storable_text import is_storable
 from pend_storage.errors import ChangesExpired, ConfigError, Conflict, StoreUnavailable
+from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -28,6 +30,7 @@ from pend_storage.stores.postgres._connection.connection import (
     Statement,
 )
 from pend_storage.stores.postgres._connection.own_names import EQ, GT, LE, OWN
+from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
 from pend_storage.stores.postgres._connection.wire_format import (
     bigint_array,
     text_array,
@@ -39,6 +42,7 @@ from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
 __all__ = ["ChangeLog"]
 
+_NO_PRIVILEGE: Final = "42501"
 _PAGE: Final = 200
 """Commits in memory at a time; their records have as many bytes as a group of commits,
 but for the last one."""
@@ -132,9 +136,12 @@ class _PendingCounts:
 class ChangeLog:
     """Change log of one database. Thread-safe."""
 
-    def __init__(self, schema: Schema, client: DatabaseClient) -> None:
+    def __init__(self, schema: Schema, client: DatabaseClient, hook: Hook) -> None:
         self._schema = schema
         self._client = client
+        self._hook = hook
+        self._was_refused = False
+        """Whether the server has refused a pruning, which is reported once."""
         self._known: _Count | None = None
 
     def changes(self, after: int = 0) -> Iterator[Change]:
@@ -181,13 +188,35 @@ class ChangeLog:
         return int(self._client.fetch(statements.HEAD).get_value(0, 0) or 0)
 
     def prune(self, upto: int) -> None:
-        """Delete entries up to a sequence number, or to the horizon if it is lower."""
+        """Delete entries up to a sequence number, or to the horizon if it is lower.
+
+        A role that may only add to the log deletes nothing, and reports that once.
+        """
         horizon = int(self._client.fetch(statements.HORIZON).get_value(0, 0) or 0)
         values = (b"%d" % min(upto, horizon),)
-        self._client.execute_write(
-            lambda connection: connection.execute(statements.PRUNE, values),
-            idempotent=True,
-        )
+
+        def attempt(connection: LibpqConnection) -> bool:
+            try:
+                connection.execute(statements.PRUNE, values)
+            except ServerRefusal as refusal:
+                if refusal.code != _NO_PRIVILEGE:
+                    raise
+                return False
+            return True
+
+        is_pruned = self._client.execute_write(attempt, idempotent=True)
+        if not is_pruned and not self._was_refused:
+            self._was_refused = True
+            self._hook(
+                Event(
+                    "prune-refused",
+                    f"{self._client.name}: the database role may only add to the change "
+                    "log, so old entries stay. Schedule `pend-storage db prune` as the "
+                    "archiver or the owner",
+                    logging.WARNING,
+                    {"store": self._client.name},
+                )
+            )
 
     def purge(
         self, store: Store, collection: str, keys: Iterable[str], *, tombstones: bool

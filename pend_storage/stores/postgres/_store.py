@@ -142,7 +142,7 @@ class PostgresStore(Store):
         self._applier = Applier(
             self.schema, self._client, self._statements, retry_timeout=retry_timeout
         )
-        self._change_log = ChangeLog(self.schema, self._client)
+        self._change_log = ChangeLog(self.schema, self._client, self._hook)
         self._meta_table = MetaTable(self._client, retry_timeout=retry_timeout)
         self._query_reader = QueryReader(self._client)
         self._commit_counter = itertools.count(1)

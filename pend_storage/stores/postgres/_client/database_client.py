@@ -61,6 +61,8 @@ class DatabaseClient:
         self._pool = pool
         self._failover_detector = FailoverDetector(self.name, pool, hook)
         self._hook = hook
+        self._weakness = connector.address.weakness
+        """In what the connection is weaker than a verified one, until it was reported."""
         self._added_by: str | None = None
         """Module of a newer program that has extended the schema."""
 
@@ -264,6 +266,7 @@ class DatabaseClient:
             self._failover_detector.observe(connection, found.facts)
             connection.probe_result = found
             before, self._added_by = self._added_by, found.added_by
+        self._report_weakness()
         if found.added_by is not None and before is None:
             self._hook(
                 Event(
@@ -273,6 +276,20 @@ class DatabaseClient:
                     "does not know; the change log and following are left to programs "
                     "with the newer schema",
                     logging.WARNING,
+                )
+            )
+
+    def _report_weakness(self) -> None:
+        weakness, self._weakness = self._weakness, None
+        if weakness is not None:
+            self._hook(
+                Event(
+                    "connection-unverified",
+                    f"{self.name} is on another machine, and {weakness}. Set "
+                    'postgres.tls.mode (sslmode in the URL) to "verify-full", or leave it '
+                    "out",
+                    logging.WARNING,
+                    {"store": self.name, "weakness": weakness},
                 )
             )
 

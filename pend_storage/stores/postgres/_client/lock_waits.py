@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from psycopg.pq.abc import PGresult
+from typing_extensions import override
 
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -12,7 +14,7 @@ from pend_storage.stores.postgres._connection.connection import Statement
 from pend_storage.stores.postgres._connection.own_names import EQ, LT, OWN
 from pend_storage.stores.postgres._schema.tables import STORE_LOCK
 
-__all__ = ["describe_lock_holders"]
+__all__ = ["LockHolder", "describe_lock_holders", "lock_holders"]
 
 _MAX_SESSIONS: Final = 3
 _HERE: Final = f"""(select d.oid from pg_catalog.pg_database as d
@@ -53,21 +55,51 @@ block these, the ones that wait for none.
 """
 
 
-def describe_lock_holders(client: DatabaseClient) -> str:
-    """Describe the sessions that hold locks, as the end of a reason; may be empty."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockHolder:
+    """Session that holds a lock, and waits for none."""
+
+    pid: str
+    user: str
+    application: str
+    state: str
+    seconds: int | None
+    """Age of its transaction; None: hidden from this role."""
+
+    @override
+    def __str__(self) -> str:
+        facts = [f"user {self.user}"]
+        facts += [f"application {self.application!r}"] if self.application else []
+        facts += [self.state] if self.state else []
+        if self.seconds is not None:
+            facts.append(f"transaction open for {self.seconds} s")
+        return f"process {self.pid} ({', '.join(facts)})"
+
+
+def lock_holders(client: DatabaseClient) -> list[LockHolder]:
+    """Sessions that hold the store lock or have changed a table; none if unknown."""
     try:
         result = client.fetch(_HOLDERS)
     except PendStorageError:
-        return ""  # the error under construction is enough
-    found = [_session(result, row) for row in range(result.ntuples)]
-    return f"; held up by {', '.join(found)}" if found else ""
+        return []
+    return [_session(result, row) for row in range(result.ntuples)]
 
 
-def _session(result: PGresult, row: int) -> str:
+def describe_lock_holders(client: DatabaseClient) -> str:
+    """Describe the sessions that hold locks, as the end of a reason; may be empty."""
+    found = lock_holders(client)
+    return f"; held up by {', '.join(map(str, found))}" if found else ""
+
+
+def _session(result: PGresult, row: int) -> LockHolder:
     pid, user, application, state, seconds = (
         (result.get_value(row, column) or b"").decode(errors="replace")
         for column in range(5)
     )
-    facts = [f"user {user}", f"application {application!r}" if application else ""]
-    facts += [state, f"transaction open for {seconds} s" if seconds else ""]
-    return f"process {pid} ({', '.join(filter(None, facts))})"
+    return LockHolder(
+        pid=pid,
+        user=user,
+        application=application,
+        state=state,
+        seconds=int(seconds) if seconds else None,
+    )

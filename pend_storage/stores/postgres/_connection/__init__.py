@@ -3,6 +3,8 @@
 ``address``: connection settings parsed from a URL, checked offline.
 ``own_names``: schema of the store's tables and functions, in SQL text.
 ``connector``: opens connections with session settings and retries.
+``tls``: TLS settings that a server on another machine is connected to with.
+``sessions``: connections of commands that look at a server.
 ``connect_errors``: messages of refused connections, mapped to advice.
 ``connection``: statements over libpq, with a bound on every wait.
 ``server_facts``: identity and state of the server behind a connection.

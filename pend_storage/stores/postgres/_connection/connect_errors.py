@@ -7,10 +7,12 @@ its own language, and libpq's in English. An unrecognised message counts as temp
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import psycopg
 
+from pend_storage._secrets import hidden
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.stores.postgres._connection.server_errors import POOLER_ADVICE
 
@@ -52,7 +54,10 @@ _KNOWN: Final = tuple(
         ),
         (
             "server does not support SSL",
-            "turn TLS on in the server, or do not ask for it",
+            (
+                "turn TLS on in the server; or, on a network that you trust, set "
+                'postgres.tls.mode (sslmode in the URL) to "disable"'
+            ),
             False,
         ),
         (
@@ -71,6 +76,49 @@ _KNOWN: Final = tuple(
             True,
         ),
         (
+            r"certificate verify failed|certificate is not trusted",
+            (
+                "no authority that is trusted here has signed the server's certificate: set "
+                "postgres.tls.root_certificate (sslrootcert in the URL) to the file of the "
+                "authority that has"
+            ),
+            False,
+        ),
+        (
+            r"server certificate for .* does not match host name",
+            (
+                "name the host as the server's certificate does, or have a certificate made "
+                "for this name"
+            ),
+            False,
+        ),
+        (
+            r"channel binding|auth(?:entication)? method .*(?:requirement|required)",
+            (
+                "the server does not offer what postgres.tls.channel_binding or "
+                "postgres.tls.require_auth ask for: use scram-sha-256 in its pg_hba.conf, or "
+                "correct these settings"
+            ),
+            False,
+        ),
+        (
+            r'root certificate file ".*" does not exist',
+            (
+                "the server is on another machine, so it is verified by default: set "
+                "postgres.tls.root_certificate to the file of its authority, or to "
+                '"system" for the authorities of this machine (libpq 16 or newer)'
+            ),
+            True,
+        ),
+        (
+            r'weak sslmode ".*" may not be used with sslrootcert=system',
+            (
+                'set postgres.tls.mode to "verify-full", or name a file in '
+                "postgres.tls.root_certificate"
+            ),
+            True,
+        ),
+        (
             r'(certificate|private key) file ".*"',
             "correct the paths of postgres.tls",
             True,
@@ -86,18 +134,19 @@ def find_advice(error: BaseException) -> RefusalAdvice | None:
 
 
 def connect_error(
-    error: psycopg.Error, store: str, *, secret: str | None = None
+    error: psycopg.Error, store: str, *, secrets: Iterable[str]
 ) -> PendStorageError:
     """Map a failed connection to a public error.
 
     Args:
         error: of the driver.
         store: name of the store in error messages.
-        secret: the password, which is masked.
+        secrets: values of the settings that the driver's text must not show.
     """
-    text, advice = _describe(error), find_advice(error)
-    if secret:
-        text = text.replace(secret, "********")
+    advice = find_advice(error)
+    text = _one_line(hidden(str(error), secrets)) or type(error).__name__
+    if advice is not None:
+        text += f". {advice.sentence[:1].upper()}{advice.sentence[1:]}"
     if advice is None:
         return StoreUnavailable(text, store=store)
     if advice.is_address_fault:
@@ -108,11 +157,5 @@ def connect_error(
     return refused
 
 
-def _describe(error: psycopg.Error) -> str:
-    """Cause in one line, with the remedy where it is known."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = "; ".join(lines) or type(error).__name__
-    advice = find_advice(error)
-    if advice is None:
-        return text
-    return f"{text}. {advice.sentence[:1].upper()}{advice.sentence[1:]}"
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

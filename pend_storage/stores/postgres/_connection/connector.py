@@ -69,7 +69,7 @@ class Connector:
             "tcp_user_timeout": math.ceil(self.response_timeout * 1000),
             "client_encoding": "utf8",
         }
-        settings = {**ours, **self.address.settings, "client_encoding": "utf8"}
+        settings = {**ours, **self.address.effective, "client_encoding": "utf8"}
         if self.pooler is None:
             own = settings.get("options")
             settings["options"] = " ".join(filter(None, (own, self._options())))
@@ -128,8 +128,8 @@ class Connector:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
 
     def _error_for(self, error: psycopg.Error) -> Exception:
-        secret = self.address.settings.get("password")
-        public = connect_error(error, str(self.address), secret=secret)
+        secrets = self.address.secrets
+        public = connect_error(error, str(self.address), secrets=secrets)
         if isinstance(public, StoreUnavailable) and find_advice(error) is None:
             return ConnectionLost(public.reason, sent=False)
         return public

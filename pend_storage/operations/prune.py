@@ -1,0 +1,80 @@
+"""Pruning of the database's change log, by a role that may delete from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pend_storage.config import Settings
+from pend_storage.dualwrite._relay import prune_before
+from pend_storage.dualwrite._replication_position import ReplicationPosition
+from pend_storage.errors import ConfigError
+from pend_storage.factory import open_json, open_postgres
+from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.store import Store
+from pend_storage.stores.json import has_store
+from pend_storage.stores.postgres import PostgresStore, open_session
+from pend_storage.stores.postgres._privileges import may_prune
+
+__all__ = ["Pruned", "prune_log"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Result of a pruning."""
+
+    pruned: int
+    """Entries deleted."""
+    before: datetime
+    """Time before which entries were deleted, where the other store has applied them."""
+
+
+def prune_log(settings: Settings) -> Pruned:
+    """Prune entries that are older than the retention and applied by the other store.
+
+    Args:
+        settings: of the environment; its role must be the archiver's or the owner's.
+
+    Raises:
+        ConfigError: no database is configured, the role may not delete from the log, or
+            what JSON has applied cannot be known here.
+        StoreUnavailable: one of the stores cannot be reached.
+    """
+    wanted = settings.require_postgres()
+    with open_session(
+        wanted.full_url, connect_timeout=wanted.connect_timeout
+    ) as session:
+        if not may_prune(session):
+            raise ConfigError(
+                f"{wanted.shown_url}: this role has no right to prune the change log. Run the "
+                "command as the archiver or the owner: pend-storage db grants names them."
+            )
+    cutoff = datetime.now(UTC) - timedelta(days=settings.dual_write.retention_days)
+    with open_postgres(settings) as postgres:
+        upto = _applied(settings, postgres)
+        return Pruned(pruned=prune_before(postgres, cutoff, upto), before=cutoff)
+
+
+def _applied(settings: Settings, postgres: PostgresStore) -> int | None:
+    """Return the sequence number that JSON has applied; None where JSON needs no entry."""
+    if settings.json is not None and has_store(settings.json.directory):
+        with open_json(settings) as json:
+            return _kept_for(json, postgres)
+    role = postgres.meta(ROLE_META)
+    if role is None:
+        return None  # it stands alone
+    raise ConfigError(
+        f"{settings.place}: what the JSON store has applied of the change log can only be "
+        "known where its directory is. Run the command on that machine."
+    )
+
+
+def _kept_for(json: Store, postgres: PostgresStore) -> int | None:
+    role = RoleState.from_meta(json.meta(ROLE_META)).role
+    position = ReplicationPosition.load(json)
+    if role is Role.DETACHED:
+        return None
+    if position is None or position.source != postgres.identity():
+        return 0 if role is Role.SECONDARY else None
+    # The entry at the position stays: by it the log is recognised.
+    return position.sequence - 1
