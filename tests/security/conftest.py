@@ -1,27 +1,70 @@
-"""Hostile texts, and the check that none of them reaches a reader as it is."""
+"""Directories of several users, for tests that run as root."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from typing import Final
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-FORGED: Final = "FORGED 0 wait"
-HOSTILE: Final = (
-    f"\x1b]0;title\x07\x1b[2J\x1b]52;c;eA==\x07\x9b31m\x7f\u202e\u2066\u200b\r\n{FORGED}\u2028"
-    "[red]:smile:"
-)
-"""Title, screen, clipboard, colours, order of the text, and a line of its own."""
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-_OWN: Final = re.compile(
-    r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[(?:2K|1A)|\x1b\[H\x1b\[2J(?=\x1b|20)"
-)
-"""Colours; of progress bars the cursor and the line; before a time the watched screen."""
+import pytest
+
+from tests.front_door.conftest import Site
+from tests.security.acting import open_place
+
+OTHER_USER = 65534
 
 
-def harm_of(text: str) -> list[str]:
-    """List what a terminal would obey, or a reader not see, of the output of a command."""
-    text = _OWN.sub("", text.replace("\r\n", "\n"))
-    found = {c for c in text if c != "\n" and unicodedata.category(c) in _HIDDEN}
-    lines = [line for line in text.splitlines() if line.strip().startswith("FORGED")]
-    return [*map(ascii, sorted(found)), *lines]
+@contextmanager
+def as_other_user() -> Iterator[None]:
+    """Be that user within the block."""
+    os.setegid(OTHER_USER)
+    os.seteuid(OTHER_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A directory of another user, in one of root that all users may enter."""
+    with tempfile.TemporaryDirectory(prefix="pend-door-") as name:
+        Path(name).chmod(0o755)
+        place = Path(name, "theirs")
+        place.mkdir()
+        os.chown(place, OTHER_USER, OTHER_USER)
+        yield place
+
+
+@pytest.fixture
+def secret(theirs: Path) -> Path:
+    """A file of root, which the other user may not read."""
+    place = theirs.parent / "secret"
+    place.write_bytes(b"ROOT-ONLY")
+    place.chmod(0o600)
+    return place
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files away")
+    path = open_place()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def app(place: Path) -> Site:
+    """A server's place of root: ``pend.toml`` and an empty ``data``."""
+    site = Site(place / "app", "", program="tests.security.acting:as_owner")
+    site.data.mkdir(parents=True)
+    site.config.write_text(
+        '[environments.development.json]\ndirectory = "data"\n', encoding="utf-8"
+    )
+    return site

@@ -21,7 +21,7 @@ import pend_storage as ps
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event
 from pend_storage.phases import parse_phase
-from tests.security.conftest import HOSTILE, harm_of
+from tests.security.texts import HOSTILE, harm_of
 
 PACKAGE: Final = Path(str(ps.__file__)).parent
 HUGE: Final = HOSTILE * 30_000  # more than a million characters

@@ -23,7 +23,7 @@ from pend_storage.pend import User
 from pend_storage.phases import Phase
 from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.validation import validate
-from tests.security.conftest import HOSTILE, harm_of
+from tests.security.texts import HOSTILE, harm_of
 
 
 @dataclass(frozen=True)

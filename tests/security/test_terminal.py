@@ -27,7 +27,7 @@ from pend_storage.phases import Phase
 from pend_storage.records import FindingRecord
 from pend_storage.testing.fork_server import fork_server
 from tests.integration.cli.conftest import Site
-from tests.security.conftest import FORGED, HOSTILE, harm_of
+from tests.security.texts import FORGED, HOSTILE, harm_of
 
 WALLETS: Final = {
     HOSTILE: "0x12",
