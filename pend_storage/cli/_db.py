@@ -232,21 +232,12 @@ def _show_files(out: Output, result: Check) -> None:
     help="Reads, and prunes the change log.  [default: pend_archiver]",
 )
 @click.option(
-    "--namespace",
-    metavar="NAME",
-    default="public",
-    show_default=True,
-    help="Schema of the database that the tables are in.",
-)
-@click.option(
     "--check",
     is_flag=True,
     help="Compare with the database instead, and list what differs.",
 )
 @pass_session
-def grants(
-    session: Session, namespace: str, *, check: bool, **names: str | None
-) -> Exit:
+def grants(session: Session, *, check: bool, **names: str | None) -> Exit:
     """Show the SQL that gives each role the least privileges that it needs.
 
     Nothing is run: pass it to psql, as a superuser or as the owner, after each db migrate.
@@ -258,7 +249,7 @@ def grants(
 
     out, given = session.output, {k: v for k, v in names.items() if v}
     make = check_grants if check else run
-    result = make(session.settings, given, namespace=namespace)
+    result = make(session.settings, given)
     for statement in result.statements:
         out.line(f"{statement};")
     for found in result.problems:

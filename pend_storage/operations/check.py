@@ -127,7 +127,7 @@ def _may_write(wanted: PostgresSettings) -> bool:
     with open_session(
         wanted.full_url, connect_timeout=wanted.connect_timeout
     ) as session:
-        return may_write(session)
+        return may_write(session, wanted.schema)
 
 
 def _is_following(json: Store, postgres: Store) -> bool:

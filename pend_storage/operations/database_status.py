@@ -133,7 +133,7 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         connect_timeout=settings.connect_timeout,
         application_name="pend_storage doctor",
     ) as connection:
-        return _probe(connection)
+        return _probe(connection, settings.schema)
 
 
 _CREATORS: Final[LiteralString] = """
@@ -141,22 +141,24 @@ select n.nspname::text, coalesce(r.rolname::text, 'every role')
   from pg_namespace as n
  cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
   left join pg_roles as r on r.oid = a.grantee
- where n.nspname = any(current_schemas(false)) and a.privilege_type = 'CREATE'
+ where n.nspname = %(schema)s and a.privilege_type = 'CREATE'
    and a.grantee <> n.nspowner and not coalesce(r.rolsuper, false)
    and r.rolname is distinct from current_user
    and a.grantee <> coalesce((select c.relowner from pg_class as c
-                               where c.oid = to_regclass('changes')), 0::oid)
-    or n.nspname = any(current_schemas(false)) and a.privilege_type = 'CREATE'
+                               where c.oid = to_regclass(%(log)s)), 0::oid)
+    or n.nspname = %(schema)s and a.privilege_type = 'CREATE'
    and a.grantee = 0
  order by 1, 2"""
-"""Roles that may create in a schema on the path, without the ones that own the schema or
+"""Roles that may create in the schema of the store, without the ones that own the schema or
 the store's tables.
 """
 
 
-def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
+def _probe(connection: psycopg.Connection[Any], schema: str) -> ServerFacts:
+    names = {"schema": schema, "log": f'"{schema}".changes'}
+
     def one(query: LiteralString) -> Any:
-        row = connection.execute(query).fetchone()
+        row = connection.execute(query, names).fetchone()
         return None if row is None else row[0]
 
     latency, ahead = math.inf, 0.0
@@ -190,10 +192,10 @@ def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
         is_owner=bool(
             one(
                 "select pg_has_role(relowner, 'usage') from pg_class "
-                "where oid = to_regclass('changes')"
+                "where oid = to_regclass(%(log)s)"
             )
         ),
-        creators=tuple(connection.execute(_CREATORS).fetchall()),
+        creators=tuple(connection.execute(_CREATORS, names).fetchall()),
         has_trigrams=bool(
             one("select count(*) from pg_available_extensions where name = 'pg_trgm'")
         ),

@@ -9,6 +9,7 @@ from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
 from pend_storage.stores.postgres import open_session
+from pend_storage.stores.postgres._connection.own_names import DEFAULT_SCHEMA
 from pend_storage.stores.postgres._privileges import (
     DatabaseRoles,
     PrivilegeProblem,
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Grants", "check_grants", "grants"]
-
-DEFAULT_NAMESPACE = "public"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,34 +35,29 @@ class Grants:
     problems: tuple[PrivilegeProblem, ...] = ()
 
 
-def grants(
-    settings: Settings, names: Mapping[str, str], *, namespace: str = DEFAULT_NAMESPACE
-) -> Grants:
+def grants(settings: Settings, names: Mapping[str, str]) -> Grants:
     """Make the statements; connects to nothing.
 
     Args:
         settings: of the environment; its schema module counts.
         names: of the roles ``owner``, ``application``, ``reader`` and ``archiver`` that have
             other names than the default ones.
-        namespace: schema of the database that the tables are in.
 
     Raises:
         ConfigError: the schema module cannot be loaded, or two roles have one name.
     """
-    roles = _roles(names)
+    roles, postgres = _roles(names), settings.postgres
+    namespace = DEFAULT_SCHEMA if postgres is None else postgres.schema
     found = statements(load_schema(settings).schema, roles, namespace=namespace)
     return Grants(roles=roles, namespace=namespace, statements=tuple(found))
 
 
-def check_grants(
-    settings: Settings, names: Mapping[str, str], *, namespace: str = DEFAULT_NAMESPACE
-) -> Grants:
+def check_grants(settings: Settings, names: Mapping[str, str]) -> Grants:
     """Compare the privileges in the database with the least ones; changes nothing.
 
     Args:
         settings: of the environment.
         names: as for :func:`grants`.
-        namespace: schema of the database that the tables are in.
 
     Raises:
         ConfigError: no database is configured, or two roles have one name.
@@ -76,8 +70,8 @@ def check_grants(
         connect_timeout=wanted.connect_timeout,
         application_name="pend_storage grants",
     ) as connection:
-        found = check_privileges(connection, schema, roles, namespace=namespace)
-    return Grants(roles=roles, namespace=namespace, problems=tuple(found))
+        found = check_privileges(connection, schema, roles, namespace=wanted.schema)
+    return Grants(roles=roles, namespace=wanted.schema, problems=tuple(found))
 
 
 def _roles(names: Mapping[str, str]) -> DatabaseRoles:

@@ -44,7 +44,7 @@ def prune_log(settings: Settings) -> Pruned:
     with open_session(
         wanted.full_url, connect_timeout=wanted.connect_timeout
     ) as session:
-        if not may_prune(session):
+        if not may_prune(session, wanted.schema):
             raise ConfigError(
                 f"{wanted.shown_url}: this role has no right to prune the change log. Run the "
                 "command as the archiver or the owner: pend-storage db grants names them."

@@ -138,6 +138,17 @@ def test_no_change_of_a_signed_cursor_is_taken(data: st.DataObject) -> None:
         7,
         "\ud800.a.b",
     ],
+    # Not by the cursors: one has the time at which it was made.
+    ids=[
+        "unsigned",
+        "another key",
+        "empty",
+        "dots",
+        "text",
+        "none",
+        "number",
+        "surrogate",
+    ],
 )
 def test_what_the_key_has_not_signed_is_refused(cursor: Any) -> None:
     with pytest.raises(InvalidQuery, match="not a cursor"):

@@ -18,7 +18,11 @@ import psycopg
 
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._functions.definitions import definitions
-from pend_storage.stores.postgres._schema.tables import REVISION_TABLE, declare
+from pend_storage.stores.postgres._schema.tables import (
+    REVISION_TABLE,
+    STORE_LOCK,
+    declare,
+)
 
 __all__ = [
     "ROLES",
@@ -162,6 +166,9 @@ def _table_privileges(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
         }
     found[_CHANGE_LOG] |= {"application": _APPEND, "archiver": ("select", "delete")}
     found[_POSITIONS]["archiver"] = ("select", "insert", "update")
+    # LOCK TABLE demands UPDATE for the modes in which commits hold it.
+    found[STORE_LOCK] = dict.fromkeys(ROLES[1:], _READ)
+    found[STORE_LOCK]["application"] = ("select", "update")
     found[REVISION_TABLE] = dict.fromkeys(ROLES[1:], _READ)
     return found
 
@@ -225,19 +232,20 @@ def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def may_prune(connection: psycopg.Connection[Any]) -> bool:
+def may_prune(connection: psycopg.Connection[Any], namespace: str) -> bool:
     """Return whether the role of a session may delete from the change log."""
-    return _may(connection, _CHANGE_LOG, "delete")
+    return _may(connection, f"{_name(namespace)}.{_CHANGE_LOG}", "delete")
 
 
-def may_write(connection: psycopg.Connection[Any]) -> bool:
+def may_write(connection: psycopg.Connection[Any], namespace: str) -> bool:
     """Return whether the role of a session may change the store's meta entries."""
-    return _may(connection, _POSITIONS, "update")
+    return _may(connection, f"{_name(namespace)}.{_POSITIONS}", "update")
 
 
 def _may(connection: psycopg.Connection[Any], table: str, privilege: str) -> bool:
     row = connection.execute(
-        "select coalesce(has_table_privilege(to_regclass(%s), %s), true)",
+        "select coalesce(pg_catalog.has_table_privilege("
+        "pg_catalog.to_regclass(%s::text), %s::text), true)",
         (table, privilege),
     ).fetchone()
     return row is not None and bool(row[0])
