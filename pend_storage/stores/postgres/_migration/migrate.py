@@ -63,6 +63,7 @@ from pend_storage.stores.postgres._migration.migration_errors import (
     translated_errors,
 )
 from pend_storage.stores.postgres._migration.migration_lock import (
+    is_application,
     lock_migrations,
     refuse_foreign_tables,
 )
@@ -179,6 +180,8 @@ def _migrate_once(
         recorded_statements(connection, connector.schema) as statements,
     ):
         _refuse_encoding(connection, store)
+        if is_application(connection) and read_revision(connection) == wanted:
+            return Evolution(store, (), {}, ())  # as a server does at each start
         # Only other migrations queue for this one.
         _set_lock_timeout(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
         lock_migrations(connection)

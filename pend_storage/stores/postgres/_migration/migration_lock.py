@@ -14,7 +14,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.stores.postgres._connection.own_names import OWN, OWN_SCHEMA
 from pend_storage.stores.postgres._schema.tables import REVISION_TABLE
 
-__all__ = ["lock_migrations", "refuse_foreign_tables"]
+__all__ = ["is_application", "lock_migrations", "refuse_foreign_tables"]
 
 _FORMER_LOCK: Final = 0x70656E64_6D696772
 """Advisory lock of migrations by versions before revision 0004."""
@@ -34,6 +34,15 @@ select c.relname, pg_get_userbyid(c.relowner)
    and c.relowner <> (select u.oid from pg_roles as u where u.rolname = current_user)
    and not has_table_privilege(c.relowner, to_regclass('{OWN}store_meta'), 'update')
  order by 1"""
+
+
+def is_application(connection: Connection) -> bool:
+    """Return True where this role may write records, and may not migrate."""
+    may = (
+        f"select has_table_privilege(to_regclass('{OWN}store_meta'), 'update') and not "
+        f"has_table_privilege(to_regclass('{OWN}{REVISION_TABLE}'), 'update')"
+    )
+    return connection.scalar(text(may)) is True
 
 
 def lock_migrations(connection: Connection) -> None:
