@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -21,18 +21,22 @@ from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
 from pend_storage.config._file_content import expanded, parsed_file
 from pend_storage.config._file_errors import explained, member_names
+from pend_storage.config._file_tables import (
+    TABLES,
+    DualWriteTable,
+    EnvironmentTable,
+    JsonTable,
+    PostgresTable,
+    RedisTable,
+    ServerTable,
+)
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
-    ChannelBinding,
     DualWriteSettings,
     JsonSettings,
-    Pooler,
     PostgresSettings,
     RedisSettings,
     Settings,
-    SslMode,
-    Unclaimed,
-    Unsigned,
 )
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.phases import Phase, parse_phase
@@ -42,76 +46,6 @@ __all__ = ["DEFAULT_ENVIRONMENT", "load_settings"]
 DEFAULT_ENVIRONMENT: Final = "development"
 
 S = TypeVar("S", bound=msgspec.Struct)
-
-_Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-_Patience: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-_Interval: TypeAlias = Annotated[float, msgspec.Meta(ge=0.001, le=3_600)]
-_Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Days: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=36_500)]
-_Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Table of the file, as it is written there. Unknown members are errors."""
-
-
-class _Json(_File):
-    directory: str | None = None
-    files: dict[str, str] = {}
-    include: list[_Key] | None = None
-    unclaimed: Unclaimed = "refuse"
-    checkpoint_interval: _Seconds = 1.0
-
-
-class _Tls(_File):
-    mode: SslMode | None = None
-    root_certificate: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    channel_binding: ChannelBinding | None = None
-    require_auth: _Key | None = None
-
-
-class _Server(_File):
-    url: str | None = None
-    url_env: str | None = None
-
-
-class _Postgres(_Server):
-    pool: _Count = 20
-    connect_timeout: _Seconds = 2.0
-    idle_timeout: _Seconds = 30.0
-    connection_max_age: _Seconds = 1800.0
-    statement_timeout: _Seconds = 30.0
-    pooler: Pooler | None = None
-    schema: str = "public"
-    tls: _Tls = msgspec.field(default_factory=_Tls)
-
-
-class _Redis(_Server):
-    key: _Key | None = None
-    flag_key_env: _Key | None = None
-    unsigned: Unsigned = "wake-up"
-
-
-class _DualWrite(_File):
-    secondary_timeout: _Patience | str = 1.0
-    compare: _Share = 0.05
-    ignore: list[str] = []
-    switch_patience: _Patience = 30.0
-    relay_interval: _Interval = 0.2
-    retention_days: _Days = 7.0
-
-
-class _Environment(_File):
-    phase: str = Phase.JSON_ONLY.value
-    schema: str | None = None
-    json: _Json = msgspec.field(default_factory=_Json)
-    postgres: _Postgres = msgspec.field(default_factory=_Postgres)
-    redis: _Redis = msgspec.field(default_factory=_Redis)
-    auto_switch: bool = False
-    dual_write: _DualWrite = msgspec.field(default_factory=_DualWrite)
 
 
 def load_settings(
@@ -165,12 +99,12 @@ def _load(
     file = find_file(path, variables)
     if file is None:
         _require_known(name, variables)
-    read, following = _Environment(), AutoSwitchTable()
+    read, following = EnvironmentTable(), AutoSwitchTable()
     if file is not None:
         table = _environment_table(file, name, allow=allow_foreign_owner)
         table, written = split_auto_switch(table)
         following = _converted(file, name, written, Following).auto_switch
-        read = _converted(file, name, table, _Environment)
+        read = _converted(file, name, table, EnvironmentTable)
     reader = _Reader(file, name, variables)
     module, named_by = reader.schema(schema, read.schema)
     return Settings(
@@ -228,19 +162,8 @@ def _converted(file: Path, name: str, table: object, kind: type[S]) -> S:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        known = {path: member_names(table) for path, table in _TABLES.items()}
+        known = {path: member_names(table) for path, table in TABLES.items()}
         raise ConfigError(explained(file, name, str(error), known)) from None
-
-
-_TABLES: Final[dict[str, type[msgspec.Struct]]] = {
-    "": _Environment,
-    "json": _Json,
-    "postgres": _Postgres,
-    "postgres.tls": _Tls,
-    "redis": _Redis,
-    "auto_switch": AutoSwitchTable,
-    "dual_write": _DualWrite,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +210,7 @@ class _Reader:
         place = "the environment variable PEND_PHASE" if word else self._place("phase")
         return parse_phase(word or written, place=place)
 
-    def json(self, table: _Json) -> JsonSettings | None:
+    def json(self, table: JsonTable) -> JsonSettings | None:
         variable = self.variables.get("PEND_JSON_DIRECTORY")
         if variable is not None:
             place = "the environment variable PEND_JSON_DIRECTORY"
@@ -305,7 +228,7 @@ class _Reader:
             checkpoint_interval=table.checkpoint_interval,
         )
 
-    def postgres(self, table: _Postgres) -> PostgresSettings | None:
+    def postgres(self, table: PostgresTable) -> PostgresSettings | None:
         url = self._database_url(table)
         if url is None:
             return None
@@ -330,7 +253,7 @@ class _Reader:
         # libpq's word for the authorities that the system trusts, and no file.
         return Path(written) if written == "system" else self._resolved_if(written)
 
-    def _database_url(self, table: _Postgres) -> str | None:
+    def _database_url(self, table: PostgresTable) -> str | None:
         url = self.variables.get("PEND_DATABASE_URL")
         place = "the environment variable PEND_DATABASE_URL"
         if url is None:
@@ -348,7 +271,7 @@ class _Reader:
                 place = "the database URL with DB_HOST, DB_PORT, DB_NAME"
         return _require_url(url, place)
 
-    def redis(self, table: _Redis) -> RedisSettings | None:
+    def redis(self, table: RedisTable) -> RedisSettings | None:
         url = self.variables.get("PEND_REDIS_URL")
         if url is None:
             url, _ = self._written_url("redis", table)
@@ -365,7 +288,7 @@ class _Reader:
         place = self._place("auto_switch.allowed")
         return tuple(parse_phase(word, place=place) for word in table.allowed)
 
-    def dual_write(self, table: _DualWrite) -> DualWriteSettings:
+    def dual_write(self, table: DualWriteTable) -> DualWriteSettings:
         for place in table.ignore:
             if not _is_field(place):
                 raise ConfigError(
@@ -393,9 +316,12 @@ class _Reader:
             f"{_UNLIMITED!r}, not {shown(written)}{did_you_mean(written, [_UNLIMITED])}"
         )
 
-    def absent(self, read: _Environment) -> dict[str, str]:
+    def absent(self, read: EnvironmentTable) -> dict[str, str]:
         """List the environment variables that the file names, and that are not set."""
-        tables: dict[str, _Server] = {"postgres": read.postgres, "redis": read.redis}
+        tables: dict[str, ServerTable] = {
+            "postgres": read.postgres,
+            "redis": read.redis,
+        }
         named = {name: table.url_env for name, table in tables.items()}
         named["flag"] = read.redis.flag_key_env
         return {
@@ -404,7 +330,7 @@ class _Reader:
             if variable is not None and variable not in self.variables
         }
 
-    def _written_url(self, name: str, table: _Server) -> tuple[str | None, str]:
+    def _written_url(self, name: str, table: ServerTable) -> tuple[str | None, str]:
         """Return the URL of a server by the file, and the place where it stands."""
         if table.url is not None and table.url_env is not None:
             raise ConfigError(
