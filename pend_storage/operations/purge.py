@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage import crashpoints
+from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
 from pend_storage._model.records import (
@@ -147,7 +148,7 @@ class _Purge:
             self._require_privileges()
             is_clean = self._erase(present, quarantined, findings)
             for path in leftovers:
-                path.unlink(missing_ok=True)
+                unlink(path)
             held += self._held(is_clean=is_clean)
         held += self._held_backups(backups)
         return Purge(

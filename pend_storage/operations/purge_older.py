@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pend_storage._files.by_path import unlink
 from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
@@ -56,7 +57,7 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         if not dry_run:
             is_clean = _erase_older(store, cutoff, overruled, closed)
             for path in files:
-                path.unlink(missing_ok=True)
+                unlink(path)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.linked import LinkedFile
 from pend_storage._model.records import Change
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings
@@ -85,7 +86,11 @@ class Needles:
             return False
         # Escaped spellings take six bytes for each character, and twelve for a pair.
         overlap = 12 * self.longest
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            LinkedFile(path) as linked,
+            os.fdopen(linked.open(), "rb") as file,
+        ):
             tail = b""
             while block := file.read(_BLOCK):
                 if self.are_in(tail + block):

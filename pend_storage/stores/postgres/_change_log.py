@@ -55,13 +55,16 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _PURGED_AT_ONCE: Final = 5_000
 _PURGE_DENIED: Final = Statement.make(
-    "select t.privilege || ' on ' || t.name from (values "
-    f"('{OWN}changes', 'UPDATE'), ('{OWN}tombstones', 'DELETE')) as t (name, privilege) "
+    "select t.lacking from (values "
+    f"('{OWN}changes', 'UPDATE', 'UPDATE on changes'), "
+    f"('{OWN}tombstones', 'DELETE', 'DELETE on tombstones')) "
+    "as t (name, privilege, lacking) "
     "where not pg_catalog.has_table_privilege(t.name, t.privilege)"
 )
 _IS_PURGED: Final = (
     f"r.item operator(pg_catalog.->>) 0 {EQ} $1::text and exists (select from "
-    "pg_catalog.unnest($2::text[], $3::bigint[]) as w (key, bound) "
+    "rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) "
+    "as w (key, bound) "
     f"where w.key {EQ} (r.item operator(pg_catalog.->>) 1) "
     f"and (r.item operator(pg_catalog.->>) 2)::bigint {LE} w.bound)"
 )
@@ -80,7 +83,8 @@ _PURGE_PAGE: Final = Statement.make(
 )
 _PURGE_TOMBSTONES: Final = Statement.make(
     f"delete from {OWN}tombstones as t using "
-    "pg_catalog.unnest($2::text[], $3::bigint[]) as w (key, bound) "
+    "rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) "
+    "as w (key, bound) "
     f"where t.collection {EQ} $1::text and t.key {EQ} w.key and t.version {LE} w.bound",
     (0, 1, 1),
 )

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import pytest
 import pend_storage as ps
 from pend_storage.pend import KycApplication, User, UserProfile
 from pend_storage.records import QuarantinedRecord
+from pend_storage.testing.servers._discovery import find_postgres
 from tests.ages import age
 
 if TYPE_CHECKING:
@@ -69,7 +71,18 @@ def in_database(url: str) -> dict[str, list[bytes]]:
             for blob in [text, *hex_values(text)]:
                 if what := traces(blob):
                     found[table] = what
+    if what := traces(dump_of(url)):
+        found["pg_dump"] = what
     return found
+
+
+def dump_of(url: str) -> bytes:
+    """A dump of the whole database as SQL text, by PostgreSQL's own tool."""
+    done = subprocess.run(
+        [find_postgres() / "pg_dump", "--dbname", url], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
 
 
 def hex_values(text: bytes) -> Iterator[bytes]:
@@ -261,7 +274,8 @@ def test_without_a_privilege_nothing_is_done(jane: Site) -> None:
         user = store.collection(User).get_by("phone_hash", OTHER)
     jane.change(
         "create role purger login; grant select, insert, update, delete on all tables "
-        "in schema public to purger; revoke update on changes from purger"
+        "in schema public to purger; revoke update on changes from purger; "
+        "grant execute on all functions in schema public to purger"
     )
     url = jane.url.replace("postgres@", "purger@")
     try:
