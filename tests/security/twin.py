@@ -18,12 +18,18 @@ from typing import Any, Final, NoReturn
 
 import pend_storage as ps
 from pend_storage import crashpoints
+from pend_storage._files.by_path import unlink
 from pend_storage.backup import _new_folder, copy_directory
-from pend_storage.config import load_settings
+from pend_storage.config import JsonSettings, load_settings
 from pend_storage.flags.file import FileFlag
 from pend_storage.inspect import inspect_directory
 from pend_storage.operations.init import write_config
 from pend_storage.operations.new_file import write_new
+from pend_storage.operations.purge_search import (
+    Needles,
+    holding_files,
+    leftovers_of,
+)
 from pend_storage.pend import LAYOUTS
 from pend_storage.pend.records import Document, User
 from pend_storage.phases import Phase
@@ -74,6 +80,19 @@ def compact(place: Path) -> None:
         store.compact()
 
 
+def erase(place: Path) -> None:
+    """Delete and purge a record, search for it, and delete what is kept for people."""
+    user = User(phone_hash="0x" + "e" * 64, blockchain_address="0x" + "e" * 40)
+    with _open(place) as store:
+        store.collection(User).put(user)
+        store.checkpoint()
+        store.collection(User).delete(user.id)
+        store.purge("users", [user.id])
+    list(holding_files(place / "data", Needles([user.id])))
+    for path in leftovers_of(JsonSettings(directory=place / "data")):
+        unlink(path)
+
+
 def migrate(place: Path) -> None:
     """Bring the records to the schema, and write the files of that schema."""
     ps.JsonStore.migrate(_SCHEMA, place / "data", layouts=_LAYOUTS, hook=lambda _: None)
@@ -111,7 +130,7 @@ def report(place: Path) -> None:
 
 FLOWS: Final[dict[str, Callable[[Path], None]]] = {
     flow.__name__: flow
-    for flow in (use, compact, migrate, back_up, set_phase, configure, report)
+    for flow in (use, compact, erase, migrate, back_up, set_phase, configure, report)
 }
 
 
