@@ -20,11 +20,11 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
+import filelock
+
 from pend_storage.errors import ConfigError
-from pend_storage.testing.servers._keeper import open_lock
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -33,7 +33,15 @@ SOCKET_PATH_LIMIT = 103
 LONGEST_SOCKET_NAME = ".s.PGSQL.65535.lock"
 # Others may pass through, but neither list nor write.
 PASSABLE = 0o711
+_POLL_SECONDS = 0.02
 _UNPRIVILEGED = ("nobody", "postgres", "daemon")
+
+
+def exclusive_lock(path: Path) -> filelock.BaseFileLock:
+    """Return a lock for rare work, as a context: one thread of one process at a time."""
+    return filelock.FileLock(
+        path, mode=0o600, thread_local=False, poll_interval=_POLL_SECONDS
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +166,7 @@ def readable_copy(label: str, sources: Mapping[str, Path], account: Account) -> 
     """
     root = shared_root(account)
     target = root / f"{label}-{_digest(*sources.values())}"
-    lock = open_lock(root / "copy.lock")
-    try:
-        flock(lock, LOCK_EX)
+    with exclusive_lock(root / "copy.lock"):
         if not all(_same(path, target / name) for name, path in sources.items()):
             _copy(sources, target)
             logger.warning(
@@ -169,8 +175,6 @@ def readable_copy(label: str, sources: Mapping[str, Path], account: Account) -> 
                 next(iter(sources.values())),
                 target,
             )
-    finally:
-        os.close(lock)
     return target
 
 

@@ -31,6 +31,7 @@ from pend_storage.testing.servers._addresses import (
 from pend_storage.testing.servers._keeper import ServerSpec, open_lock, try_lock
 from pend_storage.testing.servers._places import (
     Account,
+    exclusive_lock,
     prepare_home,
     server_account,
     socket_directory,
@@ -39,7 +40,7 @@ from pend_storage.testing.servers._secrets import read_password
 
 POLL_SECONDS = 0.02
 _PASSWORD = "password"  # noqa: S105 - the name of its file
-LOG_TAIL_CHARACTERS = 2000
+LOG_TAIL_CHARACTERS = 350
 # The whole environment of keeper and server: PG* and similar variables would change
 # their behaviour.
 PASSED_ON = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
@@ -280,12 +281,8 @@ class EmbeddedServer(ABC):
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Serialise joining, starting, leaving and crashing, between processes."""
-        lock = self._open("gate.lock")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(self.directory / "gate.lock"):
             yield
-        finally:
-            os.close(lock)
 
     def _open(self, lock: str) -> int:
         return open_lock(self.directory / lock)
@@ -367,7 +364,9 @@ class EmbeddedServer(ABC):
     def _failure(self, begin: int) -> StoreUnavailable:
         with self.log.open(errors="replace") as log:
             log.seek(begin)
-            tail = log.read()[-LOG_TAIL_CHARACTERS:].strip()
+            lines = log.read().split("\n")
+        # The cause is at the end, and a message is one line of bounded length.
+        tail = " / ".join(filter(None, map(str.strip, lines)))[-LOG_TAIL_CHARACTERS:]
         return StoreUnavailable(
             f"it did not start, and {self.log} says: {tail or 'nothing'}",
             store=f"embedded {self.name} in {self.home}",
