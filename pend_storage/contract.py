@@ -35,6 +35,7 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
+from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
@@ -358,7 +359,7 @@ class StoreBackend(ABC):
             StoreUnavailable: it cannot be reached.
         """
         raise ConfigError(
-            f"{type(self).__name__} cannot purge records of {collection!r}: its change "
+            f"{type(self).__name__} cannot purge records of {shown(collection)}: its change "
             "log cannot be changed. Use a store that can."
         )
 

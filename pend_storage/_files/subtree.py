@@ -10,6 +10,7 @@ from typing import Self
 from pend_storage._files.directory import Directory
 from pend_storage._files.failures import located
 from pend_storage._files.trust import Check, fault_of_own
+from pend_storage._shown import shown
 from pend_storage.errors import ConfigError
 
 __all__ = ["Subtree", "require_relative"]
@@ -28,7 +29,7 @@ def require_relative(name: str, place: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise ConfigError(
-            f"{name[:200]!r} is not the name of a file below {place}. Use a relative name "
+            f"{shown(name)} is not the name of a file below {place}. Use a relative name "
             "without '..'."
         )
     return path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pend_storage._shown import cut
+from pend_storage._shown import shown
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
 
@@ -33,7 +33,7 @@ def _duration(
     found = re.fullmatch(r"(\d{1,6})([smhdw])", value)
     if found is None:
         raise click.BadParameter(
-            f"{cut(value)!r} is no duration: give a number with s, m, h, d or w, such "
+            f"{shown(value)} is no duration: give a number with s, m, h, d or w, such "
             "as 30d",
             context,
             parameter,

@@ -368,7 +368,7 @@ def test_the_statements_can_be_read_first(used: str) -> None:
         statements = store.migrate(dry_run=True).statements
 
     text = "\n".join(statements)
-    assert "alter table notes drop column stars;" in text
+    assert 'alter table "public".notes drop column stars;' in text
     assert "create or replace function" in text.lower()
     assert "1 stars" not in text
     assert "%(" not in text

@@ -228,7 +228,8 @@ def test_a_service_that_hides_its_identity_is_served_without_it(
             run(url, f"revoke execute on function {function} from public")
         run(
             url,
-            f"grant select, insert, update, delete on all tables in schema public to {role}",
+            f"grant select, insert, update, delete on all tables in schema public to {role}; "
+            f"grant execute on all functions in schema public to {role}",
         )
         plain = psycopg.conninfo.make_conninfo(url, user=role)
         with PostgresStore(SCHEMA, plain) as store:

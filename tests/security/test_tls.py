@@ -91,7 +91,8 @@ class Place:
     def url(self, *settings: str, host: str = NAME) -> str:
         address, port = self.server.tcp_address
         more = "&".join((f"hostaddr={address}", *settings))
-        return f"postgresql://postgres@{host}:{port}/postgres?{more}"
+        login = f"postgres:{self.server.password}"
+        return f"postgresql://{login}@{host}:{port}/postgres?{more}"
 
 
 def turn_on(server: EmbeddedPostgres, certificate: Path, key: Path) -> None:
@@ -120,6 +121,7 @@ def turn_on(server: EmbeddedPostgres, certificate: Path, key: Path) -> None:
                 host=host,
                 port=port,
                 user="postgres",
+                password=server.password,
                 dbname="postgres",
                 sslmode="require",
             ).close()
@@ -234,13 +236,21 @@ def test_a_superuser_on_another_machine_is_reported(place: Place) -> None:
     assert "db grants" in found.remedy
 
 
+def test_what_the_server_proves_is_accepted(place: Place) -> None:
+    settings = ("require_auth=scram-sha-256", "channel_binding=require")
+
+    assert connect(place.url(f"sslrootcert={place.authority}", *settings)) == []
+
+
 @pytest.mark.parametrize(
-    "setting", ["require_auth=scram-sha-256", "channel_binding=require"]
+    "settings",
+    [("require_auth=gss",), ("channel_binding=require", "sslmode=disable")],
+    ids=["another method", "no binding"],
 )
 def test_what_the_server_must_prove_is_refused_with_advice(
-    place: Place, setting: str
+    place: Place, settings: tuple[str, ...]
 ) -> None:
-    error = refusal(place.url(f"sslrootcert={place.authority}", setting))
+    error = refusal(place.url(f"sslrootcert={place.authority}", *settings))
 
     assert "postgres.tls.require_auth" in str(error)
 

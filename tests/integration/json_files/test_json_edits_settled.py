@@ -209,7 +209,7 @@ def test_a_refused_change_leaves_the_value_of_the_store_and_is_kept_apart(
     assert old.load(WALLETS) == store.legacy(WALLETS).snapshot() == wallets
     assert lost(store, WALLETS) == [{one: address}]
     (told,) = [event for event in events if event.name == "outside-edit-refused"]
-    assert repr(one) in told.message
+    assert repr(one[:6]) in told.message  # a phone hash is personal
 
 
 def test_of_two_members_with_one_address_the_second_waits_in_its_place(

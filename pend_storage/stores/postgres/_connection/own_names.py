@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pend_storage._shown import shown
 from pend_storage.errors import ConfigError
 
 __all__ = [
@@ -69,7 +70,7 @@ def check_schema_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(
             "the schema of the database is named by at most 63 letters, digits and "
-            f"underscores, not {name[:80]!r}. Set postgres.schema to such a name."
+            f"underscores, not {shown(name)}. Set postgres.schema to such a name."
         )
     if name.lower().startswith("pg_") or name.lower() == "information_schema":
         raise ConfigError(
