@@ -107,7 +107,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether a connection stays on this machine."""
+        """True where a connection stays on this machine."""
         return is_local(self.settings)
 
     @property
