@@ -57,7 +57,7 @@ class AutoSwitch:
     time: one of them makes the switch, and the others find it made.
 
     The processes of a pair together make at most one change in ``least_pause`` seconds, so
-    that a flag in Redis that is set to and fro does not move the stores so. A phase
+    that a flag in Redis that is set back and forth does not move the stores so. A phase
     that is wanted earlier is held, and reported by ``auto-switch-held``; then the flag counts
     as it is at that time. A switch by ``store.switch``, or by a command, never waits.
 

@@ -114,7 +114,7 @@ class RedisFlag(VersionedFlag):
         self._place = f"the Redis key {key!r} at {_address(self._new_client())}"
         keys = _signing_keys(signing_key)
         self.is_signed: bool = keys is not None
-        self.is_wake_up = keys is None and unsigned == "wake-up"
+        self.is_wake_up: bool = keys is None and unsigned == "wake-up"
         self._values = RedisValues(self._place, key, keys)
         self._client_of_process: tuple[int, redis.Redis] | None = None
 

@@ -136,7 +136,7 @@ def test_without_a_pause_nothing_is_recorded() -> None:
     assert values.values == {}
 
 
-# -- a flag that is set to and fro --------------------------------------------------------
+# -- a flag that is set back and forth --------------------------------------------------------
 
 
 def test_a_flag_set_to_and_fro_moves_the_pair_once_and_is_reported_once(
