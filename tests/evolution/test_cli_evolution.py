@@ -101,7 +101,7 @@ def test_both_sides_are_migrated_by_two_commands(place: Place) -> None:
     shown = place.run("json", "migrate", "--dry-run", code=1)
     assert "notes.text is called body now" in shown
     sql = place.run("db", "migrate", "--sql")
-    assert "alter table notes rename column text to body;" in sql
+    assert 'alter table "public".notes rename column text to body;' in sql
 
     assert "notes.stars changes from int to str" in place.run("json", "migrate")
     assert "2 changes of the schema" in place.run("db", "migrate")

@@ -231,8 +231,6 @@ class Checkpointer:
                 sync.forget(tokens)
             self._synchronise_now()  # deletes the replaced files, and loads the manifests
             compact(self._engine, FORGET_ALL, self._needed, self._passed)
-            # Entries that are in no file any more are not served from memory either.
-            self._engine.read_replica(lambda live: live.history.clear(live.log_end))
             return not has_expired(self._engine, FORGET_ALL)
 
     def _synchronise_now(self) -> None:

@@ -362,9 +362,10 @@ class JsonStore(Store):
         self, collection: str, keys: Iterable[str], *, tombstones: bool = True
     ) -> bool:
         name, gone = self.schema[collection].name, frozenset(keys)
-        self._opened().submit(
-            lambda plan: plan.forget(name, gone, tombstones=tombstones)
-        )
+        engine = self._opened()
+        engine.submit(lambda plan: plan.forget(name, gone, tombstones=tombstones))
+        if not tombstones:  # with them, the commit itself clears every process's memory
+            engine.read_replica(lambda live: live.history.clear(live.log_end))
         checkpointer = self._session.checkpointer
         return checkpointer is not None and shielded(
             partial(checkpointer.purge, name, gone)
