@@ -18,7 +18,7 @@ from pend_storage.stores.postgres._functions import definitions
 from pend_storage.stores.postgres._migration.schema_diff import run_text
 from pend_storage.stores.postgres._schema.tables import STORE_LOCK
 
-__all__ = ["CREATORS", "grant_functions"]
+__all__ = ["grant_functions"]
 
 _NAME: Final = re.compile(rf"create or replace function {OWN}(\S+?)\(")
 _OPEN: Final = f"""
@@ -48,21 +48,6 @@ select quote_ident(r.rolname)
                   and a.grantee = r.oid and a.privilege_type = 'INSERT')
    and not has_table_privilege(r.oid, l.oid, 'update')
  order by 1"""
-CREATORS: Final = """
-select r.rolname
-  from pg_catalog.pg_namespace as n cross join pg_catalog.pg_roles as r
- where n.nspname operator(pg_catalog.=) $1::pg_catalog.name
-   and not r.rolsuper and r.rolcanlogin
-   and pg_catalog.has_schema_privilege(r.oid, n.oid, 'create'::text)
-   and not pg_catalog.pg_has_role(r.oid, n.nspowner, 'member'::text)
-   and not exists (select from pg_catalog.pg_class as c
-                    where c.relnamespace operator(pg_catalog.=) n.oid
-                      and c.relname operator(pg_catalog.=) 'store_meta'::pg_catalog.name
-                      and pg_catalog.pg_has_role(r.oid, c.relowner, 'member'::text))
- order by 1"""
-"""Query: login roles that may create objects in a schema, beside its owner's members and
-those of the tables' owner. ``$1`` is the name of the schema.
-"""
 
 
 def grant_functions(connection: Connection, schema: Schema) -> list[str]:
