@@ -13,7 +13,7 @@ from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role
 from pend_storage.store import Store
-from pend_storage.stores.postgres import open_session
+from pend_storage.stores.postgres import inspection
 from pend_storage.stores.postgres._privileges import may_write
 from pend_storage.validation import (
     FileCheck,
@@ -124,9 +124,7 @@ def check(
 
 
 def _may_write(wanted: PostgresSettings) -> bool:
-    with open_session(
-        wanted.full_url, connect_timeout=wanted.connect_timeout
-    ) as session:
+    with inspection(wanted.full_url, connect_timeout=wanted.connect_timeout) as session:
         return may_write(session, wanted.schema)
 
 

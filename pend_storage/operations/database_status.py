@@ -18,7 +18,7 @@ from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.facts import BackfillState, backfill_of_database
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And
-from pend_storage.stores.postgres import open_session
+from pend_storage.stores.postgres import inspection
 
 __all__ = ["DatabaseStatus", "ServerFacts", "database_status", "server_facts"]
 
@@ -128,7 +128,7 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         StoreUnavailable: the server cannot be reached, or refuses the user.
         ConfigError: the URL is malformed.
     """
-    with open_session(
+    with inspection(
         settings.full_url,
         connect_timeout=settings.connect_timeout,
         application_name="pend_storage doctor",

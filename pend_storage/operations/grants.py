@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
-from pend_storage.stores.postgres import open_session
+from pend_storage.stores.postgres import inspection
 from pend_storage.stores.postgres._connection.own_names import DEFAULT_SCHEMA
 from pend_storage.stores.postgres._privileges import (
     DatabaseRoles,
@@ -65,7 +65,7 @@ def check_grants(settings: Settings, names: Mapping[str, str]) -> Grants:
     """
     roles, wanted = _roles(names), settings.require_postgres()
     schema = load_schema(settings).schema
-    with open_session(
+    with inspection(
         wanted.full_url,
         connect_timeout=wanted.connect_timeout,
         application_name="pend_storage grants",

@@ -13,7 +13,7 @@ from pend_storage.factory import open_json, open_postgres
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.stores.json import has_store
-from pend_storage.stores.postgres import PostgresStore, open_session
+from pend_storage.stores.postgres import PostgresStore, inspection
 from pend_storage.stores.postgres._privileges import may_prune
 
 __all__ = ["Pruned", "prune_log"]
@@ -41,9 +41,7 @@ def prune_log(settings: Settings) -> Pruned:
         StoreUnavailable: one of the stores cannot be reached.
     """
     wanted = settings.require_postgres()
-    with open_session(
-        wanted.full_url, connect_timeout=wanted.connect_timeout
-    ) as session:
+    with inspection(wanted.full_url, connect_timeout=wanted.connect_timeout) as session:
         if not may_prune(session, wanted.schema):
             raise ConfigError(
                 f"{wanted.shown_url}: this role has no right to prune the change log. Run the "

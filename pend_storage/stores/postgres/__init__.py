@@ -19,7 +19,7 @@ Each sub-package imports only those above it in this list up to ``_client``; the
 contract "Layers of the PostgreSQL store" in ``pyproject.toml`` enforces the order.
 """
 
-from pend_storage.stores.postgres._connection.sessions import open_session
+from pend_storage.stores.postgres._connection.sessions import inspection, open_session
 from pend_storage.stores.postgres._store import PostgresStore
 
-__all__ = ["PostgresStore", "open_session"]
+__all__ = ["PostgresStore", "inspection", "open_session"]

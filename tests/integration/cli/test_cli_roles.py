@@ -173,3 +173,32 @@ def test_the_relay_works_under_the_application_role(
         assert process.wait(60) == 0
     finally:
         process.kill()
+
+
+def test_a_command_of_an_administrator_runs_no_function_of_a_stranger(
+    server: Site,
+) -> None:
+    planted = [
+        ("has_table_privilege", "text, text, text", "boolean"),
+        ("has_schema_privilege", "text, text, text", "boolean"),
+        ("has_database_privilege", "text, text, text", "boolean"),
+        ("has_function_privilege", "text, oid, text", "boolean"),
+        ("to_regclass", "varchar", "regclass"),
+        ("to_regnamespace", "varchar", "regnamespace"),
+        ("quote_ident", "varchar", "text"),
+    ]
+    server.change("create table seen (who text)")
+    try:
+        for name, arguments, result in planted:
+            server.change(
+                f"create function {name}({arguments}) returns {result} language plpgsql "
+                f"as $f$ begin insert into seen values ('{name}'); return null; end $f$"
+            )
+        for command in (("db", "grants", "--check"), ("doctor",), ("db", "status")):
+            server.run(*command)
+        with psycopg.connect(server.url) as connection:
+            assert connection.execute("select who from seen").fetchall() == []
+    finally:
+        for name, arguments, _ in planted:
+            server.change(f"drop function if exists {name}({arguments})")
+        server.change("drop table seen")

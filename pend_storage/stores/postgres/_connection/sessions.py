@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pend_storage.stores.postgres._connection.address import Address
 from pend_storage.stores.postgres._connection.connect_errors import connect_error
+from pend_storage.stores.postgres._connection.own_names import SEARCH_PATH
 
-__all__ = ["open_session"]
+__all__ = ["inspection", "open_session"]
+
+_PIN: Final = f"set local search_path = {SEARCH_PATH}".encode()
 
 
 def open_session(
@@ -42,3 +47,22 @@ def open_session(
     except psycopg.Error as error:
         # Without its cause: a traceback of the driver shows settings.
         raise connect_error(error, str(address), secrets=address.secrets) from None
+
+
+@contextmanager
+def inspection(
+    url: str, *, connect_timeout: float = 5.0, application_name: str = "pend_storage"
+) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Look at a server within one transaction, in which names are PostgreSQL's own.
+
+    Administrators look with many privileges: a function of another role that fits a call
+    better than the server's must not run. Arguments and errors as :func:`open_session`.
+    """
+    with (
+        open_session(
+            url, connect_timeout=connect_timeout, application_name=application_name
+        ) as connection,
+        connection.transaction(),
+    ):
+        connection.execute(_PIN)
+        yield connection
