@@ -29,6 +29,7 @@ __all__ = [
     "entries_after",
     "find_entry",
     "has_entry",
+    "kept_changes",
     "last_entry",
 ]
 
@@ -254,6 +255,18 @@ def has_entry(store: Store, position: LogPosition) -> bool:
     except ChangesExpired:
         return False
     return True
+
+
+def kept_changes(store: Store) -> Iterator[Change]:
+    """Yield the entries of a store's change log, as far back as it is kept."""
+    after = 0
+    while True:
+        try:
+            yield from store.changes(after)
+        except ChangesExpired as expired:
+            after = expired.oldest
+        else:
+            return
 
 
 def last_entry(store: Store, after: int) -> Change | None:

@@ -17,18 +17,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pend_storage._model.records import Advance, Change
+from pend_storage._model.records import Advance
 from pend_storage.dualwrite._background import start_thread
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite._lag import Lag, lag_of
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._log_drain import REFUSALS, LogDrain, Obstacle
+from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.dualwrite._relay_schedule import RelaySchedule, blocked_reason
 from pend_storage.dualwrite._replication_position import (
     POSITION_META,
@@ -387,7 +387,7 @@ def prune_before(store: Store, cutoff: datetime, passed: int | None) -> int:
     # The last old entry stays: it shows where the kept part of the log begins.
     old: list[int] = [0, 0]
     count = 0
-    for change in _from_the_beginning(store):
+    for change in kept_changes(store):
         if change.at >= cutoff or (passed is not None and change.sequence > passed):
             break
         old = [old[-1], change.sequence]
@@ -395,10 +395,3 @@ def prune_before(store: Store, cutoff: datetime, passed: int | None) -> int:
     if old[0]:
         store.prune(old[0])
     return max(0, count - 1)
-
-
-def _from_the_beginning(store: Store) -> Iterator[Change]:
-    try:
-        yield from store.changes()
-    except ChangesExpired as expired:
-        yield from store.changes(expired.oldest)

@@ -18,6 +18,7 @@ from pend_storage._model.records import (
 )
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
 from pend_storage.operations.purge_search import (
@@ -29,7 +30,6 @@ from pend_storage.operations.purge_search import (
     holding_records,
     leftovers_of,
     parts_of,
-    whole_log,
 )
 from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.store import Store
@@ -259,7 +259,7 @@ class _Purge:
     def _held(self, *, is_clean: bool) -> Iterator[Holder]:
         yield from holding_records(self._store, self._needles)
         for part in parts_of(self._store):
-            log = whole_log(part)
+            log = kept_changes(part)
             yield from holding_changes(part.schema, log, self._needles)
         if self._json is not None:
             more = self._json.files.values()
@@ -285,7 +285,7 @@ def _relevant(store: Store, collection: str, keys: Sequence[str]) -> Iterator[An
     """Yield the changed records of the logs that may be about the purged ones."""
     wanted = frozenset(keys)
     for part in parts_of(store):
-        for change in whole_log(part):
+        for change in kept_changes(part):
             for changed in change.records:
                 is_mine = changed.collection == collection and changed.key in wanted
                 if is_mine or changed.collection in {QUARANTINE, FINDINGS}:

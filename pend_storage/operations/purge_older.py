@@ -13,13 +13,13 @@ from pend_storage._files.by_path import unlink
 from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
+from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.factory import open_primary
 from pend_storage.operations.purge import Purge
 from pend_storage.operations.purge_search import (
     Holder,
     leftovers_of,
     parts_of,
-    whole_log,
 )
 from pend_storage.query import field
 from pend_storage.schema import FINDINGS, QUARANTINE
@@ -96,7 +96,7 @@ def _erase_older(
     for part in parts_of(store):
         if isinstance(part, JsonStore):
             # Segments are dropped whole, so younger entries of the last one go as well.
-            first = next(whole_log(part), None)
+            first = next(kept_changes(part), None)
             is_old = first is None or first.at < cutoff
             done.append(part.purge(QUARANTINE, ()) if is_old else True)
         elif part is store:
@@ -109,7 +109,7 @@ def _erase_older(
 def _prune(store: Store, cutoff: datetime) -> None:
     """Drop the entries of a log that nothing follows."""
     last = 0
-    for change in whole_log(store):
+    for change in kept_changes(store):
         if change.at >= cutoff:
             break
         last = change.sequence

@@ -18,7 +18,6 @@ from pend_storage._model.records import Change
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings
 from pend_storage.dualwrite import DualWriteStore
-from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import OWN_DIRECTORY
@@ -33,7 +32,6 @@ __all__ = [
     "holding_records",
     "leftovers_of",
     "parts_of",
-    "whole_log",
 ]
 
 BACKUP_MARK: Final = "-backup-"
@@ -195,18 +193,6 @@ def parts_of(store: Store) -> tuple[Store, ...]:
     if isinstance(store, DualWriteStore):
         return store.stores
     return (store,)
-
-
-def whole_log(store: Store) -> Iterator[Change]:
-    """Yield the entries of a change log, as far back as it is kept."""
-    after = 0
-    while True:
-        try:
-            yield from store.changes(after)
-        except ChangesExpired as expired:
-            after = expired.oldest
-        else:
-            return
 
 
 def leftovers_of(json: JsonSettings | None) -> Iterator[Path]:
