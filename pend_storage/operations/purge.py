@@ -263,8 +263,11 @@ class _Purge:
             yield from holding_changes(part.schema, log, self._needles)
         if self._json is not None:
             more = self._json.files.values()
-            for path in holding_files(self._json.directory, self._needles, more):
+            unread: list[Holder] = []
+            directory, needles = self._json.directory, self._needles
+            for path in holding_files(directory, needles, more, unread=unread):
                 yield Holder(kind="file", place=str(path))
+            yield from unread
         if not is_clean:
             yield Holder(
                 kind="store",
@@ -276,8 +279,9 @@ class _Purge:
         if self._json is None:
             return
         for copy in backups_of(self._json.directory, folders):
-            found = holding_files(copy, self._needles, [copy])
-            if next(found, None) is not None:
+            unread: list[Holder] = []
+            found = holding_files(copy, self._needles, [copy], unread=unread)
+            if next(found, None) is not None or unread:
                 yield Holder(kind="backup", place=str(copy))
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pend_storage._files.failures import translate, translated
 from pend_storage._files.linked import LinkedFile
 from pend_storage._model.records import Change
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings
 from pend_storage.dualwrite import DualWriteStore
+from pend_storage.errors import ConfigError
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import OWN_DIRECTORY
@@ -49,7 +51,8 @@ class Holder:
     """Something that still holds an identifying text."""
 
     kind: str
-    """``record``, ``tombstone``, ``change log``, ``file``, ``backup`` or ``store``."""
+    """``record``, ``tombstone``, ``change log``, ``file``, ``unread file``, ``backup`` or
+    ``store``."""
     place: str
     """Its name: a path, or a collection and a key."""
 
@@ -151,7 +154,11 @@ def holding_changes(
 
 
 def holding_files(
-    directory: Path, needles: Needles, more: Iterable[Path] = ()
+    directory: Path,
+    needles: Needles,
+    more: Iterable[Path] = (),
+    *,
+    unread: list[Holder] | None = None,
 ) -> Iterator[Path]:
     """Yield the regular files below a directory that hold one of the texts.
 
@@ -161,16 +168,38 @@ def holding_files(
         directory: searched with all its folders.
         needles: the texts.
         more: single files outside of it.
+        unread: gets the files and folders that cannot be read, which may hold anything.
+
+    Raises:
+        ConfigError: a file cannot be read, and there is no list of those.
+        StoreUnavailable: the disk fails.
     """
+
+    def leave_out(error: ConfigError | OSError) -> None:
+        reason = translate(error, directory) if isinstance(error, OSError) else error
+        if unread is None:
+            raise reason
+        unread.append(Holder(kind="unread file", place=str(reason)))
+
     found = (
         Path(folder) / name
-        for folder, _, names in os.walk(directory)
+        for folder, _, names in os.walk(directory, onerror=leave_out)
         for name in sorted(names)
     )
     for path in (*found, *more):
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISREG(path.stat().st_mode) and needles.are_in_file(path):
+        try:
+            if _holds(path, needles):
                 yield path
+        except ConfigError as error:
+            leave_out(error)
+
+
+def _holds(path: Path, needles: Needles) -> bool:
+    with translated(path):
+        try:
+            return stat.S_ISREG(path.stat().st_mode) and needles.are_in_file(path)
+        except FileNotFoundError:  # deleted meanwhile, or the target of a link
+            return False
 
 
 def backups_of(directory: Path, folders: Iterable[Path] = ()) -> list[Path]:

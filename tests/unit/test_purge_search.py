@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from pend_storage.errors import ConfigError
 from pend_storage.operations.purge_search import (
+    Holder,
     Needles,
     backups_of,
     holding_files,
@@ -71,6 +74,40 @@ def test_special_files_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nothing")
     (tmp_path / "held").write_text(TEXT)
     assert list(holding_files(tmp_path, Needles([TEXT]))) == [tmp_path / "held"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(TEXT)
+    data = tmp_path / "data"
+    data.mkdir()
+    if os.geteuid() == 0:  # a link of another user, which root does not follow
+        (data / "file").symlink_to(tmp_path / "secret")
+        os.lchown(data / "file", 65534, 65534)
+    else:
+        (data / "file").write_text(TEXT)
+        (data / "file").chmod(0)
+    unread: list[Holder] = []
+
+    assert list(holding_files(data, Needles([TEXT]), unread=unread)) == []
+    with pytest.raises(ConfigError):
+        list(holding_files(data, Needles([TEXT])))
+
+    (found,) = unread
+    assert (found.kind, str(data / "file") in found.place) == ("unread file", True)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, "no", os.fspath(tmp_path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    unread: list[Holder] = []
+
+    assert list(holding_files(tmp_path, Needles([TEXT]), unread=unread)) == []
+
+    assert [found.kind for found in unread] == ["unread file"]
 
 
 def test_copies_beside_the_directory_and_elsewhere_are_listed(tmp_path: Path) -> None:
