@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
+from pend_storage._files.descriptor import Descriptor
 from pend_storage._files.direct import open_without_links
 from pend_storage._files.durability import sync, write_all
 from pend_storage._files.failures import located
@@ -49,7 +50,7 @@ _NO_FOLDER: Final = Fault(
 _SHARED: Final = 0o660
 
 
-class Directory:
+class Directory(Descriptor):
     """Hold a directory open. Every name given to a method is a name in it, without a slash.
 
     Errors of the system are :class:`OSError` with the whole path in ``filename``; what must
@@ -69,7 +70,6 @@ class Directory:
             OSError: it is missing, or no directory.
         """
         self.path = path
-        self.fd = -1
         self.fd = open_without_links(path)
         if self.fd >= 0:
             return
@@ -94,16 +94,6 @@ class Directory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        """Close the descriptor when the last user drops the object."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor; idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     # -- looking -----------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
+from pend_storage._files.descriptor import Descriptor
 from pend_storage._files.directory import Directory
 from pend_storage.stores.json._journal.directory_handle import Identity, identity_of
 
@@ -28,24 +29,13 @@ class Position(NamedTuple):
     end: int = 0
 
 
-class EndFile:
+class EndFile(Descriptor):
     """Publish and observe the end of the journal."""
 
     def __init__(self, own: Directory) -> None:
-        self.fd = -1
         self.fd = own.open_or_create(END_FILE)
         self.observed = self.read_raw()
         """Raw content as of which this process has read every published frame."""
-
-    def __del__(self) -> None:
-        """Close the descriptor when the last user drops the object."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor; idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def read_raw(self) -> bytes:
         """Return the present content, undecoded."""

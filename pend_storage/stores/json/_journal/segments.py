@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from pend_storage._files.by_path import open_file
+from pend_storage._files.descriptor import Descriptor
 from pend_storage._files.directory import Directory
 from pend_storage.errors import CorruptFile
 from pend_storage.stores.json._journal.log_frames import (
@@ -53,7 +54,7 @@ def numbered(directory: Path, kind: str) -> list[int]:
     return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
 
 
-class SegmentReader:
+class SegmentReader(Descriptor):
     """Read the frames of one segment in order, as far as they are whole."""
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -74,16 +75,6 @@ class SegmentReader:
         if own is None:
             return cls(path, open_file(path, write=True))
         return cls(path, own.open_file(path.name, write=True))
-
-    def __del__(self) -> None:
-        """Close the descriptor when the last user drops the object."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor; idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
         """Yield the payloads of the following frames.
