@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -15,17 +13,11 @@ from pend_storage.records import Batch
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import Tally
+from tests.migration.older import make_older, run
 
 SCHEMA = Schema([collection("tallies", Tally, key="name")])
-FUNCTIONS = Path(__file__).with_name("functions_0001.sql")
 STORE_LOCK = 0x70656E64_73746F72
 """Advisory lock that programs took before revision 0004."""
-
-
-def run(url: str, statement: str, *values: object) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), values or None)
-        return cursor.fetchall() if cursor.description else []
 
 
 def old_put(url: str, name: str) -> int:
@@ -50,24 +42,7 @@ def old_commit(url: str, name: str) -> str:
 def old(any_server: Callable[[], str]) -> str:
     """A database as the library made it before, with some commits in it."""
     url = any_server()
-    with PostgresStore(SCHEMA, url) as store:
-        store.migrate()
-    run(
-        url,
-        "do $$ declare f regprocedure; begin for f in select oid from pg_proc "
-        "where proname ~ '^pend_' "
-        "loop execute 'drop function ' || f; end loop; end $$",
-    )
-    run(url, "alter table changes drop token, drop by, drop reason")
-    run(url, "drop table pend_store_lock")
-    run(url, FUNCTIONS.read_text(encoding="utf-8"))
-    run(url, "update pend_storage_revision set version_num = '0001'")
-    run(
-        url,
-        "update store_meta set value = value || "
-        '\'{"core": "0001", "functions": "0123456789abcdef"}\' '
-        "where name = 'postgres.schema'",
-    )
+    make_older(url, SCHEMA, "0001")
     assert old_commit(url, "a").startswith("{")
     old_put(url, "b")
     return url

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,16 +13,15 @@ from psycopg import errors
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import Tally
+from tests.migration.older import make_older, run
 from tests.migration.test_sequence_numbers import (
     SCHEMA,
     STORE_LOCK,
     keys,
     put,
-    run,
     wait_for_waiting,
 )
 
-FUNCTIONS = Path(__file__).with_name("functions_0002.sql")
 MIGRATION = import_module(
     "pend_storage.migrations.versions.0003_tokens_and_attribution"
 )
@@ -63,25 +61,7 @@ def old_apply(url: str, name: str) -> str:
 def old(any_server: Callable[[], str]) -> str:
     """A database as the library made it before, with some commits in it."""
     url = any_server()
-    with PostgresStore(SCHEMA, url) as store:
-        store.migrate()
-    run(
-        url,
-        "do $$ declare f regprocedure; begin for f in select oid from pg_proc "
-        "where proname ~ '^pend_' "
-        "loop execute 'drop function ' || f; end loop; end $$",
-    )
-    run(url, "alter table changes drop token, drop by, drop reason")
-    run(url, "drop table pend_store_lock")
-    run(url, "delete from store_meta where name = 'postgres.home'")
-    run(url, FUNCTIONS.read_text(encoding="utf-8"))
-    run(url, "update pend_storage_revision set version_num = '0002'")
-    run(
-        url,
-        "update store_meta set value = value || "
-        '\'{"core": "0002", "functions": "0123456789abcdef"}\' '
-        "where name = 'postgres.schema'",
-    )
+    make_older(url, SCHEMA, "0002")
     assert old_commit(url, "a").startswith("{")
     assert old_apply(url, "x") == "1"
     old_put(url, "b")
