@@ -71,3 +71,35 @@ def test_it_goes_on_with_tokens(old: Path) -> None:
         found = store.find_commit(batch.token)
         assert found is not None
         assert found.sequence == 6
+
+
+@pytest.fixture
+def without_purges(tmp_path: Path) -> Path:
+    """A directory of the version that could not purge: it would bring tombstones back."""
+    place = Path(__file__).with_name("json_format_3")
+    return Path(shutil.copytree(place, tmp_path / "data"))
+
+
+def test_a_directory_that_knows_no_purge_is_taken_along(without_purges: Path) -> None:
+    with JsonStore(SCHEMA, without_purges, checkpoint_interval=None) as store:
+        assert list(store.collection(Tally).scan()) == [
+            a_tally("t", 3),
+            a_tally("u", 2),
+        ]
+        assert list(store.collection(Ship).scan()) == [a_ship("s1", call_sign="AB")]
+        (tombstone,) = store.scan("logs", deleted=True)
+        assert (tombstone.key, tombstone.record) == ("a", None)
+        assert store.meta("note") == {"kept": True}
+        log = list(store.changes())
+        assert [change.sequence for change in log] == [1, 2, 3, 4, 5, 6]
+        assert [change.by for change in log] == [None, None, None, "ann", None, None]
+
+
+def test_it_is_marked_before_a_purge(without_purges: Path) -> None:
+    mark = without_purges / ".pend-storage" / "format"
+    assert json.loads(mark.read_text())["format"] == 3
+
+    with JsonStore(SCHEMA, without_purges, checkpoint_interval=None) as store:
+        assert json.loads(mark.read_text())["format"] == FORMAT > 3
+        assert store.purge("logs", ["a"])
+        assert list(store.scan("logs", deleted=True)) == []
