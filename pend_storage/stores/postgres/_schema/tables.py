@@ -70,9 +70,17 @@ _TABLE_WORDS: Final = frozenset({*CORE_TABLES, REVISION_TABLE})
 _COLUMN_WORDS: Final = frozenset(
     {"version", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 )
-_MORE_RESERVED: Final = frozenset(
-    {"collation", "concurrently", "lateral", "system_user", "tablesample"}
+_PLPGSQL_RESERVED: Final = frozenset(
+    {"begin", "by", "declare", "execute", "foreach", "if", "loop", "strict", "while"}
 )
+"""Words that end a statement within a function (``pl_reserved_kwlist.h``), not in SQL."""
+_MORE_RESERVED: Final = _PLPGSQL_RESERVED | {
+    "collation",
+    "concurrently",
+    "lateral",
+    "system_user",
+    "tablesample",
+}
 """Words that PostgreSQL reserves and SQLAlchemy does not quote by itself."""
 _MAX_NAME: Final = 63  # bytes; PostgreSQL's NAMEDATALEN - 1
 _DIGEST: Final = 8
