@@ -23,6 +23,7 @@ __all__ = [
     "fault_of_links",
     "fault_of_own",
     "fault_of_size",
+    "names_of",
     "require",
 ]
 
@@ -91,7 +92,7 @@ def fault_of_own(file: os.stat_result, directory: os.stat_result) -> Fault | Non
     """
     if (fault := fault_of_kind(file)) is not None:
         return fault
-    if _names_of(file) > 1:
+    if names_of(file) > 1:
         return _many_names(file)
     me = os.geteuid()
     if file.st_uid in {me, directory.st_uid}:
@@ -112,7 +113,7 @@ def fault_of_legacy(file: os.stat_result, directory: os.stat_result) -> Fault | 
     me, owner = os.geteuid(), directory.st_uid
     if file.st_uid == owner:
         return None
-    if _names_of(file) > 1:
+    if names_of(file) > 1:
         if owner in {0, me} and not directory.st_mode & _OTHERS_WRITE:
             return None  # only this user or root can have made the other names
         return _many_names(file)
@@ -143,7 +144,8 @@ def fault_of_links(owners: Iterable[int], target: int) -> Fault | None:
     return None
 
 
-def _names_of(file: os.stat_result) -> int:
+def names_of(file: os.stat_result) -> int:
+    """Return the number of names (hard links)."""
     return file.st_nlink
 
 

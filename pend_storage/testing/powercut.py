@@ -19,6 +19,7 @@ a sync of a directory keeps the names in it, and nothing else keeps anything.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+from pend_storage._files import trust
 from pend_storage.testing.leftovers import (
     Cut,
     Data,
@@ -136,7 +138,24 @@ class Recorder:
             self._patch(os, name, wrapper)
         for module, name in self._modules:
             self._patch(module, name, self._renameat2)
+        stack = contextlib.ExitStack()
+        stack.enter_context(self._second_names_are_known())
+        self._undo.append(stack.close)
         return self
+
+    @contextlib.contextmanager
+    def _second_names_are_known(self) -> Iterator[None]:
+        """Let stores use the files: they refuse one that has a second name elsewhere."""
+        real = trust.names_of
+
+        def names_of(file: os.stat_result) -> int:
+            return 1 if _key(file) in self._numbers else real(file)
+
+        trust.names_of = names_of
+        try:
+            yield
+        finally:
+            trust.names_of = real
 
     def __exit__(self, *_: object) -> None:
         while self._undo:
@@ -325,6 +344,8 @@ class Recorder:
     def cuts(self, *, samples: int = 3, seed: int = 0) -> Iterator[Cut]:
         """Yield the possible states of the directory, each only once.
 
+        Open stores on them within the loop.
+
         Args:
             samples: number of random states after each operation, beside the systematic
                 ones.
@@ -333,7 +354,8 @@ class Recorder:
         record = Record(
             self._base, self.operations, self._acknowledged, self._root, self._inodes
         )
-        return cuts_of(record, samples, seed)
+        with self._second_names_are_known():
+            yield from cuts_of(record, samples, seed)
 
 
 def _key(status: os.stat_result) -> tuple[int, int]:

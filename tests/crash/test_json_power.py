@@ -17,7 +17,6 @@ import pytest
 
 from pend_storage import crashpoints
 from pend_storage._files import directory as door
-from pend_storage._files import trust
 from pend_storage._files.by_path import sync_directory
 from pend_storage._files.directory import Directory
 from pend_storage._files.durability import write_all
@@ -246,12 +245,6 @@ def _quick_disk() -> Iterator[None]:
         patched.setattr(os, "fsync", lambda _: None)
         patched.setattr(os, "fdatasync", lambda _: None)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _the_recorder_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It keeps each inode under a second name, which an own file must not have."""
-    monkeypatch.setattr(trust, "_names_of", lambda _: 1)
 
 
 @pytest.fixture(autouse=True)
