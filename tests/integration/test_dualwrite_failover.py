@@ -212,7 +212,12 @@ def test_a_directory_that_was_put_back_is_refused_and_one_that_was_moved_goes_on
     postgres = Kept(SCHEMA)
 
     def opened(directory: Path) -> Pair:
-        return Pair(JsonStore(SCHEMA, directory), postgres)
+        json = JsonStore(SCHEMA, directory)
+        try:
+            return Pair(json, postgres)
+        except ConfigError:
+            json.close()
+            raise
 
     pair = opened(home)
     pair.put("a", "1")
