@@ -17,7 +17,7 @@ because no role was ever set, takes both.
 from __future__ import annotations
 
 import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -35,6 +35,7 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
+from pend_storage._recovery_backend import RecoveryBackend
 from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
@@ -48,7 +49,7 @@ _MOST_COUNTED: Final = 100_000
 """Entries of a change log that :meth:`StoreBackend.pending` counts at most."""
 
 
-class StoreBackend(ABC):
+class StoreBackend(RecoveryBackend):
     """Storage backend: the operations that a store implements itself.
 
     Safe to use from any number of threads.
