@@ -22,7 +22,7 @@ FORMAT: Final = 2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """Sealed object: one compressed, perhaps encrypted, stream."""
+    """Stored stream: one object, compressed and perhaps encrypted."""
 
     name: str
     """In the repository."""

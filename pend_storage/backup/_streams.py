@@ -1,4 +1,4 @@
-"""Sealing: streams that are compressed, hashed, and encrypted on their way to a repository.
+"""Streams of a repository: compressed, hashed, and encrypted on their way.
 
 Reading verifies everything: the hash of the stored bytes, the end of the compressed frame,
 the authentication of each encrypted block, and the hash of the content. What is read from
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pend_storage.backup._manifest import Part
 from pend_storage.backup._repository import Repository
 
-__all__ = ["Keys", "put_sealed", "read_sealed"]
+__all__ = ["Keys", "put_stream", "read_stream"]
 
 
 class Keys:
@@ -32,7 +32,7 @@ class Keys:
         """
 
 
-def put_sealed(
+def put_stream(
     repository: Repository,
     name: str,
     content: Iterable[bytes],
@@ -48,7 +48,7 @@ def put_sealed(
     raise NotImplementedError
 
 
-def read_sealed(repository: Repository, part: Part, keys: Keys) -> Iterator[bytes]:
+def read_stream(repository: Repository, part: Part, keys: Keys) -> Iterator[bytes]:
     """Read the content of an object in pieces; everything is verified by the last one.
 
     Raises:
