@@ -11,6 +11,7 @@ from pend_storage._restored import note_of
 from pend_storage.backfill import backfill
 from pend_storage.backup import _lineage
 from pend_storage.backup._promote import Promoted, Promotion
+from pend_storage.backup._promotion_plan import Scene
 from pend_storage.dualwrite import CODES
 from pend_storage.dualwrite import _replication_position as positions
 from pend_storage.dualwrite._roles import Side, other
@@ -44,7 +45,7 @@ def promotion(
         name: place.of(name) for name in ("json", "postgres") if name in names
     }
     gone = tuple(name for name in ("json", "postgres") if name not in names)
-    return Promotion(side, others, peer=other(kind), unreachable=gone)
+    return Promotion(Scene(side, others, peer=other(kind), unreachable=gone))
 
 
 def at_phase(place: Place, phase: Phase) -> Process:
@@ -248,7 +249,7 @@ def test_an_unrelated_store_cannot_be_rolled_forward_from(place: Place) -> None:
     source.collection(Log).put(a_log("l1", "x"))
     peer.collection(Log).put(a_log("l1", "y"))
     side = restored(source)
-    work = Promotion(side, {"json": peer}, peer="json")
+    work = Promotion(Scene(side, {"json": peer}, peer="json"))
     with pytest.raises(ConfigError, match="do not come from the restored log"):
         work.execute(copy=copy)
     work.execute()
@@ -261,17 +262,19 @@ def test_the_plan_names_what_is_lost_and_changes_nothing(
     side = restored(place.postgres)
     for number in range(30):
         process.put(f"k{number:02}", "lost")
-    before = (side._state.meta.copy(), place.json._state.meta.copy())
-    plan = promotion(place, side).plan()
-    assert (side._state.meta, place.json._state.meta) == before
+    stores = (side, place.json, place.postgres)
+    names = ("role", "restored", "spoiled", "mark")
+    before = [store.meta(name) for store in stores for name in names]
+    plan = promotion(place, side)._scene.plan()
+    assert [store.meta(name) for store in stores for name in names] == before
     assert plan.lost.commits == 30
     assert not plan.lost.is_at_least
     assert plan.lost.keys == tuple(("logs", f"k{n:02}") for n in range(20))
     assert plan.may_roll_forward
     assert plan.ahead is not None
     assert plan.ahead.newer == 30
-    assert promotion(place, side).plan(roll_forward=True).lost.commits == 0
-    assert promotion(place, side, reach="json").plan().lost.commits is None
+    assert promotion(place, side)._scene.plan(roll_forward=True).lost.commits == 0
+    assert promotion(place, side, reach="json")._scene.plan().lost.commits is None
 
 
 def test_a_store_alone_is_replaced() -> None:
@@ -279,7 +282,7 @@ def test_a_store_alone_is_replaced() -> None:
     old.collection(Log).put(a_log("l1", "x"))
     side = restored(old)
     lost = old.collection(Log).put(a_log("l1", "lost"))
-    done = Promotion(side, {"json": old}, peer=None).execute()
+    done = Promotion(Scene(side, {"json": old}, peer=None)).execute()
     with pytest.raises(StaleEpoch):
         old.collection(Log).put(a_log("l1", "late"))
     assert side.collection(Log).put(a_log("l1", "after")) > lost
@@ -342,14 +345,14 @@ def test_a_second_call_leaves_a_pair_alone_that_went_on(
     pair = Process(fresh)
     pair.store.switch(PG, accept=CODES)
     before = (side.role(), fresh.json.role())
-    Promotion(side, {"json": fresh.json}, peer="json").execute()
+    Promotion(Scene(side, {"json": fresh.json}, peer="json")).execute()
     assert (side.role(), fresh.json.role()) == before
     pair.store.switch(PAR, accept=CODES)
     with pytest.raises(ConfigError, match="was promoted at epoch"):
-        Promotion(side, {"json": fresh.json}, peer="json").execute()
+        Promotion(Scene(side, {"json": fresh.json}, peer="json")).execute()
     pair.store.close()
 
 
 def test_only_a_sealed_store_is_promoted(place: Place) -> None:
     with pytest.raises(ConfigError, match="not restored"):
-        Promotion(place.json, {}, peer=None)
+        Scene(place.json, {}, peer=None)
