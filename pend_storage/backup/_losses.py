@@ -60,10 +60,8 @@ def losses(
     tally = _Tally()
     segments = resolved.later
     end = segments[-1].upto if segments else resolved.upto
-    for change in read_changes(
-        catalog.repository, segments, keys, resolved.upto, end
-    ):
-        tally.add(change)
+    for entry in read_changes(catalog.repository, segments, keys, resolved.upto, end):
+        tally.add(entry)
     archived = len(tally.commits)
     unknown = None if stores else "the live store cannot be reached"
     for store in stores:

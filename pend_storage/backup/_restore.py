@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -28,7 +28,7 @@ from pend_storage.backup._segments import read_changes
 from pend_storage.backup._snapshot_files import read_rows
 from pend_storage.backup._streams import Keys
 from pend_storage.backup._target import Resolved
-from pend_storage.errors import ConfigError, CorruptFile, LockTimeout
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.events import Progress
 from pend_storage.store import Store
 
@@ -186,9 +186,7 @@ def _filled(
     return _Done(rows, changes, resumed)
 
 
-def fill(
-    resolved: Resolved, catalog: Catalog, keys: Keys, store: Store
-) -> None:
+def fill(resolved: Resolved, catalog: Catalog, keys: Keys, store: Store) -> None:
     """Fill a store that is thrown away afterwards, such as one for a comparison.
 
     Args and errors as :func:`restore`; the store is not sealed.
@@ -314,7 +312,9 @@ def _require_equal(backup: BackupManifest, store: Store) -> None:
 
 
 @contextlib.contextmanager
-def in_use(repository: Repository, backup: BackupManifest) -> Iterator[_Required]:
+def in_use(
+    repository: Repository, backup: BackupManifest
+) -> Iterator[Callable[[], None]]:
     """Hold a lease that keeps a backup, and the segments after it, from being pruned.
 
     A repository that this user may only read cannot be pruned by it either: then there is
@@ -325,6 +325,6 @@ def in_use(repository: Repository, backup: BackupManifest) -> Iterator[_Required
         try:
             lease = held.enter_context(repository.lease(name))
         except ConfigError:  # no permission to write
-            yield _Required(None)
+            yield lambda: None
             return
-        yield _Required(lease.require)
+        yield lease.require
