@@ -46,6 +46,7 @@ from pend_storage.aio._collection import AsyncCollection
 from pend_storage.aio._dualwrite import AsyncDualWriteMixin
 from pend_storage.aio._engine import LoopEngine
 from pend_storage.aio._files import AsyncFileVerbs
+from pend_storage.aio._history import AsyncHistoryVerbs
 from pend_storage.aio._requests import (
     CallRequest,
     CommitRequest,
@@ -73,7 +74,7 @@ _PAGE: Final = 200
 """Rows or changes that an iterator fetches at a time."""
 
 
-class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
+class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
     """Asynchronous store: the methods of a store, awaited, over any store in any phase.
 
     Requests that wait are merged: reads of one collection into one statement, commits
