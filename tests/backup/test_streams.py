@@ -56,7 +56,12 @@ def test_what_is_written_is_read(
 ) -> None:
     content = b"".join(lines(count))
     part = put_stream(
-        repository, "backups/a/rows-0001", lines(count), keys, collection="users", items=9
+        repository,
+        "backups/a/rows-0001",
+        lines(count),
+        keys,
+        collection="users",
+        items=9,
     )
 
     assert content_of(repository, part, keys) == content
@@ -105,7 +110,9 @@ def test_damage_of_every_block_of_a_longer_object_is_found(
     repository: Repository, path: Path, keys: Keys
 ) -> None:
     noise = random.Random(2)
-    part = put_stream(repository, "x", (noise.randbytes(65_536) for _ in range(8)), keys)
+    part = put_stream(
+        repository, "x", (noise.randbytes(65_536) for _ in range(8)), keys
+    )
     stored = (path / part.name).read_bytes()
     for place in range(0, len(stored), 32_768):
         flipped = bytes([stored[place] ^ 0x80])
@@ -239,7 +246,9 @@ def test_a_reader_may_stop(repository: Repository, keys: Keys) -> None:
 
 
 def no_thread_is_left() -> bool:
-    return not any(each.name.startswith("pend-backup") for each in threading.enumerate())
+    return not any(
+        each.name.startswith("pend-backup") for each in threading.enumerate()
+    )
 
 
 @BOTH
@@ -299,7 +308,9 @@ def test_identities_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
     assert read_identities(file, environment) == [str(MINE)]
 
 
-@pytest.mark.parametrize("bit", [stat.S_IRGRP, stat.S_IROTH, stat.S_IWOTH, stat.S_IWGRP])
+@pytest.mark.parametrize(
+    "bit", [stat.S_IRGRP, stat.S_IROTH, stat.S_IWOTH, stat.S_IWGRP]
+)
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path, bit: int) -> None:
     file = tmp_path / "identity"
     file.write_text(f"{MINE}\n")
