@@ -237,7 +237,8 @@ def end_servers(place: Path) -> None:
 
 def as_server_user(work: Callable[[], T]) -> T:
     """Run a function in a child process of the server's user; return what it returns."""
-    return _in_child(work)[1]
+    result: T = _in_child(work)[1]
+    return result
 
 
 def killed_at(point: str, work: Callable[[], object]) -> bool:
@@ -254,7 +255,7 @@ def killed_at(point: str, work: Callable[[], object]) -> bool:
     return not _in_child(until)[0]
 
 
-def _in_child(work: Callable[[], T]) -> tuple[bool, T]:
+def _in_child(work: Callable[[], object]) -> tuple[bool, Any]:
     account = server_account()
     read, write = os.pipe()
     pid = os.fork()

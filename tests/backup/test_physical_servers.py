@@ -135,7 +135,7 @@ def test_nothing_is_written_over(old: Lab) -> None:
 def test_a_missing_segment_is_a_gap(old: Lab) -> None:
     facts = facts_of(old.made[0])
 
-    def work() -> tuple[object, object]:
+    def work() -> tuple[str | None, str, str | None]:
         whole = plan_log(facts, old.archive)
         segment = next(name for name in whole.names if not name.endswith("history"))
         old.fill(1)
@@ -147,9 +147,9 @@ def test_a_missing_segment_is_a_gap(old: Lab) -> None:
             old.restore("gap", end_of_log())
         holed = plan_log(facts, old.archive)
         old.repository.put(f"{stem}.json", [content])
-        return (whole.gap, segment), holed.gap
+        return whole.gap, segment, holed.gap
 
-    (gap, segment), found = as_server_user(work)
+    gap, segment, found = as_server_user(work)
 
     assert gap is None
     assert found == segment
