@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -382,15 +384,24 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     assert "hush" not in str(caught.value)
 
 
-def test_looking_needs_no_right_to_write(repository: Repository, path: Path) -> None:
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """Make a directory that every user may enter."""
+    place = Path(tempfile.mkdtemp(prefix="pend-open-"))
+    place.chmod(0o755)
+    yield place
+    for each in place.rglob("*"):
+        each.chmod(0o700)
+    shutil.rmtree(place)
+
+
+def test_looking_needs_no_right_to_write(open_place: Path) -> None:
+    path = open_place / "repository"
+    repository = open_repository(str(path), create=True)
     repository.put("log/1", [b"x"])
     for each in [path, *path.rglob("*")]:
         each.chmod(0o500 if each.is_dir() else 0o400)
-    try:
-        assert run_in_child(look, str(path)) == "[b'x', ['log/1', 'repository.json']]"
-    finally:
-        for each in [path, *path.rglob("*")]:
-            each.chmod(0o700)
+    assert run_in_child(look, str(path)) == "[b'x', ['log/1', 'repository.json']]"
 
 
 def look(report: Report, path: str) -> None:

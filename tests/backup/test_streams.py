@@ -184,11 +184,10 @@ def test_the_last_piece_is_given_out_after_everything_was_verified(
 ) -> None:
     part = put_stream(repository, "x", lines(20_000), PLAIN)
     wrong = msgspec.structs.replace(part, content_sha256="0" * 64)
-    given = 0
+    given: list[bytes] = []
     with pytest.raises(CorruptFile):
-        for piece in read_stream(repository, wrong, PLAIN):
-            given += len(piece)
-    assert given < part.content_size
+        given.extend(read_stream(repository, wrong, PLAIN))
+    assert sum(map(len, given)) < part.content_size
 
 
 def test_a_missing_object_is_not_found(repository: Repository) -> None:
@@ -281,15 +280,16 @@ def test_a_bomb_is_stopped(repository: Repository) -> None:
 
 def test_keys_that_are_none_are_refused_without_showing_secrets() -> None:
     secret = str(MINE)
-    for arguments in (
-        {"encrypt_to": [secret]},
-        {"encrypt_to": ["nonsense"]},
-        {"encrypt_to": [str(MINE.to_public())[:-1]]},
-        {"identities": [secret[:-1]]},
-        {"identities": [str(MINE.to_public())]},
+    public = str(MINE.to_public())
+    for encrypt_to, identities in (
+        ([secret], []),
+        (["nonsense"], []),
+        ([public[:-1]], []),
+        ([], [secret[:-1]]),
+        ([], [public]),
     ):
         with pytest.raises(ConfigError) as caught:
-            Keys(**arguments)
+            Keys(encrypt_to, identities)
         assert secret[20:40] not in str(caught.value)
         assert caught.value.__cause__ is None or secret[20:40] not in str(
             caught.value.__cause__
