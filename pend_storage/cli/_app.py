@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import io
 import os
 import re
@@ -13,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
-from typing_extensions import override
 
 from pend_storage._extras import missing_package
 from pend_storage._shown import cut, did_you_mean
 from pend_storage.cli._exits import Exit, exit_of
-from pend_storage.cli._groups import CommandGroup, NoCommand
+from pend_storage.cli._groups import LazyGroup, NoCommand
 from pend_storage.cli._logs import show_logs
 from pend_storage.cli._options import wants_json
 from pend_storage.cli._output import Output, plain
@@ -77,6 +75,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._quarantine:quarantine",
         "Records that could not be placed.",
     ),
+    "backup": (
+        "pend_storage.cli._backup._group:backup",
+        "Back up, verify, restore.",
+    ),
     "purge": (
         "pend_storage.cli._purge:purge",
         "Erase what is kept of deleted records.",
@@ -90,31 +92,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 program imports none of the modules."""
 
 
-class _LazyGroup(CommandGroup):
-    """Lazy group: imports the module of a command when the command is called."""
-
-    @override
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    @override
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    @override
-    def format_commands(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(n, text) for n, (_, text) in _COMMANDS.items()])
-
-
 @click.group(
-    cls=_LazyGroup,
+    cls=LazyGroup,
+    table=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 found something, 2 wrong usage or configuration, "
     "3 a server, a disk or a lock cannot be had.",

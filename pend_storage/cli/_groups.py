@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -9,7 +11,7 @@ from typing_extensions import override
 
 from pend_storage._shown import did_you_mean, shown
 
-__all__ = ["CommandGroup", "NoCommand"]
+__all__ = ["CommandGroup", "LazyGroup", "NoCommand"]
 
 
 class NoCommand(click.UsageError):
@@ -57,3 +59,39 @@ class CommandGroup(click.Group):
                 raise
             # Options were given, and no command: click raises its own short message here.
             raise NoCommand(ctx.get_help(), ctx) from error
+
+
+class LazyGroup(CommandGroup):
+    """Lazy group: imports the module of a command when the command is called."""
+
+    def __init__(
+        self, *args: Any, table: Mapping[str, tuple[str, str]], **options: Any
+    ) -> None:
+        """Make a group.
+
+        Args:
+            args: of a group of click.
+            table: ``module:attribute`` and help line of each command.
+            options: of a group of click.
+        """
+        super().__init__(*args, **options)
+        self._table = table
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._table)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._table:
+            return None
+        module, _, attribute = self._table[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    @override
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, text) for n, (_, text) in self._table.items()])

@@ -7,11 +7,18 @@ the file, one setting at a time, and an empty variable counts as one that is not
     the file, and the environment in it; the arguments of the caller win over them.
 ``PEND_SCHEMA``, ``PEND_PHASE``, ``PEND_JSON_DIRECTORY``, ``PEND_DATABASE_URL``, ``PEND_REDIS_URL``
     in place of the setting in the file.
+``PEND_BACKUP_REPOSITORY``, ``PEND_BACKUP_IDENTITY``
+    the repository of backups in place of the file's, and secret keys to read it.
 ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD``
     each replaces its part of the database's URL (unless ``PEND_DATABASE_URL`` sets the
     whole of it), so that a password need not stand in the file.
 """
 
+from pend_storage.config._backup import (
+    BackupSettings,
+    KeepSettings,
+    parse_duration,
+)
 from pend_storage.config._discovery import DEFAULT_FILE, configuration_file
 from pend_storage.config._overrides import settings_in_code
 from pend_storage.config._reader import DEFAULT_ENVIRONMENT, load_settings
@@ -33,10 +40,12 @@ __all__ = [
     "DEFAULT_ENVIRONMENT",
     "DEFAULT_FILE",
     "DEFAULT_SCHEMA",
+    "BackupSettings",
     "ChannelBinding",
     "Declared",
     "DualWriteSettings",
     "JsonSettings",
+    "KeepSettings",
     "Pooler",
     "PostgresSettings",
     "RedisSettings",
@@ -45,5 +54,6 @@ __all__ = [
     "Unclaimed",
     "configuration_file",
     "load_settings",
+    "parse_duration",
     "settings_in_code",
 ]

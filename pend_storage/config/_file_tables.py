@@ -7,6 +7,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from pend_storage.config._auto_switch import AutoSwitchTable
+from pend_storage.config._backup import BackupTable, KeepTable
 from pend_storage.config._settings import (
     ChannelBinding,
     Pooler,
@@ -109,6 +110,7 @@ class EnvironmentTable(FileTable):
     redis: RedisTable = msgspec.field(default_factory=RedisTable)
     auto_switch: bool = False
     dual_write: DualWriteTable = msgspec.field(default_factory=DualWriteTable)
+    backup: BackupTable | None = None
 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -119,5 +121,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "redis": RedisTable,
     "auto_switch": AutoSwitchTable,
     "dual_write": DualWriteTable,
+    "backup": BackupTable,
+    "backup.keep": KeepTable,
 }
 """Every table, by its path below the environment."""

@@ -17,6 +17,11 @@ from pend_storage.config._auto_switch import (
     Following,
     split_auto_switch,
 )
+from pend_storage.config._backup import (
+    BackupSettings,
+    BackupTable,
+    backup_settings,
+)
 from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.config._discovery import DEFAULT_FILE, find_file
 from pend_storage.config._file_content import expanded, parsed_file
@@ -120,6 +125,7 @@ def _load(
         auto_switch_allowed=reader.allowed(following),
         auto_switch_pause=following.least_pause,
         dual_write=reader.dual_write(read.dual_write),
+        backup=reader.backup(read.backup),
         cursor_key=variables.get("PEND_CURSOR_KEY"),
         absent=reader.absent(read),
         allow_foreign_owner=allow_foreign_owner,
@@ -303,6 +309,15 @@ class _Reader:
             switch_patience=table.switch_patience,
             relay_interval=table.relay_interval,
             retention_days=table.retention_days,
+        )
+
+    def backup(self, table: BackupTable | None) -> BackupSettings | None:
+        return backup_settings(
+            table,
+            place=self._place("backup"),
+            resolve=self._resolved,
+            repository=self.variables.get("PEND_BACKUP_REPOSITORY"),
+            identity=self.variables.get("PEND_BACKUP_IDENTITY"),
         )
 
     def _timeout(self, written: float | str) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from pend_storage._layouts.layout import Layout
+from pend_storage.config._backup import BackupSettings
 from pend_storage.config._database_url import shown_url, with_parameters
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
@@ -189,6 +190,8 @@ class Settings:
     """Seconds between two automatic changes of the phase; None: 60 where the flag is in Redis,
     and no limit where only the owner of the configuration can change it."""
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
+    backup: BackupSettings | None = None
+    """None: no repository is configured."""
     cursor_key: str | None = field(default=None, repr=False)
     """Keys that sign the cursors of pages, separated by commas; None: they are not signed."""
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -230,6 +233,22 @@ class Settings:
                 "postgres.url_env there, or PEND_DATABASE_URL."
             )
         return self.postgres
+
+    def require_backup(self) -> BackupSettings:
+        """Return the settings of the backups.
+
+        Raises:
+            ConfigError: no repository is configured; the message has the lines to write.
+        """
+        if self.backup is None:
+            where = "pend.toml" if self.file is None else str(self.file)
+            raise ConfigError(
+                f"{self.place}: no repository of backups is configured. Write into {where}: "
+                f"[environments.{self.environment}.backup] and below it "
+                'repository = "/var/backups/pend" (or "s3://BUCKET/PREFIX"); or set '
+                "PEND_BACKUP_REPOSITORY."
+            )
+        return self.backup
 
     def require_schema(self) -> None:
         """Refuse to change a store by the default schema, which may be the wrong one.

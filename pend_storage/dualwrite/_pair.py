@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pend_storage._model.records import JSON, ChangedRecord
+from pend_storage._restored import require_usable
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite._replication_position import (
     POSITION_META,
@@ -94,6 +95,7 @@ class Pair:
             # epoch twice, so two equal reads in a row are a read at one instant.
             again = self._read_once()
             if again == view:
+                self._require_usable()
                 raise ConfigError(_rewound(view))
             view = again
         return view
@@ -105,6 +107,7 @@ class Pair:
         if any(metas[side] is None and side not in self.unreachable for side in SIDES):
             if self.unreachable:  # whether the pair is fresh is not known
                 raise next(iter(self.unreachable.values()))
+            self._require_usable()
             self._begin(metas["json"], metas["postgres"])
             metas = {side: self.store(side).meta(ROLE_META) for side in SIDES}
         json, postgres = (
@@ -112,6 +115,12 @@ class Pair:
             for side in SIDES
         )
         return RolePair(json, postgres)
+
+    def _require_usable(self) -> None:
+        """Refuse a store that was restored from a backup, and not promoted."""
+        for side in SIDES:
+            if side not in self.unreachable:
+                require_usable(self.store(side), f"the {NAMES[side]} store")
 
     def _read_role(self, side: Side) -> JSON:
         try:

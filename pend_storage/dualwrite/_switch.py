@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pend_storage._model.records import JSON, Advance
+from pend_storage._restored import unusable_reason
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import _roles as roles
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
@@ -301,6 +302,9 @@ def _wrote_metadata(target: Store, shared: JSON, epoch: int) -> bool:
 
 
 def _refuse_tainted(store: Store, side: Side) -> None:
+    sealed = unusable_reason(store, f"the {NAMES[side]} store")
+    if sealed is not None:
+        raise SwitchRefused((("restored", sealed),))
     if store.meta(TAINTED_META) is None:
         return
     if not is_empty(store):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pend_storage._cursor import CursorKey
 from pend_storage._layouts.layout import Layout
+from pend_storage._restored import require_usable
 from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
@@ -120,6 +121,7 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
             name, missing = "the database", "the JSON directory"
             store = opened.enter_context(open_postgres(settings, hook=hook))
             require_environment(settings, store)
+        require_usable(store, f"{settings.place}: {name}")
         # A store that is secondary, fenced or detached would serve data that may be old,
         # and take commits that the primary never gets.
         state = store.role()

@@ -1,0 +1,274 @@
+"""Verification of backups and of the archived log, by what is stored of them.
+
+What is verified is always the input of a restore, never only what was made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Final, TypeAlias
+
+from pend_storage.backup._catalog import Catalog, Damage
+from pend_storage.backup._manifest import BackupManifest, Part, SegmentManifest
+from pend_storage.backup._record_check import RecordCheck
+from pend_storage.backup._repository import Repository
+from pend_storage.backup._row_digest import RowDigest
+from pend_storage.backup._segments import LOG, manifest_name, read_segment
+from pend_storage.backup._snapshot_files import read_part
+from pend_storage.backup._streams import Keys, read_stream, verify_stored
+from pend_storage.backup._unclaimed import FILES_PART, read_files
+from pend_storage.backup._window import chains, gaps, windows
+from pend_storage.errors import ConfigError, CorruptFile
+from pend_storage.schema import Schema
+
+__all__ = ["Verifier", "Verifying", "log_damage", "verify_backup", "with_affected"]
+
+_MOST: Final = 20
+"""Records of a part that are reported."""
+
+Verifier: TypeAlias = Callable[["Verifying", BackupManifest], Iterator[Damage]]
+"""Verifies what the kind of a backup has beside its parts: each part is compared with its
+hash before, whatever the kind."""
+
+
+class Verifying:
+    """One verification: where it reads, and how far it looks."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        keys: Keys,
+        *,
+        schema: Schema | None = None,
+        verifiers: Mapping[str, Verifier] | None = None,
+    ) -> None:
+        """Make a verification.
+
+        Args:
+            repository: where the backups are.
+            keys: to decrypt with. What they cannot decrypt is compared by the hash of its
+                stored bytes, and named in :attr:`unread`.
+            schema: to decode each record with; None: records are not decoded.
+            verifiers: of further kinds of backups.
+        """
+        self.repository = repository
+        self.keys = keys
+        self.schema = schema
+        self.unread: list[str] = []
+        """Objects that no identity could decrypt."""
+        self.bytes = 0
+        """Stored bytes that were read."""
+        self._verifiers: dict[str, Verifier] = {
+            "snapshot": snapshot_damage,
+            **(verifiers or {}),
+        }
+
+    def backup(self, manifest: BackupManifest) -> list[Damage]:
+        """Return all damage of a backup; none: it is whole.
+
+        Raises:
+            ConfigError: its kind has no verifier, or a permission is missing.
+            StoreUnavailable: the repository cannot be reached.
+        """
+        verifier = self._verifiers.get(manifest.kind)
+        if verifier is None:
+            raise ConfigError(
+                f"backups of the kind {manifest.kind} cannot be verified here. Install the "
+                "packages of the backup, and use the version that made it."
+            )
+        return list(verifier(self, manifest))
+
+    def segment(self, segment: SegmentManifest) -> list[Damage]:
+        """Return all damage of a segment. Raises as :meth:`backup`."""
+        check = None if self.schema is None else RecordCheck(self.schema)
+
+        def read() -> Iterator[str]:
+            for change in read_segment(self.repository, segment, self.keys):
+                for name, key, version, body in change.records:
+                    if check is not None:
+                        yield from check.change(name, key, version, body)
+
+        return list(self.examined(segment.part, read(), None))
+
+    def examined(
+        self, part: Part, faults: Iterator[str], backup: str | None
+    ) -> Iterator[Damage]:
+        """Read a part to its end; yield the faults, and the damage that ends the reading.
+
+        Args:
+            part: the stored object.
+            faults: reads the part, and yields sentences.
+            backup: that it belongs to; None: the log.
+        """
+
+        def damage(reason: str) -> Damage:
+            return Damage(name=part.name, reason=reason, backup=backup)
+
+        self.bytes += part.size
+        try:
+            for sentence in islice(faults, _MOST):
+                yield damage(sentence)
+            for _ in faults:  # to the end: what follows may be damaged, too
+                pass
+        except CorruptFile as error:
+            yield damage(error.reason)
+        except FileNotFoundError:
+            yield damage("it is missing")
+        except ConfigError:
+            if not part.encrypted:
+                raise
+            yield from self._stored_only(part, damage)
+
+    def _stored_only(
+        self, part: Part, damage: Callable[[str], Damage]
+    ) -> Iterator[Damage]:
+        """Verify the stored bytes of a part that cannot be decrypted."""
+        try:
+            verify_stored(self.repository, part)
+        except CorruptFile as error:
+            yield damage(error.reason)
+        except FileNotFoundError:
+            yield damage("it is missing")
+        else:
+            self.unread.append(part.name)
+
+    def content(self, part: Part, backup: str) -> Iterator[Damage]:
+        """Yield the damage of a part of which only the bytes are known."""
+
+        def read() -> Iterator[str]:
+            for _ in read_stream(self.repository, part, self.keys):
+                pass
+            yield from ()
+
+        yield from self.examined(part, read(), backup)
+
+
+def snapshot_damage(verifying: Verifying, manifest: BackupManifest) -> Iterator[Damage]:
+    """Yield the damage of a snapshot: parts, numbers, digests; and records, where decoded."""
+    check = None if verifying.schema is None else RecordCheck(verifying.schema)
+    digests = {name: RowDigest(name) for name in manifest.collections}
+    before = len(verifying.unread)
+    whole = True
+    for part in manifest.parts:
+        if part.collection is None:
+            found = list(_files_damage(verifying, part, manifest))
+        else:
+            digest = digests.setdefault(part.collection, RowDigest(part.collection))
+            rows = _rows(verifying, part, manifest, digest, check)
+            found = list(verifying.examined(part, rows, manifest.id))
+        whole = whole and not found
+        yield from found
+    if not whole or len(verifying.unread) > before:
+        return  # numbers of what could not be read say nothing
+    name = f"backups/{manifest.id}"
+    for collection, digest in digests.items():
+        if digest.facts() != manifest.collections.get(collection):
+            yield Damage(
+                name=name,
+                reason=f"the rows of {collection} are not those that were written",
+                backup=manifest.id,
+            )
+    for sentence in () if check is None else islice(check.relations(), _MOST):
+        yield Damage(name=name, reason=sentence, backup=manifest.id)
+
+
+def _rows(
+    verifying: Verifying,
+    part: Part,
+    manifest: BackupManifest,
+    digest: RowDigest,
+    check: RecordCheck | None,
+) -> Iterator[str]:
+    name = digest.collection
+    for row in read_part(verifying.repository, part, verifying.keys, manifest):
+        digest.add(row)
+        if check is not None:
+            yield from check.row(name, row.key, row.version, row.body)
+
+
+def _files_damage(
+    verifying: Verifying, part: Part, manifest: BackupManifest
+) -> Iterator[Damage]:
+    if FILES_PART not in part.name:
+        yield from verifying.content(part, manifest.id)
+        return
+
+    def read() -> Iterator[str]:
+        for file, digest in read_files(verifying.repository, part, verifying.keys):
+            if manifest.files.get(file) != digest:
+                yield f"the file {file} is not the one that was copied"
+
+    yield from verifying.examined(part, read(), manifest.id)
+
+
+def verify_backup(
+    repository: Repository,
+    manifest: BackupManifest,
+    keys: Keys,
+    *,
+    schema: Schema | None = None,
+    verifiers: Mapping[str, Verifier] | None = None,
+) -> list[Damage]:
+    """Verify one backup; arguments and errors as in :class:`Verifying`."""
+    verifying = Verifying(repository, keys, schema=schema, verifiers=verifiers)
+    return verifying.backup(manifest)
+
+
+def log_damage(catalog: Catalog) -> list[Damage]:
+    """Return the segments that are missing between others.
+
+    A gap where a chain was begun on purpose is no damage: windows name it.
+    """
+    return [
+        Damage(name=manifest_name(gap.begin.id), reason=gap.sentence)
+        for gap in gaps(chains(catalog.segments()))
+        if gap.begin.previous is not None
+    ]
+
+
+def with_affected(catalog: Catalog, damage: Damage) -> Damage:
+    """Return a damage with the backups whose windows it ends.
+
+    Args:
+        catalog: of the repository.
+        damage: of a backup, or of the log.
+    """
+    if damage.backup is not None:
+        affected = [damage.backup]
+    else:
+        affected = _windows_through(catalog, damage.name)
+    return Damage(
+        name=damage.name,
+        reason=damage.reason,
+        backup=damage.backup,
+        affected=tuple(affected),
+    )
+
+
+def _windows_through(catalog: Catalog, name: str) -> list[str]:
+    """Return the backups whose windows need a segment, or end before it."""
+    place = _place_in(name)
+    affected = []
+    for window in windows(catalog.backups(), catalog.segments()):
+        needs = any(name in {manifest_name(s.id), s.part.name} for s in window.segments)
+        point, end = window.earliest, window.latest
+        ends_there = (
+            place is not None
+            and (point.epoch, point.sequence) <= place
+            and (end.epoch, end.sequence) <= place
+            and window.gap is not None
+        )
+        if needs or ends_there:
+            affected.append(window.backup.id)
+    return affected
+
+
+def _place_in(name: str) -> tuple[int, int] | None:
+    """Return epoch and sequence in the name of an object of the log."""
+    folder, _, rest = name.partition("/")
+    epoch, _, sequence = rest.partition("-")
+    number = sequence.partition("-")[0]
+    if folder != LOG or not (epoch.isdecimal() and number.isdecimal()):
+        return None
+    return int(epoch), int(number)

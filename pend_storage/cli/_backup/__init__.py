@@ -1,0 +1,1 @@
+"""Commands of ``pend-storage backup``, one module for each family."""
