@@ -9,17 +9,14 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
 from typing import (
     Any,
     Concatenate,
-    Final,
     ParamSpec,
     Self,
     TypeVar,
@@ -69,9 +66,6 @@ __all__ = ["AsyncStore"]
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-_PAGE: Final = 200
-"""Rows or changes that an iterator fetches at a time."""
 
 
 class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
@@ -385,16 +379,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         return self._engine
 
     @override
+    @override
     async def _in_thread(self, do: Callable[[], T]) -> T:
         answer: T = await self._engine_here().calls.call(CallRequest(do))
         return answer
-
-    async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
-        """Iterate over a blocking iterator, a page at a time in a thread."""
-        # A page at a time: a thread for each item would cost more than the item.
-        while True:
-            page = await self._in_thread(lambda: list(islice(items, _PAGE)))
-            for item in page:
-                yield item
-            if len(page) < _PAGE:
-                return

@@ -215,7 +215,7 @@ class LoadSnapshotContract(Harness):
             store.load_snapshot(rows)
 
     @requires("can_load")
-    def test_an_unknown_collection_is_refused(self, store: Store) -> None:
+    def test_rows_of_an_unknown_collection_cannot_be_loaded(self, store: Store) -> None:
         with pytest.raises(UnknownCollection):
             store.load_snapshot([("nothing", StoredRow("a", 1, b"{}"))])
 
