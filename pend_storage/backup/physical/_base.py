@@ -151,6 +151,7 @@ def copy_server(
         "--checkpoint=fast",
         "--manifest-checksums=SHA256",
         "--label=pend_storage",
+        "--no-sync",  # a scratch copy, which is read again and deleted
         "--no-password",
         *incremental,
         timeout=_TIMEOUT,
