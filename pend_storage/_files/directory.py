@@ -345,6 +345,11 @@ class Directory(Descriptor):
         with located(self.path / name):
             shutil.rmtree(name, dir_fd=self.fd)
 
+    def remove_empty(self, name: str) -> None:
+        """Remove a directory, unless it has something in it or is gone."""
+        with contextlib.suppress(OSError), located(self.path / name):
+            os.rmdir(name, dir_fd=self.fd)
+
     # -- names -------------------------------------------------------------------------
 
     def unlink(self, name: str) -> None:

@@ -125,7 +125,7 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     after: int
     """Sequence after which it begins: it has every entry above, up to ``upto``."""
     upto: int
-    """Sequence up to which it is complete: the log's horizon when it was read."""
+    """Sequence up to which it is complete; no later commit of any store has a lower one."""
     upto_at: str
     """Time of ``upto``: no later entry is older. Of an idle log it is later than the last
     entry."""

@@ -10,7 +10,7 @@
     log/EPOCH-SEQUENCE.json                 its manifest, published last; names the segment
                                             before it by its hash
     facts/ID/KIND-TIME.json                 verified, drilled, pinned, failed: written later
-    leases/NAME.json                        create-only, with an expiry
+    leases/NAME/NUMBER.json                 create-only, with an expiry; the highest counts
 
 Names are relative, with forward slashes. Objects are written whole or not at all, are for
 their owner only, and are never changed.
@@ -18,6 +18,7 @@ their owner only, and are never changed.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -25,7 +26,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-__all__ = ["LAYOUT", "Repository", "StoredObject"]
+from pend_storage._shown import shown
+from pend_storage.errors import ConfigError, CorruptFile
+
+__all__ = ["LAYOUT", "SMALL", "Lease", "Repository", "StoredObject", "require_name"]
 
 LAYOUT: Final = 2
 """Version of the layout; copies of directories before a migration have 1."""
@@ -40,6 +44,29 @@ class StoredObject:
     """In bytes."""
     modified: datetime
     """UTC."""
+
+
+SMALL: Final = 64 << 20
+"""Bytes of an object that is read whole, or is written with ``create_only``, at most."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][\w.=-]{0,199}", re.ASCII)
+_LONGEST: Final = 700  # bytes; a key of S3 has 1,024, with the prefix of the repository
+
+
+def require_name(name: str) -> tuple[str, ...]:
+    """Return the parts of the name of an object.
+
+    Names come from manifests too, and so from everyone who can write to the repository.
+
+    Raises:
+        ConfigError: it is none; nothing outside of the repository has a name in it.
+    """
+    parts = tuple(name.split("/"))
+    if len(name) > _LONGEST or not all(map(_NAME.fullmatch, parts)):
+        raise ConfigError(
+            f"{shown(name)} is not the name of an object of a repository: letters, digits "
+            "and _ . - = in parts between slashes. Correct what names it."
+        )
+    return parts
 
 
 class Repository(ABC):
@@ -57,14 +84,15 @@ class Repository(ABC):
         Args:
             name: of the object.
             content: in pieces, for a stream of any length.
-            create_only: fail where an object of this name exists.
+            create_only: fail where an object of this name exists. Of several writers at
+                the same time one succeeds. The content has at most :data:`SMALL` bytes.
 
         Returns:
             The number of bytes.
 
         Raises:
             FileExistsError: ``create_only``, and there is one.
-            ConfigError: a permission is missing.
+            ConfigError: a permission is missing, or the name is none.
             StoreUnavailable: the repository cannot be reached, or is full.
         """
 
@@ -108,14 +136,30 @@ class Repository(ABC):
             StoreUnavailable: the repository cannot be reached.
         """
 
-    def read(self, name: str, *, limit: int = 64 << 20) -> bytes:
+    def remove_leftovers(self) -> int:
+        """Remove what writers that died left behind, which no listing shows.
+
+        Returns:
+            The number of files that were removed.
+        """
+        return 0
+
+    def read(self, name: str, *, limit: int = SMALL) -> bytes:
         """Read a small object whole.
 
         Raises:
             CorruptFile: it is larger than ``limit`` bytes.
             FileNotFoundError: there is none.
         """
-        raise NotImplementedError
+        pieces: list[bytes] = []
+        size = 0
+        for piece in self.get(name):
+            size += len(piece)
+            if size > limit:
+                reason = f"it has more than {limit:,} bytes, which none of its kind has"
+                raise CorruptFile(reason, path=f"{self.url}/{name}")
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class Lease(ABC):

@@ -107,6 +107,7 @@ def write_segment(
     changes: Sequence[StoredChange],
     *,
     now: datetime,
+    beside: bool = False,
 ) -> SegmentManifest:
     """Write a segment and publish its manifest, create-only.
 
@@ -116,6 +117,7 @@ def write_segment(
         end: its place in the chain.
         changes: all entries between, of one epoch of one store.
         now: UTC.
+        beside: give it a name of its own, because a damaged one has its name.
 
     Returns:
         The published manifest.
@@ -125,7 +127,7 @@ def write_segment(
         ConfigError: a permission is missing.
         StoreUnavailable: the repository cannot be reached, or is full.
     """
-    name = id_after(end.epoch, end.after, end.previous)
+    name = id_after(end.epoch, end.after, None if beside else end.previous)
     stored = f"{LOG}/{name}-{secrets.token_hex(4)}"
     part = put_stream(
         repository, stored, _content(end, changes), keys, items=len(changes)
