@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from typing_extensions import override
+
 from pend_storage._extras import with_packages
 from pend_storage._files.failures import translate
 from pend_storage._files.linked import LinkedFile
@@ -32,17 +34,17 @@ __all__ = [
 
 IDENTITY_VARIABLE: Final = "PEND_BACKUP_IDENTITY"
 """Environment variable with identities, in place of a file."""
-_SECRET: Final = "AGE-SECRET-KEY-"
+_BEGINNING: Final = "AGE-SECRET-KEY-"
 _LARGEST: Final = 1 << 20
 _AHEAD: Final = 2
 """Pieces that wait for the thread at most."""
 
 
-class NoIdentity(Exception):  # noqa: N818 - what it is translated into is an error
+class NoIdentity(Exception):
     """No identity opens the header."""
 
 
-class Undecryptable(Exception):  # noqa: N818 - what it is translated into is an error
+class Undecryptable(Exception):
     """A block is not authentic, or the last one is missing."""
 
 
@@ -68,6 +70,7 @@ class Keys:
             _identity(number, key) for number, key in enumerate(identities, 1)
         ]
 
+    @override
     def __repr__(self) -> str:
         return (
             f"<Keys: {len(self._recipients)} to encrypt to, "
@@ -163,9 +166,9 @@ def _read_secret(path: Path) -> str:
 def _identities(text: str, place: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
-    if not found or not all(line.upper().startswith(_SECRET) for line in found):
+    if not found or not all(line.upper().startswith(_BEGINNING) for line in found):
         raise ConfigError(
-            f"{place} has to have age identities, one a line, that begin with {_SECRET}1; "
+            f"{place} has to have age identities, one a line, that begin with {_BEGINNING}1; "
             "other lines begin with #. age-keygen makes such a file."
         )
     return found
@@ -190,7 +193,7 @@ def _identity(number: int, key: str) -> Any:
         return age.x25519.Identity.from_str(key.strip())
     except age.IdentityError:
         raise ConfigError(
-            f"identity {number} is not an age identity ({_SECRET}1...): a part of it is "
+            f"identity {number} is not an age identity ({_BEGINNING}1...): a part of it is "
             "missing, or a letter is wrong. Copy it again."
         ) from None  # the text of the package might have a part of it
 

@@ -91,8 +91,8 @@ class FolderRepository(Repository):
         new = self._begin(parts)
         with new.folder:
             try:
-                if create_only and new.folder.find(parts[-1]) is not None:
-                    raise _taken(self.path / name)
+                if create_only:
+                    _require_free(new.folder, parts[-1])
                 size = self._write(new, content, self.path / name)
                 self._publish(new, parts[-1], replaces=not create_only)
             except BaseException:
@@ -196,13 +196,16 @@ class FolderRepository(Repository):
     def list(self, prefix: str) -> list_of[StoredObject]:
         names = require_name(prefix.rstrip("/")) if prefix else ()
         found: list_of[StoredObject] = []
-        with suppress(FileNotFoundError), _explained(self.path / prefix):
-            with self._folder(names) as folder:
-                for above, name, status in _files(folder, "/".join(names)):
-                    if not name.startswith("."):
-                        at = datetime.fromtimestamp(status.st_mtime, UTC)
-                        whole = f"{above}/{name}" if above else name
-                        found.append(StoredObject(whole, status.st_size, at))
+        with (
+            suppress(FileNotFoundError),
+            _explained(self.path / prefix),
+            self._folder(names) as folder,
+        ):
+            for above, name, status in _files(folder, "/".join(names)):
+                if not name.startswith("."):
+                    at = datetime.fromtimestamp(status.st_mtime, UTC)
+                    whole = f"{above}/{name}" if above else name
+                    found.append(StoredObject(whole, status.st_size, at))
         return sorted(found, key=lambda each: each.name)
 
     @override
@@ -216,21 +219,20 @@ class FolderRepository(Repository):
     @override
     def remove_leftovers(self) -> int:
         removed = 0
-        with suppress(OSError, PendStorageError):  # tidying is not what was asked for
-            with self._folder(()) as root:
-                for above, name, status in _files(root, ""):
-                    if name.startswith(".") and name.endswith(TEMPORARY):
-                        removed += self._remove_leftover(above, name, status)
+        # Tidying is not what was asked for: it may fail.
+        with suppress(OSError, PendStorageError), self._folder(()) as root:
+            for above, name, status in _files(root, ""):
+                if name.startswith(".") and name.endswith(TEMPORARY):
+                    removed += self._remove_leftover(above, name, status)
         return removed
 
     def _remove_leftover(self, above: str, name: str, status: os.stat_result) -> bool:
         age = time.time() - status.st_mtime
         if age < _YOUNG:
             return False
-        with suppress(OSError, ConfigError):
-            with self._folder(tuple(filter(None, above.split("/")))) as folder:
-                if not _is_abandoned(folder, name, age):
-                    return False
+        names = tuple(filter(None, above.split("/")))
+        with suppress(OSError, ConfigError), self._folder(names) as folder:
+            if _is_abandoned(folder, name, age):
                 folder.unlink(name)
                 return True
         return False
@@ -257,9 +259,7 @@ def _make(folder: Directory, name: str) -> Directory | None:
     return made
 
 
-def _files(
-    folder: Directory, above: str
-) -> Iterator[tuple[str, str, os.stat_result]]:
+def _files(folder: Directory, above: str) -> Iterator[tuple[str, str, os.stat_result]]:
     """Yield folder, name and status of each regular file below a folder.
 
     What is no part of a name of an object is passed over, such as ``lost+found``.
@@ -302,8 +302,10 @@ def _no_fault(_file: os.stat_result, _directory: os.stat_result) -> None:
     """
 
 
-def _taken(path: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+def _require_free(folder: Directory, name: str) -> None:
+    if folder.find(name) is not None:
+        path = str(folder.path / name)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
 
 @contextmanager

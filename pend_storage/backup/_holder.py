@@ -101,7 +101,9 @@ def decode(text: bytes, name: str, modified: datetime) -> Holder:
 def _machine() -> str | None:
     """Return boot and namespace of process ids; None where the system does not say."""
     try:
-        boot = read_system_file(Path("/proc/sys/kernel/random/boot_id")).decode().strip()
+        boot = (
+            read_system_file(Path("/proc/sys/kernel/random/boot_id")).decode().strip()
+        )
         space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - of a kernel object
     except OSError:
         return None
@@ -114,7 +116,9 @@ def _started(pid: int) -> str | None:
         text = read_system_file(Path(f"/proc/{pid}/stat"))
     except OSError:
         return None
-    return text.rpartition(b")")[2].split()[19].decode()  # after the name, which may be odd
+    return (
+        text.rpartition(b")")[2].split()[19].decode()
+    )  # after the name, which may be odd
 
 
 def _is_gone(pid: int, started: str) -> bool:

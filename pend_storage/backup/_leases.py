@@ -32,7 +32,12 @@ from pend_storage import crashpoints
 from pend_storage._retry import Backoff
 from pend_storage.backup._holder import Holder, decode, this_process
 from pend_storage.backup._repository import Lease, Repository, require_name
-from pend_storage.errors import ConfigError, LockTimeout, PendStorageError, StoreUnavailable
+from pend_storage.errors import (
+    ConfigError,
+    LockTimeout,
+    PendStorageError,
+    StoreUnavailable,
+)
 
 __all__ = ["hold", "holders", "remove_old_leases"]
 
@@ -176,9 +181,11 @@ class _HeldLease(Lease):
         self._stop.set()
         self._thread.join(_LEAVING)
         if self._thread.is_alive() or not self._is_held():
-            return  # it expires
+            self._is_lost = True  # it expires
+            return
         with contextlib.suppress(PendStorageError, OSError):
             self._advance(released=True)
+        self._is_lost = True
 
     def _is_held(self) -> bool:
         return (
@@ -200,7 +207,9 @@ class _HeldLease(Lease):
                     return
                 pause = usual
             except (PendStorageError, OSError):
-                pause = min(usual / 4, _LONGEST_PAUSE)  # there is time for some attempts
+                pause = min(
+                    usual / 4, _LONGEST_PAUSE
+                )  # there is time for some attempts
 
     def _advance(self, *, released: bool = False) -> bool:
         """Create the next number; return False if another process did."""

@@ -123,7 +123,7 @@ def _verify(repository: Repository, part: Part, stored: _Hashed) -> None:
         raise CorruptFile(str(error), path=f"{repository.url}/{part.name}") from error
 
 
-class _Damaged(Exception):  # noqa: N818 - what it is translated into is an error
+class _Damaged(Exception):
     """What is stored is not what was written."""
 
 

@@ -1,125 +1,109 @@
-"""Repositories with invented backups: real objects, and manifests that name them."""
+"""Repositories of tests: snapshots and segments of any store."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from datetime import UTC, datetime, timedelta
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
+from pend_storage._model.records import Change
+from pend_storage._model.snapshots import StoredChange, StoredRecord
 from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
 from pend_storage.backup._manifest import (
     BackupManifest,
-    Part,
     Point,
     SegmentManifest,
     packed,
 )
 from pend_storage.backup._opening import open_repository
 from pend_storage.backup._repository import Repository
-from pend_storage.backup._segments import manifest_name
+from pend_storage.backup._segments import SegmentEnd, write_segment
+from pend_storage.backup._snapshot_files import write_snapshot
+from pend_storage.backup._streams import Keys
+from pend_storage.store import Store
 
-__all__ = ["DAY", "HOUR", "Shelf"]
+__all__ = ["ENVIRONMENT", "KEYS", "a_repository", "archive", "back_up", "stored"]
 
-DAY = timedelta(days=1)
-HOUR = timedelta(hours=1)
+ENVIRONMENT = "production"
+KEYS = Keys()
 
 
-class Shelf:
-    """Repository in a folder, that is filled with backups of any age."""
+def a_repository(folder: Path) -> Repository:
+    return open_repository(str(folder), create=True)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.now = datetime.now(UTC)
-        self.last: SegmentManifest | None = None
 
-    @property
-    def repository(self) -> Repository:
-        return open_repository(str(self.folder), create=True)
-
-    @property
-    def catalog(self) -> Catalog:
-        return Catalog(self.repository)
-
-    @property
-    def ids(self) -> list[str]:
-        return [b.id for b in self.catalog.backups()]
-
-    @property
-    def objects(self) -> list[str]:
-        return [o.name for o in self.repository.list("backups/")]
-
-    def part(self, name: str, content: bytes = b"content") -> Part:
-        self.repository.put(name, [content])
-        digest = hashlib.sha256(content).hexdigest()
-        return Part(
-            name=name,
-            size=len(content),
-            sha256=digest,
-            content_size=len(content),
-            content_sha256=digest,
+def back_up(store: Store, repository: Repository) -> BackupManifest:
+    """Write a snapshot of a store, and publish it."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-snapshot-{secrets.token_hex(3)}"
+    with store.snapshot() as reader:
+        found = write_snapshot(
+            reader, store.schema, repository, KEYS, folder=folder_of(name)
         )
-
-    def backup(
-        self,
-        name: str,
-        age: timedelta,
-        sequence: int,
-        *,
-        environment: str = "production",
-        parent: str | None = None,
-        kept: bool = False,
-        verified: bool = True,
-        identity: str = "x",
-        parts: int = 2,
-    ) -> BackupManifest:
-        at = (self.now - age).isoformat()
-        made = tuple(
-            self.part(f"{folder_of(name)}/rows-{n:04}.zst") for n in range(parts)
+        point, meta = reader.point, dict(reader.meta)
+        at = reader.at
+    now = datetime.now(UTC).isoformat()
+    manifest, text = packed(
+        BackupManifest(
+            id=name,
+            kind="snapshot",
+            environment=ENVIRONMENT,
+            point=Point(
+                identity=point.identity,
+                epoch=point.epoch,
+                sequence=point.sequence,
+                at=at.isoformat(),
+            ),
+            started_at=now,
+            finished_at=now,
+            verified_at=now,
+            library="1",
+            schema_fingerprint=store.schema.fingerprint(),
+            parts=found.parts,
+            collections=found.collections,
+            meta=meta,
         )
-        manifest, text = packed(
-            BackupManifest(
-                id=name,
-                kind="snapshot" if parent is None else "incremental",
-                environment=environment,
-                point=Point(identity=identity, epoch=1, sequence=sequence, at=at),
-                started_at=at,
-                finished_at=at,
-                verified_at=at if verified else None,
-                library="1",
-                schema_fingerprint="f",
-                parts=made,
-                parent=parent,
-                kept=kept,
-            )
-        )
-        self.repository.put(f"{folder_of(name)}/{MANIFEST}", [text], create_only=True)
-        return manifest
+    )
+    repository.put(f"{folder_of(name)}/{MANIFEST}", [text], create_only=True)
+    return manifest
 
-    def segment(self, after: int, upto: int, age: timedelta) -> SegmentManifest:
-        at = (self.now - age).isoformat()
-        name = f"{1:010d}-{after:020d}-00000000"
-        part = self.part(f"log/{name}-0000.zst")
-        self.last, text = packed(
-            SegmentManifest(
-                id=name,
-                identity="x",
-                epoch=1,
-                after=after,
-                upto=upto,
-                upto_at=at,
-                first_at=at,
-                last_at=at,
-                archived_at=at,
-                entries=1,
-                part=part,
-                previous=None if self.last is None else self.last.digest,
-            )
-        )
-        self.repository.put(manifest_name(name), [text], create_only=True)
-        return self.last
 
-    def age(self, name: str, age: timedelta) -> None:
-        """Let an object be of another time."""
-        when = (datetime.now(UTC) - age).timestamp()
-        os.utime(self.folder / name, (when, when))
+def archive(store: Store, repository: Repository) -> SegmentManifest:
+    """Write what the log has after the last segment, up to its end."""
+    known = Catalog(repository).segments()
+    previous = known[-1] if known else None
+    after = 0 if previous is None else previous.upto
+    now = datetime.now(UTC)
+    changes = [stored(store, change) for change in store.changes(after)]
+    end = SegmentEnd(
+        store.identity(),
+        store.role().epoch,
+        after,
+        max([after, store.head(), *(c.sequence for c in changes)]),
+        now,
+        previous,
+        None if previous else "the first one",
+    )
+    return write_segment(repository, KEYS, end, changes, now=now)
+
+
+def stored(store: Store, change: Change) -> StoredChange:
+    """A change with encoded bodies."""
+
+    def body(collection: str, record: object) -> bytes | None:
+        codec = store.schema[collection].codec
+        return None if record is None else codec.encode(record)
+
+    records: Iterable[StoredRecord] = (
+        StoredRecord(r.collection, r.key, r.version, body(r.collection, r.record))
+        for r in change.records
+    )
+    return StoredChange(
+        sequence=change.sequence,
+        epoch=change.epoch,
+        at=change.at,
+        records=tuple(records),
+        token=change.token,
+        by=change.by,
+        reason=change.reason,
+    )

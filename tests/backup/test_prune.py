@@ -15,7 +15,7 @@ from pend_storage.backup._standing import standings
 from pend_storage.errors import LockTimeout
 from pend_storage.testing import Child, Report, run_until_crash
 
-from .repositories import DAY, HOUR, Shelf
+from .shelves import DAY, HOUR, Shelf
 
 LAST = Policy(last=1)
 

@@ -131,15 +131,24 @@ def test_everything_is_for_its_owner_only(repository: Repository, path: Path) ->
         str(each.relative_to(path)): stat.S_IMODE(each.stat().st_mode)
         for each in [path, *path.rglob("*")]
     }
-    wanted = {
-        name: 0o700 if (path / name).is_dir() else 0o600 for name in modes
-    }
+    wanted = {name: 0o700 if (path / name).is_dir() else 0o600 for name in modes}
     assert modes == wanted
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".hidden", "a/.new", "a\0b", "ä"],
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../b",
+        "a//b",
+        "a/",
+        ".hidden",
+        "a/.new",
+        "a\0b",
+        "ä",
+    ],
 )
 def test_a_name_leads_nowhere_else(repository: Repository, name: str) -> None:
     for act in (
@@ -354,7 +363,15 @@ def test_a_damaged_description_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["relative/path", "", "ftp://host/x", "file://host/x", "s3://", "file:relative", "[::1"],
+    [
+        "relative/path",
+        "",
+        "ftp://host/x",
+        "file://host/x",
+        "s3://",
+        "file:relative",
+        "[::1",
+    ],
 )
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ConfigError):

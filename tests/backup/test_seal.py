@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 import pend_storage
 from pend_storage import crashpoints
@@ -29,6 +28,8 @@ from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
+from .restored_stores import Numbered
+
 POINT = LogPoint(identity="the-source", epoch=4, sequence=70)
 META: dict[str, Any] = {
     "role": {"role": "primary", "epoch": 4},
@@ -48,14 +49,6 @@ META: dict[str, Any] = {
         "sealed": 3,
     },
 }
-
-
-class Numbered(MemoryStore):
-    """Store in memory that can reserve numbers."""
-
-    @override
-    def reserve_numbers(self, above: int) -> None:
-        self._state.sequence = max(self._state.sequence, above)
 
 
 def filled() -> Numbered:
