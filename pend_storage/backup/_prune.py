@@ -17,20 +17,19 @@ import msgspec
 
 from pend_storage import crashpoints
 from pend_storage.backup._catalog import BACKUPS, MANIFEST, Catalog, Damage, folder_of
+from pend_storage.backup._creation import LEASE as CREATE
 from pend_storage.backup._leases import holders, remove_old_leases
 from pend_storage.backup._manifest import SegmentManifest
 from pend_storage.backup._policy import Decision, Policy, RetentionPlan, plan
 from pend_storage.backup._repository import Lease, Repository
+from pend_storage.backup._restore import USE
 from pend_storage.backup._segments import LOG, manifest_name
 from pend_storage.backup._standing import standings
 
-__all__ = ["PRUNE", "USE", "PruneReport", "prune", "used_backups"]
+__all__ = ["PRUNE", "PruneReport", "prune", "used_backups"]
 
 PRUNE: Final = "prune"
 """Lease of a pruning."""
-USE: Final = "use-"
-"""Prefix of the leases of those that read a backup, before its id."""
-_CREATE: Final = "create"
 _FACTS: Final = "facts"
 _ABANDONED: Final = timedelta(days=1)
 """Age after which what an interrupted backup has left is deleted."""
@@ -242,7 +241,7 @@ class _Pruning:
 
     def _abandoned(self) -> Iterator[str]:
         """Yield objects that no manifest names, and that are older than a day."""
-        if holders(self._repository, _CREATE):
+        if holders(self._repository, CREATE):
             return  # a backup that takes longer than a day is no abandoned one
         known = {b.id for b in self._catalog.backups()}
         known |= {d.backup for d in self._catalog.damaged() if d.backup is not None}

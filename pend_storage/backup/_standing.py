@@ -9,6 +9,7 @@ from typing import Final
 
 from pend_storage.backup._catalog import Catalog, Fact
 from pend_storage.backup._manifest import BackupManifest
+from pend_storage.backup._segments import LOG
 
 __all__ = [
     "DRILLED",
@@ -23,6 +24,8 @@ __all__ = [
 VERIFIED: Final = "verified"
 DRILLED: Final = "drilled"
 PINNED: Final = "pinned"
+_MOST_NAMED: Final = 20
+"""Faults that a fact names at most; with so many, others may be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def standing_of(backup: BackupManifest, facts: Sequence[Fact]) -> Standing:
     whole = [f.at for f in facts if f.kind == VERIFIED and f.ok]
     verified_at = max([*whole, *([] if at is None else [at])], default=None)
     fault = None
-    if checked is not None and not checked.ok:
+    if checked is not None and not checked.ok and _is_own(checked):
         fault = "its last verification found damage"
     elif verified_at is None:
         fault = "it was never verified"
@@ -75,6 +78,17 @@ def standing_of(backup: BackupManifest, facts: Sequence[Fact]) -> Standing:
         verified_at=verified_at,
         drilled=drilled,
     )
+
+
+def _is_own(failed: Fact) -> bool:
+    """Return whether what a verification found concerns the backup, not only the log.
+
+    A damaged segment ends the windows of many backups, and damages none of them.
+    """
+    found = failed.detail.get("damaged")
+    if not isinstance(found, list) or not 0 < len(found) < _MOST_NAMED:
+        return True
+    return any(not str(text).startswith(f"{LOG}/") for text in found)
 
 
 def standings(catalog: Catalog) -> list[Standing]:

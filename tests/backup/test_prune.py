@@ -82,6 +82,15 @@ def test_what_was_found_damaged_does_not_count(shelf: Shelf) -> None:
     assert shelf.ids == ["old-2", "new-1"]
 
 
+def test_a_damaged_segment_makes_no_backup_a_bad_one(shelf: Shelf) -> None:
+    said = {"damaged": ["log/0000000001-00000000000000000000-00.zst: it is missing"]}
+    shelf.catalog.add_fact("new-1", "verified", ok=False, detail=said)
+
+    pruned(shelf)
+
+    assert shelf.ids == ["new-1"]
+
+
 def test_a_later_success_ends_a_failure(shelf: Shelf) -> None:
     shelf.catalog.add_fact("new-1", "verified", ok=False, detail={})
     shelf.catalog.add_fact("new-1", "verified", ok=True, detail={})
