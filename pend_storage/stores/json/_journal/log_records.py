@@ -33,6 +33,7 @@ __all__ = [
     "decode_payload",
     "encode_effects",
     "encode_start",
+    "row_beginning",
 ]
 
 
@@ -139,6 +140,11 @@ def _effect_text(effect: LogRecord) -> bytes:
     if effect.forgotten:
         parts.append(b'"f":%b' % _encode(effect.forgotten))
     return b"{%b}" % b",".join(parts)
+
+
+def row_beginning(collection: str, key: str) -> bytes:
+    """Return the text with which a row of this key begins in every log record."""
+    return b"[%b,%b," % (_encode(collection), _encode(key))
 
 
 def _row_text(row: ChangedRow) -> bytes:
