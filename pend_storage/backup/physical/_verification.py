@@ -45,9 +45,7 @@ def base_damage(verifying: Verifying, manifest: BackupManifest) -> Iterator[Dama
         known = {each.id: each for each in Catalog(verifying.repository).backups()}
         chain_of(manifest, known)
     except (ConfigError, CorruptFile) as error:
-        yield Damage(
-            name=folder_of(manifest.id), reason=str(error), backup=manifest.id
-        )
+        yield Damage(name=folder_of(manifest.id), reason=str(error), backup=manifest.id)
 
 
 PHYSICAL_VERIFIERS: Final[Mapping[str, Verifier]] = {

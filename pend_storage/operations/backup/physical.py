@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pend_storage import __version__, crashpoints
+from pend_storage import crashpoints
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._manifest import BackupManifest, Point, packed
@@ -175,8 +176,8 @@ class _Backup:
             started_at=started.isoformat(timespec="seconds"),
             finished_at=ended,
             verified_at=ended,
-            library=__version__,
-            schema_fingerprint=store.schema.fingerprint,
+            library=version("pend_storage"),
+            schema_fingerprint=store.schema.fingerprint(),
             schema_module=self.settings.schema,
             server=self.server.version,
             parts=parts,
@@ -343,5 +344,3 @@ def _integer(value: object) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-

@@ -44,7 +44,7 @@ from pend_storage.backup.physical._targets import (
 )
 from pend_storage.backup.physical._tools import find_tools
 from pend_storage.config import Settings
-from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.physical import libpq_settings
 from pend_storage.operations.backup.side import (
@@ -140,7 +140,9 @@ def restore_physical(
             stage("sealing it", unit="steps"),
             open_side_postgres(settings, _address(settings, url)) as store,
         ):
-            point, beyond = _seal(store, chosen, wanted, recovery, target, above)
+            point, beyond = _seal(
+                store, chosen, (wanted, recovery), text=target, above=above
+            )
     except BaseException:
         made.side.stop()
         raise
@@ -257,11 +259,11 @@ class _Search:
 
     def _require_offset(self, offset: int) -> None:
         """Refuse numbers that lead to other transactions than at the time of the backup."""
+        from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415 - optional
+
         for store in self.live:
-            if store.incarnation() == store.identity():
-                continue  # no database
             found = store.meta(OFFSET_META) or 0
-            if found != offset:
+            if isinstance(store, PostgresStore) and found != offset:
                 raise ConfigError(
                     f"the numbers of the database were moved since the backup, from the "
                     f"offset {offset} to {found}: a number does not lead to one "
@@ -296,9 +298,7 @@ def _numbers(store: Store, after: int, last: int) -> Iterable[int]:
         return
 
 
-def _ends_before(
-    backup: BackupManifest, target: Target, sequence: int | None
-) -> bool:
+def _ends_before(backup: BackupManifest, target: Target, sequence: int | None) -> bool:
     if isinstance(target, AtTime):
         return datetime.fromisoformat(backup.point.at) < target.at
     return sequence is None or backup.point.sequence < sequence
@@ -328,15 +328,15 @@ def _address(settings: Settings, url: str) -> SideAddress:
 def _seal(
     store: Store,
     backup: BackupManifest,
-    target: Target,
-    recovery: RecoveryTarget,
+    target: tuple[Target, RecoveryTarget],
+    *,
     text: str,
     above: int,
 ) -> tuple[LogPoint, tuple[int, ...]]:
     """Compare the log of a restored store with the target, and seal the store."""
     role = RoleState.from_meta(store.meta(ROLE_META))
-    numbers = [change.sequence for change in store.changes(_log_begin(store))]
-    beyond = _beyond(numbers, target, recovery)
+    numbers = _numbers_after(store, backup.point.sequence)
+    beyond = _beyond(numbers, *target)
     last = numbers[-1] if numbers else min(store.head(), backup.point.sequence)
     identity = str(store.meta(IDENTITY_META) or backup.point.identity)
     point = LogPoint(identity=identity, epoch=role.epoch, sequence=last)
@@ -350,8 +350,11 @@ def _seal(
     return point, beyond
 
 
-def _log_begin(store: Store) -> int:
-    return max(0, store.pending(0).after)
+def _numbers_after(store: Store, after: int) -> list[int]:
+    try:
+        return [change.sequence for change in store.changes(after)]
+    except ChangesExpired as error:
+        return [change.sequence for change in store.changes(error.oldest)]
 
 
 def _beyond(
