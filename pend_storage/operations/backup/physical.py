@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Any, Final, Literal
 
 from pend_storage import crashpoints
 from pend_storage._shown import shown
-from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
+from pend_storage.backup._creation import LEASE, remove_interrupted
 from pend_storage.backup._manifest import BackupManifest, Point, packed
 from pend_storage.backup._repository import Repository
 from pend_storage.backup._streams import Keys, verify_stored
@@ -40,7 +42,8 @@ from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS, wal_d
 from pend_storage.backup.physical._wal import WalArchive
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.factory import open_postgres
+from pend_storage.operations.backup.create import Created
+from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role
@@ -57,7 +60,6 @@ __all__ = [
     "verify_server_logs",
 ]
 
-_PRIMARY: Final = frozenset({Role.PRIMARY})
 _VERIFIED: Final = crashpoints.declare(
     "backup.base-verified", "all parts are verified, and no manifest names them"
 )
@@ -80,8 +82,9 @@ def create_physical(
     parent: str | None = None,
     label: str | None = None,
     keep: bool = False,
+    wait: float = 0.0,
     stage: Stage = silent,
-) -> BackupManifest:
+) -> Created:
     """Make a physical backup of the environment's own server, verified and published.
 
     Args:
@@ -90,6 +93,7 @@ def create_physical(
         parent: id of that backup; None: the newest physical or incremental one.
         label: name for people.
         keep: outside of the policy of retention.
+        wait: seconds to wait for another process that makes a backup.
         stage: gets the progress.
 
     Raises:
@@ -99,6 +103,7 @@ def create_physical(
         LockTimeout: another process makes a backup.
         StoreUnavailable: the server or the repository cannot be reached, or a disk is full.
     """
+    began = time.monotonic()
     address = libpq_settings(settings)
     server = look_at(address)
     server.require_plain_files()
@@ -106,18 +111,29 @@ def create_physical(
         server.require_incremental()
     require_replication(address)
     find_tools(server.major, settings=address)
-    with open_postgres(settings) as store:
+    repository, keys = open_repository(settings, create=True), keys_of(settings)
+    with (
+        open_live(settings) as live,
+        repository.lease(LEASE, wait=wait) as lease,
+    ):
+        store = live.stores[live.sides.index("postgres")]
         _require_primary(store)
-        repository = open_repository(settings, create=True)
-        with repository.lease("create") as lease:
-            base = _parent(repository, server, parent) if incremental else None
-            work = _Backup(settings, address, server, repository, keys_of(settings))
-            made = work.make(store, base, label=label, keep=keep, stage=stage)
-            lease.require()
-            published, text = packed(made)
-            name = f"backups/{made.id}/manifest.json"
-            repository.put(name, [text], create_only=True)
-    return published
+        removed = remove_interrupted(Catalog(repository), lease)
+        base = _parent(repository, server, parent) if incremental else None
+        work = _Backup(settings, address, server, repository, keys)
+        made = work.make(store, base, label=label, keep=keep, stage=stage)
+        lease.require()
+        published, text = packed(made)
+        name = f"{folder_of(made.id)}/{MANIFEST}"
+        repository.put(name, [text], create_only=True)
+        note = live.note(published)
+    return Created(
+        manifest=published,
+        repository=repository.url,
+        removed=removed,
+        seconds=time.monotonic() - began,
+        note=note,
+    )
 
 
 @dataclass(frozen=True, slots=True)

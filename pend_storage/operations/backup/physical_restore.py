@@ -30,7 +30,13 @@ from pend_storage.backup._target_grammar import (
 )
 from pend_storage.backup.physical._base import facts_of
 from pend_storage.backup.physical._combine import chain_of
-from pend_storage.backup.physical._restore import RestoredServer, restore_server
+from pend_storage.backup.physical._restore import (
+    LogPlan,
+    RestoredServer,
+    plan_log,
+    require_log,
+    restore_server,
+)
 from pend_storage.backup.physical._side_server import PORT
 from pend_storage.backup.physical._targets import (
     NUMBERS_PER_TRANSACTION,
@@ -43,6 +49,7 @@ from pend_storage.backup.physical._targets import (
     time_target,
 )
 from pend_storage.backup.physical._tools import find_tools
+from pend_storage.backup.physical._wal import WalArchive
 from pend_storage.config import Settings
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.operations.backup.opening import keys_of, open_repository
@@ -56,7 +63,7 @@ from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.store import Store
 
-__all__ = ["ServerRestored", "restore_physical"]
+__all__ = ["ServerPlan", "ServerRestored", "restore_physical"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,18 @@ class ServerRestored:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPlan:
+    """Plan of a restore: what a dry run finds."""
+
+    backup: str
+    chain: tuple[str, ...]
+    """Backups that it needs, the full one first."""
+    target: str
+    log: LogPlan
+    """Archived log that continues the backup."""
+
+
 def restore_physical(
     settings: Settings,
     target: str,
@@ -92,8 +111,9 @@ def restore_physical(
     *,
     backup: str | None = None,
     timeline: int | None = None,
+    dry_run: bool = False,
     stage: Stage = silent,
-) -> ServerRestored:
+) -> ServerRestored | ServerPlan:
     """Restore a physical backup into a new directory, as a server that runs beside the live one.
 
     Args:
@@ -102,6 +122,7 @@ def restore_physical(
         into: a directory that does not exist, or is empty.
         backup: id of the backup; None: the newest that ends before the target.
         timeline: to follow; None: the newest that continues the backup.
+        dry_run: only find what it would be.
         stage: gets the progress.
 
     Raises:
@@ -118,6 +139,17 @@ def restore_physical(
         chosen, recovery = search.find(wanted, backup)
         above = highest_number(_highest_archived(catalog), *live)
     chain = chain_of(chosen, {each.id: each for each in catalog.backups()})
+    if dry_run:
+        facts = facts_of(chosen)
+        archive = WalArchive(repository, keys, facts.system)
+        plan = plan_log(facts, archive, timeline=timeline)
+        require_log(plan, recovery, chosen)
+        return ServerPlan(
+            backup=chosen.id,
+            chain=tuple(each.id for each in chain),
+            target=recovery.text,
+            log=plan,
+        )
     login = libpq_settings(settings)
     tools = find_tools(int(str(chosen.server).partition(".")[0]))
     with (
