@@ -17,7 +17,7 @@ because no role was ever set, takes both.
 from __future__ import annotations
 
 import uuid
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -49,7 +49,7 @@ _MOST_COUNTED: Final = 100_000
 """Entries of a change log that :meth:`StoreBackend.pending` counts at most."""
 
 
-class StoreBackend(RecoveryBackend):
+class StoreBackend(RecoveryBackend, ABC):
     """Storage backend: the operations that a store implements itself.
 
     Safe to use from any number of threads.

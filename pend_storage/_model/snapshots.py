@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from pend_storage._model.records import JSON
 
 __all__ = [
+    "ARCHIVE_META",
     "RESTORED_META",
     "KeyChange",
     "LogPoint",
@@ -23,6 +24,9 @@ __all__ = [
     "StoredRow",
 ]
 
+ARCHIVE_META: Final = "archive"
+"""Meta with the position up to which the change log is archived: ``identity``, ``epoch``,
+``sequence``, ``at``, ``repository``, and ``segment``, the last one."""
 RESTORED_META: Final = "restored"
 """Meta of a store that was restored from a backup: see ``backup/_seal.py``."""
 

@@ -9,17 +9,14 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
 from typing import (
     Any,
     Concatenate,
-    Final,
     ParamSpec,
     Self,
     TypeVar,
@@ -46,6 +43,7 @@ from pend_storage.aio._collection import AsyncCollection
 from pend_storage.aio._dualwrite import AsyncDualWriteMixin
 from pend_storage.aio._engine import LoopEngine
 from pend_storage.aio._files import AsyncFileVerbs
+from pend_storage.aio._history import AsyncHistoryVerbs
 from pend_storage.aio._requests import (
     CallRequest,
     CommitRequest,
@@ -69,11 +67,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_PAGE: Final = 200
-"""Rows or changes that an iterator fetches at a time."""
 
-
-class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
+class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
     """Asynchronous store: the methods of a store, awaited, over any store in any phase.
 
     Requests that wait are merged: reads of one collection into one statement, commits
@@ -384,16 +379,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         return self._engine
 
     @override
+    @override
     async def _in_thread(self, do: Callable[[], T]) -> T:
         answer: T = await self._engine_here().calls.call(CallRequest(do))
         return answer
-
-    async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
-        """Iterate over a blocking iterator, a page at a time in a thread."""
-        # A page at a time: a thread for each item would cost more than the item.
-        while True:
-            page = await self._in_thread(lambda: list(islice(items, _PAGE)))
-            for item in page:
-                yield item
-            if len(page) < _PAGE:
-                return

@@ -125,7 +125,7 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     after: int
     """Sequence after which it begins: it has every entry above, up to ``upto``."""
     upto: int
-    """Sequence up to which it is complete: the log's horizon when it was read."""
+    """Sequence up to which it is complete; no later commit of any store has a lower one."""
     upto_at: str
     """Time of ``upto``: no later entry is older. Of an idle log it is later than the last
     entry."""
@@ -138,6 +138,8 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     last_token: str | None = None
     archived_at: str
     entries: int
+    schema_fingerprint: str | None = None
+    """Of the schema by which the records were encoded."""
     part: Part
     previous: str | None
     """``digest`` of the segment before it; None for the first one of a chain."""

@@ -85,6 +85,8 @@ class SegmentEnd(NamedTuple):
     upto_at: datetime
     previous: SegmentManifest | None
     """Segment before it; None: it begins a chain."""
+    schema: str | None = None
+    """Fingerprint of the schema."""
     begun: str | None = None
     """Why it begins a chain."""
 
@@ -107,6 +109,7 @@ def write_segment(
     changes: Sequence[StoredChange],
     *,
     now: datetime,
+    beside: bool = False,
 ) -> SegmentManifest:
     """Write a segment and publish its manifest, create-only.
 
@@ -116,6 +119,7 @@ def write_segment(
         end: its place in the chain.
         changes: all entries between, of one epoch of one store.
         now: UTC.
+        beside: give it a name of its own, because a damaged one has its name.
 
     Returns:
         The published manifest.
@@ -125,7 +129,7 @@ def write_segment(
         ConfigError: a permission is missing.
         StoreUnavailable: the repository cannot be reached, or is full.
     """
-    name = id_after(end.epoch, end.after, end.previous)
+    name = id_after(end.epoch, end.after, None if beside else end.previous)
     stored = f"{LOG}/{name}-{secrets.token_hex(4)}"
     part = put_stream(
         repository, stored, _content(end, changes), keys, items=len(changes)
@@ -163,6 +167,7 @@ def _manifest(
         last_token=last_token,
         archived_at=now.isoformat(),
         entries=len(changes),
+        schema_fingerprint=end.schema,
         part=part,
         previous=None if before is None else before.digest,
         begun=end.begun,

@@ -39,7 +39,7 @@ _LONGEST: Final = timedelta(days=36_500)
 _SCHEDULE: Final = re.compile(
     r"(?:hourly|daily|weekly|monthly)|[\w*,/#-]+(?:\s+[\w*,/#-]+){4}", re.ASCII
 )
-_SCHEMES: Final = frozenset({"file", "s3", "memory"})
+_SCHEMES: Final = frozenset({"file", "s3"})
 _ADDRESSES: Final = (
     "Write a folder, file:///FOLDER, or s3://BUCKET/PREFIX; credentials of a bucket belong "
     "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

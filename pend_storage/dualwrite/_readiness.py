@@ -16,6 +16,7 @@ import msgspec
 
 from pend_storage._model.records import JSON, QuarantinedRecord
 from pend_storage._shown import did_you_mean, listed, moment, shown
+from pend_storage.dualwrite._backup_fact import backup_problem
 from pend_storage.dualwrite._lag import lag_of
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_metadata import PairMetadata
@@ -24,7 +25,7 @@ from pend_storage.dualwrite._replication_position import (
     ReplicationPosition,
     is_complete_when_resumed,
 )
-from pend_storage.dualwrite._roles import SIDES, RolePair, Side, other
+from pend_storage.dualwrite._roles import RolePair, other
 from pend_storage.dualwrite._switch import UNCOVERED
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
@@ -33,7 +34,6 @@ from pend_storage.schema import FINDINGS
 from pend_storage.store import Store
 
 __all__ = [
-    "BACKUP_META",
     "CODES",
     "VALIDATION_META",
     "WAITING",
@@ -42,7 +42,6 @@ __all__ = [
     "Readiness",
     "ReadinessGate",
     "count_waiting",
-    "record_backup",
     "record_validation",
 ]
 
@@ -58,8 +57,6 @@ CODES: Final = (
 """Codes of blockers, in the order in which they are best removed."""
 VALIDATION_META: Final = "validation"
 """Meta of a follower: result of the last full validation against its primary."""
-BACKUP_META: Final = "backup"
-"""Shared value: ``{"verified_at": ...}`` of the last backup that was verified."""
 _MOST_LAG: Final = 1_000
 """Commits that may be missing: a second or two of work before the fence."""
 
@@ -167,25 +164,6 @@ def record_validation(
         )
     )
     follower.compare_and_set_meta(VALIDATION_META, follower.meta(VALIDATION_META), fact)
-
-
-def record_backup(
-    metadata: PairMetadata,
-    at: datetime,
-    *,
-    incarnations: Mapping[Side, str] | None = None,
-) -> None:
-    """Record that a backup was made and verified.
-
-    Args:
-        metadata: values of the pair.
-        at: when.
-        incarnations: of the stores that it was made of.
-    """
-    stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
-    fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
-    while not metadata.compare_and_set(BACKUP_META, metadata.get(BACKUP_META), fact):
-        pass
 
 
 @runtime_checkable
@@ -298,7 +276,7 @@ class ReadinessGate:
         # server that was exchanged since may hold another copy.
         here = (primary.incarnation(), follower.incarnation())
         if fact.incarnations is not None and tuple(fact.incarnations) != here:
-            return _exchanged(fact.at, fact.incarnations, here, "validation")
+            return _exchanged(fact.at, fact.incarnations, here)
         if fact.ok:
             return self._findings(primary)
         return (
@@ -348,20 +326,8 @@ class ReadinessGate:
             f"one by one{also if unread else ''}"
         )
 
-    def _backup(self, _: RolePair) -> str | None:
-        fact = self._metadata.get(BACKUP_META)
-        if fact is None:
-            return "there is no backup that was verified: make one, and verify it"
-        if not isinstance(fact, Mapping):
-            return None
-        known = fact.get("incarnations")
-        for side in SIDES:
-            before = known.get(side) if isinstance(known, Mapping) else None
-            here = self._pair.store(side).incarnation() if before else before
-            if before != here:
-                at = str(fact.get("verified_at"))
-                return _exchanged(at, (str(before),), (str(here),), "backup")
-        return None
+    def _backup(self, view: RolePair) -> str | None:
+        return backup_problem(self._pair, self._metadata, view)
 
     def _sides(self, view: RolePair) -> tuple[Store, Store]:
         side = view.primary
@@ -369,12 +335,12 @@ class ReadinessGate:
         return self._pair.store(side), self._pair.store(other(side))
 
 
-def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -> str:
+def _exchanged(at: str, before: Sequence[str], here: Sequence[str]) -> str:
     old, new = next((b, h) for b, h in zip(before, here, strict=True) if b != h)
-    again = (
-        "validate again" if what == "validation" else "make one again, and verify it"
+    return (
+        f"the server was exchanged since the validation ({moment(at)}: {old}, now {new}): "
+        "validate again"
     )
-    return f"the server was exchanged since the {what} ({moment(at)}: {old}, now {new}): {again}"
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:

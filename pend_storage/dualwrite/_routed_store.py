@@ -26,7 +26,6 @@ from pend_storage.dualwrite._change_feed import (
 )
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite._log_continuity import LogContinuity
-from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_metadata import PairMetadata
 from pend_storage.dualwrite._pending_commit import (
     PendingCommit,
@@ -37,11 +36,8 @@ from pend_storage.dualwrite._relay_schedule import RelaySchedule
 from pend_storage.dualwrite._replicator import SynchronousReplicator
 from pend_storage.dualwrite._roles import other
 from pend_storage.dualwrite._route import Route, require_primary
-from pend_storage.dualwrite._routed_reads import (
-    PAIR_NAME,
-    RoutedReads,
-    require_no_epoch,
-)
+from pend_storage.dualwrite._routed_reads import PAIR_NAME, require_no_epoch
+from pend_storage.dualwrite._routed_recovery import RoutedRecovery
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -62,7 +58,7 @@ _FOLLOWED: Final = declare(
 _MOMENT: Final = len(token_moment())
 
 
-class RoutedStore(RoutedReads):
+class RoutedStore(RoutedRecovery):
     """Verbs of the contract, routed to the primary of a pair.
 
     Seen from outside a pair is one store that stands alone: it has no role, and it cannot
@@ -70,7 +66,6 @@ class RoutedStore(RoutedReads):
     :class:`~pend_storage.dualwrite.DualWriteStore`.
     """
 
-    _pair: Pair
     _continuity: LogContinuity
     _schedule: RelaySchedule
     _replicator: SynchronousReplicator

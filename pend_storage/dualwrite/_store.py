@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._archive_hold import MOST
 from pend_storage._fork import on_fork
 from pend_storage._layouts.layout import Layout
+from pend_storage._model.snapshots import LogPoint
 from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.dualwrite._backup_fact import incarnation_of, record_backup
 from pend_storage.dualwrite._divergence_check import Finding, Redact, hide_values
 from pend_storage.dualwrite._lag import Lag
 from pend_storage.dualwrite._maintenance import Backfill, Validate
@@ -70,6 +73,7 @@ class DualWriteStore(RoutedStore):
         switch_patience: float = 30.0,
         relay_interval: float | None = 0.2,
         retention: timedelta = _RETENTION,
+        archive_hold: timedelta = MOST,
         begin: Phase | None = None,
         backfill: Backfill | None = None,
         validate: Validate | None = None,
@@ -91,6 +95,7 @@ class DualWriteStore(RoutedStore):
                 it is read only when :meth:`catch_up` is called.
             retention: how long entries of a change log are kept that the other side has
                 applied.
+            archive_hold: how much longer they are kept for an archive that lags.
             begin: first phase of a fresh pair; None: the phase of the store with records.
             backfill: copies a store into its follower; None: the default of the class.
             validate: compares two stores; None: the default of the class.
@@ -114,6 +119,7 @@ class DualWriteStore(RoutedStore):
             switch_patience=switch_patience,
             relay_interval=relay_interval,
             retention=retention,
+            archive_hold=archive_hold,
             backfill=backfill or default_backfill,
             validate=validate or default_validate,
             checks=checks or {},
@@ -202,6 +208,21 @@ class DualWriteStore(RoutedStore):
             StoreUnavailable: one of the stores cannot be reached.
         """
         return self._phases.readiness(Phase(phase))
+
+    def note_backup(
+        self,
+        id: str,  # noqa: A002 - the name that backups have everywhere
+        point: LogPoint,
+        *,
+        at: datetime,
+        verified_at: datetime,
+    ) -> None:
+        """Record a verified backup at a position, for readiness; ``at`` is its time."""
+        found = {side: incarnation_of(self._pair.store(side)) for side in SIDES}
+        known = {side: name for side, name in found.items() if name is not None}
+        record_backup(
+            self._metadata, verified_at, incarnations=known, id=id, point=point, at=at
+        )
 
     def switch(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -14,8 +14,13 @@ from pend_storage import dualwrite
 from pend_storage._restored import require_usable
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
+from pend_storage.dualwrite._backup_fact import (
+    BACKUP_MAX_AGE,
+    BACKUP_META,
+    age_problem,
+    backup_problem,
+)
 from pend_storage.dualwrite._maintenance import Backfill, Validate
-from pend_storage.dualwrite._readiness import BACKUP_META
 from pend_storage.dualwrite._replication_position import is_empty
 from pend_storage.errors import (
     ChangesExpired,
@@ -27,6 +32,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory._sides import (
     MIGRATION_META,
+    archive_hold,
     open_json,
     open_postgres,
     require_environment,
@@ -90,15 +96,28 @@ class ConfiguredPair(DualWriteStore):
         return None
 
     def _backup_problem(self) -> str | None:
-        """Return the blocker ``backup``: no copy of the JSON directory was verified."""
-        if self.meta(BACKUP_META) is not None:
-            return None
-        migration = self.postgres.meta(MIGRATION_META)
-        if isinstance(migration, Mapping) and migration.get("verified_at"):
-            return None
+        """Return the blocker ``backup``: none counts that was verified.
+
+        Without a repository, the copy that ``migrate json`` makes of the directory counts
+        as long as the directory is primary.
+        """
+        wanted = self._settings.backup
+        max_age = BACKUP_MAX_AGE if wanted is None else wanted.max_age
+        view = self._pair.read_roles()
+        if wanted is None and self.meta(BACKUP_META) is None and view.primary == "json":
+            migration = self.postgres.meta(MIGRATION_META)
+            copied = (
+                migration.get("verified_at") if isinstance(migration, Mapping) else 0
+            )
+            if copied:
+                at = datetime.fromisoformat(str(copied))
+                return age_problem(at, max_age, what="the copy of the directory")
+        found = backup_problem(self._pair, self._metadata, view, max_age=max_age)
+        if found is None or wanted is not None:
+            return found
         return (
-            "no backup of this environment was verified: `pend-storage migrate json` "
-            "makes a copy of the JSON directory and verifies it"
+            f"{found}. It needs a repository: [environments."
+            f"{self._settings.environment}.backup] in pend.toml"
         )
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
@@ -171,6 +190,7 @@ def open_pair(
             switch_patience=wanted.switch_patience,
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
+            archive_hold=archive_hold(settings),
             begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
         )

@@ -267,7 +267,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "validation": "pend-storage db validate",
     "lag": "pend-storage status --watch",
     "quarantine": "pend-storage quarantine list",
-    "backup": "pend-storage migrate json",
+    "backup": "pend-storage backup create",
 }
 _DOCTOR: Final = "pend-storage doctor"
 _COMMAND: Final = re.compile(r"pend-storage (?:db|json)(?: --?[a-z-]+| [a-z]+)+")

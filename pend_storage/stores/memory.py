@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from typing_extensions import override
@@ -23,13 +24,28 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
+from pend_storage._model.snapshots import (
+    LogPoint,
+    SnapshotReader,
+    StoredChange,
+    StoredRow,
+)
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
+from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.stores._inmemory.bulk_rows import (
+    ContentsReader,
+    NewestRows,
+    contents_of,
+    decoded_contents,
+    require_empty,
+    require_no_role,
+)
 from pend_storage.stores._inmemory.listings import Listings
-from pend_storage.stores._inmemory.state import LogRecord, State
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord, State
 from pend_storage.stores._inmemory.write_planner import Plan
 
 __all__ = ["MemoryStore"]
@@ -239,6 +255,57 @@ class MemoryStore(Store):
             done = plan.set_meta(name, expected, deepcopy(value), given)
             self._install(plan)
             return done
+
+    # -- recovery -------------------------------------------------------------------------
+
+    @override
+    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
+        identity = self.identity()
+        with self._lock:
+            state = self._open_state()
+            point = LogPoint(
+                identity=identity, epoch=state.role.epoch, sequence=state.sequence
+            )
+            contents, meta = contents_of(state), deepcopy(state.meta)
+            at = datetime.now(UTC)
+        return nullcontext(ContentsReader(self.schema, contents, point, at, meta))
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        with self._lock:
+            require_empty(self._open_state())
+        contents = decoded_contents(self.schema, rows, progress)
+        loaded = [
+            ChangedRow(name, key, version, body)
+            for name, (there, tombstones) in contents.items()
+            for key, (version, body) in (
+                *there.items(),
+                *((key, (version, None)) for key, version in tombstones.items()),
+            )
+        ]
+        with self._lock:
+            require_empty(self._open_state())
+            self._state.install(LogRecord(rows=tuple(loaded)))
+        return len(loaded)
+
+    @override
+    def load_changes(self, changes: Iterable[StoredChange]) -> int:
+        with self._lock:
+            require_no_role(self._open_state())
+        newest = NewestRows(self.schema, changes)
+        with self._lock:
+            state = self._open_state()
+            require_no_role(state)
+            state.install(LogRecord(rows=tuple(newest.newer_than(state))))
+        return newest.entries
+
+    @override
+    def reserve_numbers(self, above: int) -> None:
+        with self._lock:
+            state = self._open_state()
+            state.sequence = max(state.sequence, above)
 
     @override
     def close(self) -> None:

@@ -20,7 +20,14 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
+from pend_storage._model.snapshots import (
+    KeyChange,
+    SnapshotReader,
+    StoredChange,
+    StoredRow,
+)
 from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -181,6 +188,30 @@ class WrapperStore(Store):
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:
         return self.inner.unread_files()
+
+    @override
+    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
+        return self.inner.snapshot()
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return self.inner.load_snapshot(rows, progress=progress)
+
+    @override
+    def load_changes(self, changes: Iterable[StoredChange]) -> int:
+        return self.inner.load_changes(changes)
+
+    @override
+    def reserve_numbers(self, above: int) -> None:
+        self.inner.reserve_numbers(above)
+
+    @override
+    def record_history(
+        self, collection: str, key: str, *, before: int | None = None
+    ) -> Iterator[KeyChange]:
+        return self.inner.record_history(collection, key, before=before)
 
     @override
     def close(self) -> None:

@@ -30,6 +30,12 @@ from pend_storage._model.records import (
     Pending,
     Row,
 )
+from pend_storage._model.snapshots import (
+    KeyChange,
+    SnapshotReader,
+    StoredChange,
+    StoredRow,
+)
 from pend_storage._transaction import Transaction
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.aio import (
@@ -39,6 +45,7 @@ from pend_storage.aio import (
     AsyncTransactionCollection,
 )
 from pend_storage.errors import PendStorageError
+from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -230,6 +237,32 @@ class BridgedStore(Store):
         return self.run_async(
             self.aio.compare_and_set_meta(name, expected, value, given=given)
         )
+
+    # -- recovery: backups and restores have no event loop ---------------------------------
+
+    @override
+    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
+        return self.inner.snapshot()
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return self.inner.load_snapshot(rows, progress=progress)
+
+    @override
+    def load_changes(self, changes: Iterable[StoredChange]) -> int:
+        return self.inner.load_changes(changes)
+
+    @override
+    def reserve_numbers(self, above: int) -> None:
+        self.inner.reserve_numbers(above)
+
+    @override
+    def record_history(
+        self, collection: str, key: str, *, before: int | None = None
+    ) -> Iterator[KeyChange]:
+        return self.iterate(self.aio.record_history(collection, key, before=before))
 
     @override
     def close(self) -> None:

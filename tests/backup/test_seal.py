@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 import pend_storage
 from pend_storage import crashpoints
@@ -50,16 +49,8 @@ META: dict[str, Any] = {
 }
 
 
-class Numbered(MemoryStore):
-    """Store in memory that can reserve numbers."""
-
-    @override
-    def reserve_numbers(self, above: int) -> None:
-        self._state.sequence = max(self._state.sequence, above)
-
-
-def filled() -> Numbered:
-    store = Numbered(SCHEMA)
+def filled() -> MemoryStore:
+    store = MemoryStore(SCHEMA)
     begin_filling(store, source=POINT, backup="b-1", target="latest")
     store.apply((ChangedRecord("logs", "l1", 70, a_log("l1", "before")),))
     return store
@@ -138,7 +129,7 @@ def test_a_second_seal_changes_nothing_but_may_reserve_more() -> None:
 
 
 def test_a_store_in_use_is_not_sealed() -> None:
-    store = Numbered(SCHEMA)
+    store = MemoryStore(SCHEMA)
     store.compare_and_set_meta(ROLE_META, None, RoleState(Role.PRIMARY, 2).to_meta())
     with pytest.raises(ConfigError, match="in use"):
         sealed(store)
@@ -198,7 +189,7 @@ def test_each_meta_entry_is_carried_over_or_not_by_decision() -> None:
 
 
 def test_the_highest_number_counts_stores_in_reach() -> None:
-    store, gone = Numbered(SCHEMA), Numbered(SCHEMA)
+    store, gone = MemoryStore(SCHEMA), MemoryStore(SCHEMA)
     store.collection(Log).put(a_log("l1", "x"))
     gone.reserve_numbers(10_000)
     gone.close()

@@ -53,6 +53,7 @@ class PairHarness(Harness):
     has_role = False
     has_locks = True
     can_purge = True
+    can_load = False
     phase: ClassVar[Phase]
 
     def make_stores(self, schema: Schema) -> tuple[Store, Store]:

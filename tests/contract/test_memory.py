@@ -14,6 +14,8 @@ from pend_storage.testing import StoreContract
 class TestMemoryStore(StoreContract):
     has_locks: ClassVar[bool] = True
     can_purge: ClassVar[bool] = True
+    can_snapshot: ClassVar[bool] = True
+    can_reserve: ClassVar[bool] = True
 
     @override
     def make_store(self, schema: Schema) -> Store:

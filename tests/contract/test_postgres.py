@@ -26,6 +26,8 @@ class TestPostgresStore(StoreContract):
     multi_process: ClassVar[bool] = True
     has_locks: ClassVar[bool] = True
     can_purge: ClassVar[bool] = True
+    can_snapshot: ClassVar[bool] = True
+    can_reserve: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(self, new_migrated_database: Callable[[Schema], str]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pend_storage.dualwrite import CODES, Readiness
-from pend_storage.dualwrite._readiness import record_backup
+from pend_storage.dualwrite._backup_fact import record_backup
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,

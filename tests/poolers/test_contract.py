@@ -35,6 +35,8 @@ class Pooled(Harness):
     durable: ClassVar[bool] = True
     has_locks: ClassVar[bool] = True
     can_purge: ClassVar[bool] = True
+    can_snapshot: ClassVar[bool] = True
+    can_reserve: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(

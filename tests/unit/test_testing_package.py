@@ -93,6 +93,9 @@ def test_every_capability_that_a_test_requires_is_declared() -> None:
         "has_role",
         "has_locks",
         "can_purge",
+        "can_snapshot",
+        "can_load",
+        "can_reserve",
     }
     defaults = {name: getattr(Harness, name) for name in required}
     assert defaults == {
@@ -101,6 +104,9 @@ def test_every_capability_that_a_test_requires_is_declared() -> None:
         "has_role": True,
         "has_locks": False,
         "can_purge": False,
+        "can_snapshot": False,
+        "can_load": True,
+        "can_reserve": False,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,12 @@ from pend_storage._model.records import (
     Outcome,
     Pending,
     Row,
+)
+from pend_storage._model.snapshots import (
+    KeyChange,
+    SnapshotReader,
+    StoredChange,
+    StoredRow,
 )
 from pend_storage._schema_changes import Evolution
 from pend_storage._trusted_users import require_own
@@ -47,6 +53,7 @@ from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._legacy_sync.file_lag import FileLag, file_lags
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
 from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard
+from pend_storage.stores.json._recovery import DirectoryRecovery
 from pend_storage.stores.json._schema_evolution import migrate_directory
 from pend_storage.stores.json._store_directory import adoption_report, incarnation
 from pend_storage.stores.json._unclaimed_files import DATA, unclaimed
@@ -126,6 +133,7 @@ class JsonStore(Store):
             schema, self._files, self._admission, self._hook, options
         )
         self._log = ChangeLog(self._admission, str(self.directory))
+        self._recovery = DirectoryRecovery(schema, self._admission)
         self._session.start(progress)
         on_fork(self._forked)
 
@@ -370,6 +378,34 @@ class JsonStore(Store):
         return checkpointer is not None and shielded(
             partial(checkpointer.purge, name, gone)
         )
+
+    # -- recovery -------------------------------------------------------------------------
+
+    @override
+    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
+        self.identity()  # which is made at the first call
+        return nullcontext(self._recovery.snapshot(self._opened()))
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return self._recovery.load_snapshot(self._opened(), rows, progress)
+
+    @override
+    def load_changes(self, changes: Iterable[StoredChange]) -> int:
+        return self._recovery.load_changes(self._opened(), changes)
+
+    @override
+    def reserve_numbers(self, above: int) -> None:
+        self._recovery.reserve_numbers(self._opened(), above)
+
+    @override
+    def record_history(
+        self, collection: str, key: str, *, before: int | None = None
+    ) -> Iterator[KeyChange]:
+        name = self.schema[collection].name
+        return self._recovery.record_history(self._opened(), name, key, before)
 
     # -- legacy files ---------------------------------------------------------------------
 

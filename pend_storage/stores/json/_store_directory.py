@@ -27,12 +27,13 @@ from pend_storage._schema_note import describe
 from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
 from pend_storage.events import Hook, Progress
 from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.bulk_rows import contents_of
 from pend_storage.stores._inmemory.state import SCHEMA_META
 from pend_storage.stores.json._journal.journal import Journal, Position, create_segment
 from pend_storage.stores.json._journal.log_records import SegmentStart
 from pend_storage.stores.json._journal.process_locks import directory_lock
 from pend_storage.stores.json._journal.segments import snapshot_path
-from pend_storage.stores.json._journal.snapshot import FORMAT, contents_of, snapshot
+from pend_storage.stores.json._journal.snapshot import FORMAT, snapshot
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     manifest_path,
     save_manifest,

@@ -26,7 +26,6 @@ from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.events import Hook, guarded, log_event
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
-from pend_storage.store import Store
 from pend_storage.stores.postgres._change_log import ChangeLog
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import LibpqConnection
@@ -43,6 +42,7 @@ from pend_storage.stores.postgres._named_locks import NamedLocks
 from pend_storage.stores.postgres._queries.rows import rows_of, tombstone_rows_of
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._query_reader import QueryReader
+from pend_storage.stores.postgres._recovery.methods import RecoveryMethods
 from pend_storage.stores.postgres._writes.applier import Applier
 from pend_storage.stores.postgres._writes.committer import Committer
 from pend_storage.stores.postgres._writes.violations import (
@@ -53,7 +53,7 @@ from pend_storage.stores.postgres._writes.violations import (
 __all__ = ["PostgresStore"]
 
 
-class PostgresStore(Store):
+class PostgresStore(RecoveryMethods):
     """Store in a PostgreSQL database, version 15 or newer."""
 
     def __init__(
@@ -125,9 +125,10 @@ class PostgresStore(Store):
         self._locks = NamedLocks(
             self.name, self._connector.open, pooled=pooler is not None
         )
-        self._assemble(pool_size, retry_timeout=statement_timeout)
+        self._lock_wait = statement_timeout
+        self._assemble(pool_size)
 
-    def _assemble(self, pool_size: int, *, retry_timeout: float) -> None:
+    def _assemble(self, pool_size: int) -> None:
         """Make the parts that work through the client."""
         self._statements = {
             spec.name: CollectionStatements(spec) for spec in self.schema
@@ -137,13 +138,13 @@ class PostgresStore(Store):
             self._client,
             self._statements,
             size=pool_size,
-            retry_timeout=retry_timeout,
+            retry_timeout=self._lock_wait,
         )
         self._applier = Applier(
-            self.schema, self._client, self._statements, retry_timeout=retry_timeout
+            self.schema, self._client, self._statements, retry_timeout=self._lock_wait
         )
         self._change_log = ChangeLog(self.schema, self._client, self._hook)
-        self._meta_table = MetaTable(self._client, retry_timeout=retry_timeout)
+        self._meta_table = MetaTable(self._client, retry_timeout=self._lock_wait)
         self._query_reader = QueryReader(self._client)
         self._commit_counter = itertools.count(1)
         self._last_commit = 0

@@ -20,6 +20,7 @@ from pend_storage.testing.contract._concurrency import ConcurrencyContract
 from pend_storage.testing.contract._feeding import ApplyContract, FollowContract
 from pend_storage.testing.contract._grouping import CommitEachContract
 from pend_storage.testing.contract._harness import Harness
+from pend_storage.testing.contract._history import HistoryContract
 from pend_storage.testing.contract._isolation import IsolationContract
 from pend_storage.testing.contract._lifetime import (
     CloseContract,
@@ -27,6 +28,11 @@ from pend_storage.testing.contract._lifetime import (
     ReopenContract,
 )
 from pend_storage.testing.contract._limits import LimitContract
+from pend_storage.testing.contract._loading import (
+    LoadChangesContract,
+    LoadSnapshotContract,
+    ReserveNumbersContract,
+)
 from pend_storage.testing.contract._locking import LockContract
 from pend_storage.testing.contract._paging import OrderContract, PageContract
 from pend_storage.testing.contract._purging import PurgingContract
@@ -42,6 +48,7 @@ from pend_storage.testing.contract._reading import (
 )
 from pend_storage.testing.contract._rules import ReferenceContract, UniqueContract
 from pend_storage.testing.contract._scanning import ScanContract
+from pend_storage.testing.contract._snapshots import SnapshotContract
 from pend_storage.testing.contract._standing import EpochContract, MetaContract
 from pend_storage.testing.contract._tokens import (
     AttributionContract,
@@ -92,6 +99,11 @@ class StoreContract(
     FollowContract,
     MetaContract,
     EpochContract,
+    SnapshotContract,
+    LoadSnapshotContract,
+    LoadChangesContract,
+    ReserveNumbersContract,
+    HistoryContract,
     AcceptedContract,
     RefusedContract,
     CloseContract,

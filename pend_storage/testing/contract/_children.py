@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from time import sleep
 from typing import Any
 
 from pend_storage._transaction import Transaction
 from pend_storage.errors import StaleEpoch
 from pend_storage.store import Store
 from pend_storage.testing.contract._harness import commit
-from pend_storage.testing.domain import Tally, a_log, a_tally
+from pend_storage.testing.domain import Log, Tally, a_log, a_tally
 
-__all__ = ["add", "get", "increment", "write_pairs", "write_until_stale"]
+__all__ = [
+    "add",
+    "commit_before_and_after",
+    "get",
+    "increment",
+    "write_pairs",
+    "write_until_stale",
+]
 
 Report = Callable[[Any], None]
 Opener = Callable[..., Store]
@@ -63,3 +71,14 @@ def write_until_stale(
                 report(f"{n}")
         except StaleEpoch:
             report("stale")
+
+
+def commit_before_and_after(
+    report: Report, opener: Opener, args: tuple[Any, ...]
+) -> None:
+    """Commit before and after the log ``go`` is written; report both versions."""
+    with opener(*args) as store:
+        report(commit(store, a_log("before"))[0])
+        while store.collection(Log).get("go") is None:
+            sleep(0.01)
+        report(commit(store, a_log("after"))[0])

@@ -95,6 +95,17 @@ class Harness:
     can_purge: ClassVar[bool] = False
     """The store has :meth:`Store.purge <pend_storage.store.Store.purge>`."""
 
+    can_snapshot: ClassVar[bool] = False
+    """:meth:`Store.snapshot <pend_storage.store.Store.snapshot>` has every named value:
+    the store overrides it."""
+
+    can_load: ClassVar[bool] = True
+    """The store can be filled from a backup; a pair cannot."""
+
+    can_reserve: ClassVar[bool] = False
+    """The store has :meth:`Store.reserve_numbers
+    <pend_storage.store.Store.reserve_numbers>`."""
+
     def make_store(self, schema: Schema) -> Store:
         """Return a new, empty store of a schema. A test may call it several times."""
         raise NotImplementedError

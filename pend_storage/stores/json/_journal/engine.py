@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -32,6 +33,7 @@ from pend_storage.stores._interrupt_deferral import (
     with_interrupt_deferred,
 )
 from pend_storage.stores._signal_shield import in_main_thread, shielded
+from pend_storage.stores.json._journal.bulk_replacement import replace_contents
 from pend_storage.stores.json._journal.commit_failures import CommitFailures
 from pend_storage.stores.json._journal.log_records import encode_effects
 from pend_storage.stores.json._journal.replica_state import (
@@ -40,6 +42,7 @@ from pend_storage.stores.json._journal.replica_state import (
 )
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._journal.shared_replica import SharedReplica
+from pend_storage.stores.json._journal.snapshot import Contents
 
 __all__ = ["Engine", "Submit"]
 
@@ -324,6 +327,50 @@ class Engine(SharedReplica):
             except BaseException:
                 self._stale = True
                 raise
+
+    def cut(self) -> tuple[Checkpoint, datetime]:
+        """Copy the state with every commit that was made, and the time of the copy.
+
+        No later commit has an earlier time: times are taken under the same lock.
+        """
+        with self.mutex:  # before the lock: a collection is decoded at its first use
+            for table in self._current().state.tables.values():
+                _ = table.rows
+        with self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout), self.mutex:
+                return self._caught_up().checkpoint(), datetime.now(UTC)
+
+    def replace_contents(self, make: Callable[[ReplicaState], Contents | None]) -> bool:
+        """Replace all rows, by a new snapshot.
+
+        Args:
+            make: returns the new rows, or None to replace nothing; what it raises is
+                raised here, and nothing is written.
+
+        Returns:
+            Whether rows were replaced.
+
+        Raises:
+            StoreUnavailable: the disk refuses.
+        """
+        with self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout):
+                with self.mutex:
+                    live = self._caught_up()
+                    contents = make(live)
+                if contents is None:
+                    return False
+                if self._tail_is_torn:
+                    self._retain_torn_tail(live)
+                try:
+                    replace_contents(self.own, live, contents)
+                finally:
+                    self._stale = True  # whatever was written: load it again
+                with self.mutex:
+                    self._reload(to_the_end=True)
+                return True
 
     def close(self) -> None:
         """Close all descriptors; later calls raise ``StoreUnavailable``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pend_storage._model.attribution import token_time
@@ -10,6 +11,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._journal.log_records import IN_LOG, row_beginning
 from pend_storage.stores.json._journal.segments import (
     SegmentReader,
     numbered,
@@ -19,7 +21,7 @@ from pend_storage.stores.json._journal.segments import (
 )
 from pend_storage.stores.json._journal.snapshot import read_snapshot
 
-__all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
+__all__ = ["effects_after", "entries_about", "entry_of", "oldest_kept", "state_at"]
 
 
 def effects_after(
@@ -85,6 +87,45 @@ def entry_of(directory: Path, token: str, end: Position) -> LogRecord | None:
         finally:
             reader.close()
     return None
+
+
+def entries_about(
+    directory: Path, collection: str, key: str, end: Position
+) -> Iterator[LogRecord]:
+    """Yield the change-log entries of one key, with its row alone, the last one first.
+
+    Segments without the key are only searched, and frames without it are not decoded.
+
+    Args:
+        directory: the store's own directory.
+        collection: of the key.
+        key: of the record.
+        end: published position up to which to read.
+
+    Raises:
+        CorruptFile: a segment that has the key is damaged.
+    """
+    text = row_beginning(collection, key)
+    for number in reversed(numbered(directory, "journal")):
+        if number > end.segment:
+            continue
+        try:
+            reader = SegmentReader.open(segment_path(directory, number))
+        except FileNotFoundError:  # dropped at this moment, as all before it
+            return
+        limit = end.end if number == end.segment else None
+        try:
+            found = [
+                replace(effect, rows=(row,))
+                for payload in reader.payloads_with(text, IN_LOG, limit=limit)
+                for effect in payload.effects
+                if effect.sequence
+                for row in effect.rows
+                if (row.collection, row.key) == (collection, key)
+            ]
+        finally:
+            reader.close()
+        yield from reversed(found)
 
 
 def _first_segment(directory: Path, after: int, end: Position, name: str) -> int:

@@ -28,12 +28,17 @@ from pend_storage.codec import dump_json
 from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 
 __all__ = [
+    "IN_LOG",
     "FramePayload",
     "SegmentStart",
     "decode_payload",
     "encode_effects",
     "encode_start",
+    "row_beginning",
 ]
+
+IN_LOG: Final = b'{"s":'
+"""Text that every frame with an entry of the change log has."""
 
 
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,6 +144,11 @@ def _effect_text(effect: LogRecord) -> bytes:
     if effect.forgotten:
         parts.append(b'"f":%b' % _encode(effect.forgotten))
     return b"{%b}" % b",".join(parts)
+
+
+def row_beginning(collection: str, key: str) -> bytes:
+    """Return the text with which a row of this key begins in every log record."""
+    return b"[%b,%b," % (_encode(collection), _encode(key))
 
 
 def _row_text(row: ChangedRow) -> bytes:

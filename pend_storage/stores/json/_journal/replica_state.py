@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from pend_storage._model.records import JSON
 from pend_storage.errors import CorruptFile
 from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.bulk_rows import contents_of
 from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.commit_tokens import TokenIndex
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
@@ -19,11 +20,7 @@ from pend_storage.stores.json._journal.journal import Journal, Position, Segment
 from pend_storage.stores.json._journal.log_records import SegmentStart
 from pend_storage.stores.json._journal.log_timeline import LogTimeline
 from pend_storage.stores.json._journal.segments import numbered, snapshot_path
-from pend_storage.stores.json._journal.snapshot import (
-    Contents,
-    contents_of,
-    read_snapshot,
-)
+from pend_storage.stores.json._journal.snapshot import Contents, read_snapshot
 
 __all__ = ["Checkpoint", "History", "ReplicaState", "load"]
 

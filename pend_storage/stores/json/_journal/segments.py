@@ -85,17 +85,47 @@ class SegmentReader(Descriptor):
         Raises:
             CorruptFile: a frame is sound, but its payload cannot be decoded.
         """
+        return map(self._decode, self._raw_payloads(limit))
+
+    def payloads_with(self, *texts: bytes, limit: int | None) -> Iterator[FramePayload]:
+        """Yield the payloads that have all of some texts, of a segment not read yet.
+
+        Args:
+            texts: the first one is rare, and is searched before anything is read.
+            limit: as for :meth:`payloads`.
+
+        Raises:
+            CorruptFile: the segment has the first text, and is damaged.
+        """
+        if not self._has(texts[0], limit):
+            return
+        for payload in self._raw_payloads(limit):
+            if all(text in payload for text in texts):
+                yield self._decode(payload)
+        damage = None if limit is not None else self.damage()
+        if damage is not None:
+            raise self.corrupt(damage.reason)
+
+    def _has(self, text: bytes, limit: int | None) -> bool:
+        """Return True if the file has a text; read in windows, which overlap."""
+        size = os.fstat(self.fd).st_size if limit is None else limit
+        step = _CHUNK + len(text)
+        return any(
+            text in os.pread(self.fd, min(step, size - start), start)
+            for start in range(0, size, _CHUNK)
+        )
+
+    def _raw_payloads(self, limit: int | None) -> Iterator[bytes]:
         size = _CHUNK
         while limit is None or self.end < limit:
             room = size if limit is None else min(size, limit - self.end)
             data = os.pread(self.fd, room, self.end)
             start = 0
             while (frame := read_frame(data, start, self.chain)) is not None:
-                payload = self._decode(frame.payload)
                 self.end += frame.end - start
                 self.chain = frame.chain
                 start = frame.end
-                yield payload
+                yield frame.payload
             if (
                 start == 0
             ):  # no whole frame in the window: cut off, or larger than the window

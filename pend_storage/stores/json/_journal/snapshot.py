@@ -32,7 +32,7 @@ from pend_storage.stores.json._journal.log_frames import (
     wanted_size,
 )
 
-__all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
+__all__ = ["FORMAT", "Contents", "Snapshot", "read_snapshot", "snapshot"]
 
 FORMAT: Final = 4
 """On-disk format: version of everything in the store's own directory.
@@ -120,11 +120,6 @@ class Snapshot:
     segment: int
     chain: int
     """The checksum at the end of the segment before."""
-
-
-def contents_of(state: State) -> Contents:
-    """Copy all rows; a flat copy, which later commits do not change."""
-    return {n: (t.rows.copy(), t.tombstones.copy()) for n, t in state.tables.items()}
 
 
 def snapshot(

@@ -1,0 +1,236 @@
+"""Reading the change logs of one store or a pair, from where an archive ends.
+
+The order of entries is that of (epoch, sequence): no epoch belongs to two stores, and a
+store numbers its commits above all that it has applied.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pend_storage._model.records import Change
+from pend_storage._model.snapshots import StoredChange, StoredRecord
+from pend_storage.backup._manifest import SegmentManifest
+from pend_storage.errors import ChangesExpired, StoreUnavailable
+from pend_storage.phases import Role
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+
+__all__ = [
+    "Broken",
+    "LogEntry",
+    "Source",
+    "entries_after",
+    "first_entries",
+    "source_of",
+]
+
+_READABLE: Final = (Role.PRIMARY, Role.FENCED)
+"""Roles of the store that has the latest entries; a fenced one while a switch is under way."""
+
+
+class LogEntry(NamedTuple):
+    """Entry of the log of a store."""
+
+    epoch: int
+    sequence: int
+    identity: str
+    change: StoredChange
+
+
+class Broken(Exception):
+    """The log does not continue what is archived; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Store whose log is followed now, and all stores whose logs may continue it."""
+
+    store: Store
+    identity: str
+    epoch: int
+    stores: tuple[Store, ...]
+
+    def by_identity(self, identity: str) -> Store | None:
+        """Return the store of an identity; None where there is none."""
+        if identity == self.identity:
+            return self.store
+        return next((s for s in self.stores if s.identity() == identity), None)
+
+
+def source_of(stores: Sequence[Store]) -> Source:
+    """Return the source among the stores of an environment.
+
+    Raises:
+        StoreUnavailable: no store that can be reached is primary.
+    """
+    found: list[tuple[bool, int, Store]] = []
+    problem: StoreUnavailable | None = None
+    for store in stores:
+        try:
+            state = store.role()
+        except StoreUnavailable as error:
+            problem = error
+            continue
+        if state.role in _READABLE:
+            found.append((state.role is Role.PRIMARY, state.epoch, store))
+    if not found:
+        raise problem or StoreUnavailable(
+            "no store is primary", store="the environment"
+        )
+    _, epoch, store = max(found, key=lambda item: item[:2])
+    return Source(store, store.identity(), epoch, tuple(stores))
+
+
+# -- following ------------------------------------------------------------------------------
+
+
+def entries_after(source: Source, end: SegmentManifest) -> Iterator[LogEntry]:
+    """Return the entries after the end of an archive, up to the source's epoch.
+
+    Args:
+        source: where the latest entries are.
+        end: the last segment.
+
+    Raises:
+        Broken: the logs do not continue it.
+        StoreUnavailable: a store that may have some of them cannot be reached.
+    """
+    store = source.by_identity(end.identity)
+    if store is None:
+        raise Broken(f"it is now the log of another store, {source.identity[:8]}")
+    if source.epoch < end.epoch:
+        raise Broken(f"the store was put back to the epoch {source.epoch}")
+    others = [s for s in source.stores if s is not store]
+    if source.epoch == end.epoch:
+        if store is not source.store:
+            raise Broken("two stores were primary in one epoch")
+        others = []
+    elif not others:
+        raise Broken(
+            f"the epoch is {source.epoch} now, and the log of the other store is not here"
+        )
+    logs = [_continued(store, end)]
+    logs += [_from(other, end.upto) for other in others]
+    merged = _until(source, logs)
+    first = next(merged, None)
+    if first is None:
+        return iter(())
+    if first.epoch < end.epoch:
+        raise Broken(f"the entry {first.sequence} is of an earlier epoch")
+    return itertools.chain([first], merged)
+
+
+def _continued(store: Store, end: SegmentManifest) -> Iterator[LogEntry]:
+    """Yield the entries after a segment, having compared the last one that it has."""
+    known = end.last_sequence
+    if known is None:
+        return _from(store, end.upto)
+    log = store.changes(known - 1)
+    try:
+        first = next(log, None)
+    except ChangesExpired:  # pruned up to that entry, or beyond: nothing to compare
+        return _from(store, end.upto)
+    if first is None or (first.sequence, first.token) != (known, end.last_token):
+        raise Broken(f"the store's log does not have the entry {known} any more")
+    rest = (change for change in log if change.sequence > end.upto)
+    return _entries(store, rest)
+
+
+def _from(store: Store, after: int) -> Iterator[LogEntry]:
+    try:
+        log = store.changes(after)
+        first = next(log, None)
+    except ChangesExpired as expired:
+        raise Broken(f"the log was pruned up to {expired.oldest}") from expired
+    return _entries(store, log if first is None else itertools.chain([first], log))
+
+
+def _entries(store: Store, changes: Iterable[Change]) -> Iterator[LogEntry]:
+    identity = store.identity()
+    for change in changes:
+        yield LogEntry(
+            change.epoch, change.sequence, identity, _stored(store.schema, change)
+        )
+
+
+def _stored(schema: Schema, change: Change) -> StoredChange:
+    records = tuple(
+        StoredRecord(
+            item.collection,
+            item.key,
+            item.version,
+            None
+            if item.record is None
+            else schema[item.collection].codec.encode(item.record),
+        )
+        for item in change.records
+    )
+    return StoredChange(
+        sequence=change.sequence,
+        epoch=change.epoch,
+        at=change.at,
+        records=records,
+        token=change.token,
+        by=change.by,
+        reason=change.reason,
+    )
+
+
+# -- beginning ------------------------------------------------------------------------------
+
+
+def first_entries(source: Source) -> tuple[int, int, Iterator[LogEntry]]:
+    """Return epoch and sequence at which a new chain begins, and the entries after it.
+
+    It begins at the oldest entry that is kept. Where another store was primary between, and
+    has not kept its entries of that time, it begins with the present epoch.
+
+    Raises:
+        StoreUnavailable: a store cannot be reached.
+    """
+    oldest, first, log = _oldest(source.store)
+    if first is None or first.epoch == source.epoch:
+        return source.epoch, oldest, _until(source, [log])
+    others = [s for s in source.stores if s is not source.store]
+    try:
+        logs = [_from(store, oldest) for store in others]
+    except (Broken, StoreUnavailable):
+        logs = []
+    if others and logs:
+        return first.epoch, oldest, _until(source, [log, *logs])
+    return _present_epoch(source, oldest, log)
+
+
+def _oldest(store: Store) -> tuple[int, LogEntry | None, Iterator[LogEntry]]:
+    after = 0
+    while True:
+        log = _entries(store, store.changes(after))
+        try:
+            first = next(log, None)
+        except ChangesExpired as expired:
+            after = expired.oldest
+            continue
+        return after, first, log if first is None else itertools.chain([first], log)
+
+
+def _present_epoch(
+    source: Source, after: int, log: Iterator[LogEntry]
+) -> tuple[int, int, Iterator[LogEntry]]:
+    for entry in log:
+        if entry.epoch >= source.epoch:
+            rest = itertools.chain([entry], log)
+            return source.epoch, after, _until(source, [rest])
+        after = entry.sequence
+    return source.epoch, after, iter(())
+
+
+def _until(source: Source, logs: list[Iterator[LogEntry]]) -> Iterator[LogEntry]:
+    for entry in heapq.merge(*logs):
+        if entry.epoch > source.epoch:
+            return
+        yield entry

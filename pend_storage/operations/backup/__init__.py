@@ -1,0 +1,1 @@
+"""Operations on backups: each is one function, called alike by commands and programs."""
