@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -61,9 +62,14 @@ class _Counted(AbstractContextManager[SnapshotReader]):
         return self._inner.__enter__()
 
     @override
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._store.open -= 1
-        self._inner.__exit__(*error)
+        self._inner.__exit__(kind, error, trace)
 
 
 class Stores:
