@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pend_storage._shown import moment
+from pend_storage.cli._backup._physical import archive_wal
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
 from pend_storage.errors import StoreUnavailable
@@ -40,8 +42,17 @@ __all__ = ["archive"]
     metavar="SECONDS",
     help="Wait for another process that archives.",
 )
+@click.option(
+    "--wal",
+    "spool",
+    metavar="SPOOL",
+    help="Archive the write-ahead log of one's own server in place of the change log, by "
+    "way of this directory on a disk that survives.",
+)
 @pass_session
-def archive(session: Session, *, follow: bool, interval: float, wait: float) -> Exit:
+def archive(
+    session: Session, *, follow: bool, interval: float, wait: float, spool: str | None
+) -> Exit:
     """Copy the commits since the last call to the repository.
 
     With these, a backup can be restored to any later commit. Exit code 1 where the log
@@ -51,6 +62,8 @@ def archive(session: Session, *, follow: bool, interval: float, wait: float) -> 
     from pend_storage.cli._status import ended_by_signals
     from pend_storage.operations.backup.archive import archive_once, follow_log
 
+    if spool is not None:
+        return archive_wal(session, Path(spool), follow=follow, interval=interval)
     settings = session.settings_to_change
     if not follow:
         return _finish(session, archive_once(settings, wait=wait))

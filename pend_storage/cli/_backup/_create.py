@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pend_storage.cli._backup._physical import create_physical
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._output import seconds
 from pend_storage.cli._session import Session, pass_session
@@ -14,10 +15,16 @@ __all__ = ["create"]
 @click.command(short_help="Make a backup, and verify it.")
 @click.option(
     "--kind",
-    type=click.Choice(["snapshot"]),
+    type=click.Choice(["snapshot", "physical", "incremental"]),
     default="snapshot",
     show_default=True,
-    help="What is made: a snapshot restores to JSON and to any PostgreSQL.",
+    help="What is made: a snapshot restores to JSON and to any PostgreSQL; the others are "
+    "copies of the files of one's own server.",
+)
+@click.option(
+    "--parent",
+    metavar="ID",
+    help="Backup that an incremental one continues.  [default: the newest]",
 )
 @click.option("--label", metavar="TEXT", help="Text for people.")
 @click.option("--keep", is_flag=True, help="Never deleted by the policy.")
@@ -39,6 +46,7 @@ def create(
     session: Session,
     *,
     kind: str,
+    parent: str | None,
     label: str | None,
     keep: bool,
     portable: bool,
@@ -54,6 +62,10 @@ def create(
 
     del portable
     out = session.output
+    if kind != "snapshot":
+        return create_physical(
+            session, kind, parent=parent, label=label, keep=keep, wait=wait
+        )
     done = create_backup(
         session.settings_to_change,
         label=label,
