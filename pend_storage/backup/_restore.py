@@ -95,6 +95,7 @@ def restore(
     store: Store,
     *,
     above: int = 0,
+    complete: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> RestoreReport:
     """Restore to a position into an empty store, and seal it.
@@ -107,6 +108,8 @@ def restore(
         keys: to decrypt with.
         store: an empty one, of the same schema, that no other process uses.
         above: highest number that is known to have been given after the position.
+        complete: called when all data is there, before the seal: what the store derives
+            from it can be made then.
         progress: called with rows and commits done, and those to do.
 
     Raises:
@@ -121,6 +124,8 @@ def restore(
     above = max(above, resolved.upto, *(s.upto for s in resolved.later), 0)
     with in_use(catalog.repository, resolved.backup) as still_held:
         done = _filled(resolved, catalog, keys, store, progress)
+        if complete is not None:
+            complete()
         still_held()
         seal(
             store,
