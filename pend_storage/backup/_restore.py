@@ -30,6 +30,7 @@ from pend_storage.backup._streams import Keys
 from pend_storage.backup._target import Resolved
 from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.events import Progress
+from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
 __all__ = ["USE", "RestoreReport", "fill", "in_use", "restore"]
@@ -179,7 +180,7 @@ def _filled(
         _BEGUN()
     else:
         _require_same(note, resolved)
-        if note.state == "sealed":
+        if store.meta(ROLE_META) is not None:  # the seal had begun, so all data is there
             return _Done(0, 0, resumed)
     rows = 0
     counter = _Counter(resolved, progress)

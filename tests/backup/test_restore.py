@@ -401,17 +401,15 @@ def restore_in_child(report: Report, path: str, target: str, into: str) -> None:
     report("done")
 
 
-POINTS = [
+QUICK = ["restore.loaded", "restore.replayed", "seal.detached", "restore.sealed"]
+DEEP = [
     "restore.begun",
     "restore.rows",
-    "restore.loaded",
-    "restore.replayed",
-    "seal.detached",
     "seal.named",
     "seal.carried",
     "seal.reserved",
-    "restore.sealed",
 ]
+POINTS = [*QUICK, *(pytest.param(point, marks=pytest.mark.deep) for point in DEEP)]
 
 
 @pytest.mark.parametrize("point", [*POINTS, "restore.closed"])
