@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pend_storage._model.snapshots import StoredChange, StoredRecord
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.phases import ROLE_META
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -121,8 +121,14 @@ class _Chunk:
         for (collection, key), record in self.newest.items():
             body = record.body
             if body is not None:  # an entry of an older schema lacks members
-                codec = self._schema[collection].codec
-                body = codec.encode(codec.decode(body))
+                spec = self._schema[collection]
+                whole = spec.codec.decode(body)
+                if spec.key_of(whole) != key:
+                    raise CorruptFile(
+                        f"an entry for {collection} holds the record of another key",
+                        path="the change log that is loaded",
+                    )
+                body = spec.codec.encode(whole)
                 size += len(body)
             part.append((collection, key, record.version, body))
             if size >= MOST_BYTES or len(part) >= _PART:
