@@ -273,6 +273,7 @@ class Archiver:
             upto=max(upto, 0 if before is None else before.upto),
             upto_at=at,
             previous=before,
+            schema=self._stores[0].schema.fingerprint(),
             begun=self._begun.why if before is None else None,
         )
         self._lease.require()
