@@ -14,12 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pend_storage._model.records import JSON
+from pend_storage._model.snapshots import ARCHIVE_META
 from pend_storage.events import Event
 
 __all__ = ["ARCHIVE_META", "MOST", "ArchiveHold"]
 
-ARCHIVE_META: Final = "archive"
-"""Meta of a store: up to where its log is archived."""
 MOST: Final = timedelta(days=3)
 """Time beyond the retention for which the log is kept, unless it is configured."""
 

@@ -239,8 +239,13 @@ def log_damage(catalog: Catalog) -> list[Damage]:
 
     A gap where a chain was begun on purpose is no damage: windows name it.
     """
+    known = windows(catalog.backups(), catalog.segments())
     return [
-        Damage(name=manifest_name(gap.begin.id), reason=gap.sentence)
+        Damage(
+            name=f"{LOG}/ before {gap.begin.id}",
+            reason=gap.sentence,
+            affected=tuple(w.backup.id for w in known if w.gap == gap.sentence),
+        )
         for gap in gaps(chains(catalog.segments()))
         if gap.begin.previous is not None
     ]
@@ -253,6 +258,8 @@ def with_affected(catalog: Catalog, damage: Damage) -> Damage:
         catalog: of the repository.
         damage: of a backup, or of the log.
     """
+    if damage.affected:
+        return damage
     if damage.backup is not None:
         affected = [damage.backup]
     else:

@@ -11,6 +11,7 @@ from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError
 from pend_storage.events import log_event
 from pend_storage.factory import archive_hold, open_json, open_postgres
+from pend_storage.operations.marks import marked
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.stores.json import has_store
@@ -49,7 +50,7 @@ def prune_log(settings: Settings) -> Pruned:
                 "command as the archiver or the owner: pend-storage db grants names them."
             )
     retention = timedelta(days=settings.dual_write.retention_days)
-    with open_postgres(settings) as postgres:
+    with marked(settings, "db-prune"), open_postgres(settings) as postgres:
         count = prune_old(
             postgres,
             _applied(settings, postgres),

@@ -95,9 +95,7 @@ def write(store: Store, step: str, key: str) -> None:
             tx.collection("tallies").put(a_tally(key, value=number))
 
 
-def to(
-    catalog: Catalog, text: str, store: Store, **options: Any
-) -> RestoreReport:
+def to(catalog: Catalog, text: str, store: Store, **options: Any) -> RestoreReport:
     found = archive_of(catalog, KEYS, environment=ENVIRONMENT)
     resolved = resolve(parse_target(text), found, text=text)
     return restore(resolved, catalog, KEYS, store, **options)
@@ -124,7 +122,9 @@ def check_history(
         archive(store, repository)
         near = {n + d for n in states for d in (-1, 0, 1)}
         last = max(states)
-        wanted = pick.draw(st.sampled_from(sorted(n for n in near if first <= n <= last)))
+        wanted = pick.draw(
+            st.sampled_from(sorted(n for n in near if first <= n <= last))
+        )
         with target() as restored:
             report = to(Catalog(repository), str(wanted), restored)
             expected = states[max(n for n in states if n <= wanted)]

@@ -6,18 +6,18 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import clause, shown
 from pend_storage.backfill import backfill
 from pend_storage.backup._catalog import Catalog
-from pend_storage.backup._marks import set_mark
+from pend_storage.backup._marks import mark_before
 from pend_storage.backup._promote import Promoted, Promotion
 from pend_storage.backup._promotion_plan import PromotionPlan, Scene
 from pend_storage.backup._segments import read_segment
-from pend_storage.config import JsonSettings, PostgresSettings, Settings, shown_url
+from pend_storage.config import JsonSettings, PostgresSettings, Settings
+from pend_storage.config._database_url import shown_url
 from pend_storage.dualwrite._phase_controller import ALONE
 from pend_storage.dualwrite._roles import SIDES, Side, other
 from pend_storage.dualwrite._switch_history import current_actor
@@ -32,6 +32,7 @@ from pend_storage.errors import (
 from pend_storage.factory import open_json, open_pair, open_postgres
 from pend_storage.flags import flag_source
 from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.backup.side import SideAddress
 from pend_storage.operations.facts import read_flag
 from pend_storage.operations.phase import FlagChange, change_flag
 from pend_storage.phases import Phase, Role
@@ -119,8 +120,9 @@ def promote(
                 known=archive.highest(),
                 copy=None if roll_forward is None else _copy,
             )
-        is_configured = kind not in {*others, *gone}
-    flag, notes = None, list(_left_to_do(plan, done, scene.unreachable))
+        has_place = settings.json if kind == "json" else settings.postgres
+        is_configured = has_place is not None and kind not in {*others, *gone}
+    flag, notes = None, list(_left_to_do(plan, done, scene))
     if done is not None and _has_both(wanted):
         flag, problem = _set_flag(wanted, ALONE[kind])
         notes += [] if problem is None else [problem]
@@ -147,21 +149,17 @@ def side_settings(
     Args:
         settings: of the environment.
         side: directory or URL.
-        schema_name: schema of the database; None: that of the settings.
+        schema_name: schema of the database; None: ``public``.
     """
-    if "://" in side:
-        known = settings.postgres or PostgresSettings(url=side)
-        database = replace(known, url=side, schema=schema_name or known.schema)
+    address = SideAddress.parse(side, schema_name)
+    if address.directory is None:
+        known = settings.postgres or PostgresSettings(url=address.url)
+        database = replace(known, url=address.url, schema=address.schema_name)
         return "postgres", replace(settings, postgres=database)
-    if schema_name is not None:
-        raise ConfigError(
-            "--schema-name goes with the URL of a database, and a directory was named."
-        )
-    path = Path(side).expanduser().absolute()
     directory = (
-        JsonSettings(directory=path)
+        JsonSettings(directory=address.directory)
         if settings.json is None
-        else replace(settings.json, directory=path, files={})
+        else replace(settings.json, directory=address.directory, files={})
     )
     return "json", replace(settings, json=directory)
 
@@ -221,7 +219,7 @@ def _mark(others: dict[str, Store]) -> None:
     for store in others.values():
         with contextlib.suppress(PendStorageError):
             if store.role().role is Role.PRIMARY:
-                set_mark(store, "before-promote")
+                mark_before(store, store, "promote")
 
 
 def _copy(source: Store, target: Store, epoch: int) -> int:
@@ -285,10 +283,10 @@ def _set_flag(settings: Settings, phase: Phase) -> tuple[FlagChange | None, str 
 
 
 def _left_to_do(
-    plan: PromotionPlan, done: Promoted | None, gone: list[str]
+    plan: PromotionPlan, done: Promoted | None, scene: Scene
 ) -> Iterator[str]:
     """Yield what is left to do by hand."""
-    for side in gone:
+    for side in scene.unreachable:
         yield (
             f"{side} cannot be reached, so it could not be detached: see that no server "
             "uses it, and call this again once it is back"
@@ -300,7 +298,7 @@ def _left_to_do(
                 "newer rows: --roll-forward brings them over"
             )
         return
-    if not done.peer_may_follow:
+    if scene.peer is not None and not done.peer_may_follow:
         yield (
             "the other store holds what the new primary does not know of: give it an empty "
             "directory or database before it follows again"
@@ -321,5 +319,7 @@ def _line(settings: Settings, side: Side) -> str:
     if side == "json":
         return f"{table} directory = {shown(str(settings.require_json().directory))}"
     database = settings.require_postgres()
-    schema = f", schema = {shown(database.schema)}" if database.schema != "public" else ""
+    schema = (
+        f", schema = {shown(database.schema)}" if database.schema != "public" else ""
+    )
     return f"{table} url = {shown(shown_url(database.url))}{schema}"

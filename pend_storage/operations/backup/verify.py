@@ -11,6 +11,7 @@ from pend_storage.backup._catalog import Catalog, Damage
 from pend_storage.backup._manifest import BackupManifest, SegmentManifest
 from pend_storage.backup._verify import Verifier, Verifying, log_damage, with_affected
 from pend_storage.backup._window import windows
+from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS
 from pend_storage.config import Settings
 from pend_storage.factory import load_schema
 from pend_storage.operations.backup.opening import keys_of, open_repository
@@ -74,7 +75,8 @@ def verify_backups(
     repository = open_repository(settings)
     catalog = Catalog(repository)
     schema = load_schema(settings).schema if deep else None
-    work = Verifying(repository, keys_of(settings), schema=schema, verifiers=verifiers)
+    known = {**PHYSICAL_VERIFIERS, **(verifiers or {})}
+    work = Verifying(repository, keys_of(settings), schema=schema, verifiers=known)
     backups, segments, damaged = _scope(catalog, backup_id)
     total = sum(p.size for b in backups for p in b.parts)
     total += sum(s.part.size for s in segments)

@@ -53,7 +53,7 @@ class ArchiveReader:
         # The log of a store that follows has no new entries, and its segments begin at the
         # versions that it has applied.
         if end > max(before, hold.sequence) and role is Role.PRIMARY:
-            self._hook(hold.exceeded(end, str(self._engine.directory)))
+            self._hook(hold.exceeded(end, str(self._engine.directory.parent)))
 
     def _begin(self) -> int:
         """Return the number after which the log is kept."""
