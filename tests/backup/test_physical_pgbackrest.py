@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pend_storage.backup.physical._pgbackrest import PgBackRest
+from pend_storage.backup.physical._pitr import recover
+from pend_storage.backup.physical._side_server import SideServer, make_side_directory
 from pend_storage.backup.physical._targets import (
     end_of_backup,
     end_of_log,
@@ -16,6 +21,7 @@ from pend_storage.backup.physical._targets import (
     time_target,
 )
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
+from tests.backup.servers import DEBIAN, Lab, as_server_user, lab
 
 FULL = {
     "archive": {
@@ -151,7 +157,7 @@ def test_a_restore_gets_the_target_and_never_archives(tmp_path: Path) -> None:
     program = fake(tmp_path)
     target = sequence_target(5_000 * 1024, inclusive=False, offset=0, backup_end=1)
 
-    program.restore(tmp_path / "data", target, "cp x y")
+    program.restore(tmp_path / "data", target)
 
     [call] = calls(tmp_path)
     assert "--archive-mode=off" in call
@@ -162,8 +168,8 @@ def test_a_restore_gets_the_target_and_never_archives(tmp_path: Path) -> None:
 def test_the_end_of_a_backup_and_of_the_log_are_targets(tmp_path: Path) -> None:
     program = fake(tmp_path)
 
-    program.restore(tmp_path / "data", end_of_backup(), "cp x y")
-    program.restore(tmp_path / "data", end_of_log(), "cp x y")
+    program.restore(tmp_path / "data", end_of_backup())
+    program.restore(tmp_path / "data", end_of_log())
 
     first, second = calls(tmp_path)
     assert "--type=immediate" in first
@@ -178,7 +184,7 @@ def test_a_target_before_every_backup_is_refused(tmp_path: Path) -> None:
     target = time_target(at, backup_end=datetime(2026, 1, 31, 12, tzinfo=UTC))
 
     with pytest.raises(ConfigError, match="no backup that ended before"):
-        program.restore(tmp_path / "data", target, "cp x y")
+        program.restore(tmp_path / "data", target)
 
 
 def test_a_program_that_is_not_installed_is_named(
@@ -190,3 +196,65 @@ def test_a_program_that_is_not_installed_is_named(
         PgBackRest.find("main")
     with pytest.raises(ConfigError, match="no name of a stanza"):
         PgBackRest.find("--config=/etc/shadow")
+
+
+PROGRAM = shutil.which("pgbackrest")
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(PROGRAM is None, reason="pgbackrest is not installed")
+def test_the_real_program_backs_up_verifies_and_restores(tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="pb"))
+    place.chmod(0o755)
+    config = place / "pgbackrest.conf"
+    archive = f"{PROGRAM} --config={config} --stanza=main archive-push %p"
+    settings = {"archive_mode": "on", "archive_command": archive}
+    with lab(DEBIAN, settings) as made:
+        config.write_text(
+            f"[global]\nrepo1-path={made.place}/repo\nlog-path={made.place}/log\n"
+            f"lock-path={made.place}/lock\nspool-path={made.place}/spool\nstart-fast=y\n"
+            f"log-level-file=off\n[main]\npg1-path={made.server.directory}/data\n"
+            f"pg1-socket-path={made.server.sockets}\npg1-user=postgres\n"
+        )
+        assert PROGRAM is not None
+        program = PgBackRest(Path(PROGRAM), "main", config)
+        rows, damage = as_server_user(lambda: _journey(made, program))
+        assert rows == [1, 2, 3]
+        assert damage
+    shutil.rmtree(place)
+
+
+def _journey(made: Lab, program: PgBackRest) -> tuple[list[int], list[str]]:
+    program._run("stanza-create")
+    made.fill(2)
+    full = program.back_up("full")
+    made.fill(3)
+    program.back_up("incr")
+    assert [each.kind for each in program.backups()] == ["full", "incr"]
+    assert program.verify() == []
+    made.fill(1)
+    made.sql("select pg_switch_wal()")
+    target = sequence_target(made.number_of(4), inclusive=False, offset=0, backup_end=1)
+    side = SideServer(make_side_directory(made.place / "side"), made.tools)
+    fetch = program.fetch_command(side.data)
+    early = time_target(full.started_at, backup_end=datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(ConfigError, match="no backup that ended before"):
+        program.restore(side.data, early)
+    program.restore(side.data, target, backup=full.label)
+    recovered = recover(
+        side,
+        target,
+        timeline=1,
+        login=made.settings,
+        timeout=60.0,
+        restore_command=fetch,
+    )
+    assert recovered.timeline == 2
+    with psycopg.connect(**side.address(made.settings)) as connection:
+        rows = connection.execute("select id from doc order by id").fetchall()
+    side.stop()
+    file = max((made.place / "repo").rglob("*.gz"), key=lambda p: p.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return [row[0] for row in rows], program.verify()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,13 +156,30 @@ class PgBackRest:
             raise self._failure("verify", done)
         return found
 
-    def restore(self, into: Path, target: RecoveryTarget, restore_command: str) -> None:
+    def fetch_command(self, data: Path) -> str:
+        """Return the ``restore_command`` of a restored server.
+
+        Args:
+            data: its directory. The configuration names the live server's, and the
+                program would look for the segment there.
+        """
+        config = [] if self.config is None else [f"--config={self.config}"]
+        words = [str(self.program), f"--stanza={self.stanza}", *config]
+        words += [f"--pg1-path={data}", "archive-get"]
+        return " ".join(shlex.quote(word).replace("%", "%%") for word in words) + (
+            ' %f "%p"'
+        )
+
+    def restore(
+        self, into: Path, target: RecoveryTarget, *, backup: str | None = None
+    ) -> None:
         """Restore files into a new directory; the server is not started.
 
         Args:
             into: does not exist, or is empty.
-            target: with which the backup is chosen.
-            restore_command: for the server that recovers.
+            target: of the recovery.
+            backup: label of the backup to begin with; it must end before the target. None:
+                by the time, or the newest one: it does not know when a commit was made.
 
         Raises:
             ConfigError: no backup ended before the target.
@@ -171,7 +189,7 @@ class PgBackRest:
             "restore",
             f"--pg1-path={into}",
             "--archive-mode=off",
-            f"--recovery-option=restore_command={restore_command}",
+            *([] if backup is None else [f"--set={backup}"]),
             *_target_options(target),
         )
         if done.code == _TOO_EARLY:
