@@ -105,7 +105,7 @@ def test_a_part_of_an_id_is_enough(repository: Repository) -> None:
     with pytest.raises(ConfigError, match="did you mean '20260131T130000Z"):
         catalog.backup("20260131T130000Z-snapshot-aabbcd")
     for word in ("", "aab", "nothing"):
-        with pytest.raises(ConfigError, match="there is no backup|names 2"):
+        with pytest.raises(ConfigError, match=r"there is no backup|names 2"):
             catalog.backup(word)
 
 

@@ -154,3 +154,17 @@ def test_every_position_in_memory(
     openers: dict[str, Opened], steps: list[tuple[str, str]], pick: st.DataObject
 ) -> None:
     check_history(openers["memory"], openers["memory"], steps, pick)
+
+
+@pytest.mark.parametrize("source", ["json", "postgres"])
+@pytest.mark.parametrize("target", ["json", "postgres"])
+@FEW
+@given(st.lists(STEP, min_size=4, max_size=12), st.data())
+def test_every_position_from_each_store_on_each_store(
+    openers: dict[str, Opened],
+    source: str,
+    target: str,
+    steps: list[tuple[str, str]],
+    pick: st.DataObject,
+) -> None:
+    check_history(openers[source], openers[target], steps, pick)

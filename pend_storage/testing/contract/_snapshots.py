@@ -163,8 +163,10 @@ class SnapshotContract(Harness):
         rows = [r for r in stored(store)[1]["ships"] if r.body is not None]
 
         codec = store.schema["ships"].codec
-        assert [codec.decode(row.body or b"") for row in rows] == [ship]
-        assert [row.body for row in rows] == [codec.encode(ship)]
+        found = [codec.decode(row.body or b"") for row in rows]
+        assert found == [ship]
+        # Of a JSON value, PostgreSQL does not keep the order of the members.
+        assert [row.body for row in rows] == [codec.encode(found[0])]
 
     def test_a_snapshot_of_an_empty_store_is_empty(self, store: Store) -> None:
         point, found = stored(store)

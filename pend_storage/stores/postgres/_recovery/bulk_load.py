@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import psycopg
@@ -199,7 +199,7 @@ class _Loader:
             spec = self._schema[following[0]]
             page, following = self._page(spec, chain((following,), items))
             if page:
-                self._copiers[spec.name].copy(self._connection, page)
+                self._copiers[spec.name].copy_page(self._connection, page)
             if len(self._tombstones) >= _PAGE:
                 self._copy_tombstones()
             if self._progress is not None:
@@ -212,16 +212,16 @@ class _Loader:
     ) -> tuple[list[ChangedRecord], tuple[str, StoredRow] | None]:
         """Read rows of one collection; returns them, and the row behind them."""
         page: list[ChangedRecord] = []
+        graves: list[tuple[str, str, int]] = []
         name, decode, key_of, size = spec.name, spec.codec.decode, spec.key_of, 0
-        for item in items:
+        top, item = self.top, None
+        for item in islice(items, _PAGE):
             collection, (key, version, body) = item
-            full = len(page) >= _PAGE or len(self._tombstones) >= _PAGE
-            if full or collection != name or size > MOST_BYTES:
-                return page, item
-            self._done += 1
-            self.top = max(self.top, version)
+            if collection != name or size > MOST_BYTES:
+                break
+            top = max(top, version)
             if body is None:
-                self._tombstones.append((name, key, version))
+                graves.append((name, key, version))
                 continue
             record = decode(body)
             if key_of(record) != key:
@@ -230,7 +230,12 @@ class _Loader:
                 )
             size += len(body)
             page.append(ChangedRecord(name, key, version, record))
-        return page, None
+        else:
+            item = next(items, None)
+        self.top = top
+        self._done += len(page) + len(graves)
+        self._tombstones += graves
+        return page, item
 
     def _copy_tombstones(self) -> None:
         if not self._tombstones:

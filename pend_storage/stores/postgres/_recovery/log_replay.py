@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pend_storage._model.snapshots import StoredChange, StoredRecord
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.phases import ROLE_META
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -33,8 +33,11 @@ from pend_storage.stores.postgres._writes.commit_retry import retry_exclusive
 
 __all__ = ["load_changes"]
 
-_CHUNK: Final = 20_000
-"""Records of one transaction; and of one call, with a limit of bytes."""
+_CHUNK: Final = 100_000
+"""Keys of one transaction. The more there are, the more entries are not applied at all."""
+_CHUNK_BYTES: Final = 4 * MOST_BYTES
+_PART: Final = 10_000
+"""Keys of one call."""
 
 
 def load_changes(
@@ -87,10 +90,9 @@ class _Chunk:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self.newest: dict[tuple[str, str], StoredRecord] = {}
-        self._records = 0
         self._bytes = 0
         self._most = _CHUNK
-        self._most_bytes = MOST_BYTES
+        self._most_bytes = _CHUNK_BYTES
 
     def add(self, change: StoredChange) -> None:
         """Add an entry."""
@@ -100,13 +102,13 @@ class _Chunk:
             known = newest.get(place)
             if known is None or record.version > known.version:
                 newest[place] = record
-            self._bytes += len(record.body or b"")
-        self._records += len(change.records)
+                gone = b"" if known is None else known.body or b""
+                self._bytes += len(record.body or b"") - len(gone)
 
     @property
     def is_full(self) -> bool:
         """True if it should be applied."""
-        return self._records >= self._most or self._bytes >= self._most_bytes
+        return len(self.newest) >= self._most or self._bytes >= self._most_bytes
 
     def extend(self) -> None:
         """Let it take as much again."""
@@ -119,11 +121,17 @@ class _Chunk:
         for (collection, key), record in self.newest.items():
             body = record.body
             if body is not None:  # an entry of an older schema lacks members
-                codec = self._schema[collection].codec
-                body = codec.encode(codec.decode(body))
+                spec = self._schema[collection]
+                whole = spec.codec.decode(body)
+                if spec.key_of(whole) != key:
+                    raise CorruptFile(
+                        f"an entry for {collection} holds the record of another key",
+                        path="the change log that is loaded",
+                    )
+                body = spec.codec.encode(whole)
                 size += len(body)
             part.append((collection, key, record.version, body))
-            if size >= MOST_BYTES or len(part) >= _CHUNK:
+            if size >= MOST_BYTES or len(part) >= _PART:
                 yield part
                 part, size = [], 0
         if part:

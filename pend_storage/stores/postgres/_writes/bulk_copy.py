@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Final
 
@@ -65,13 +66,38 @@ class BulkCopier:
         """
         items = iter(records)
         is_more = True
+        while is_more:
+            with self._copying(connection) as copy:
+                is_more = self._fill(copy, items)
+
+    def copy_page(
+        self, connection: LibpqConnection, records: Sequence[ChangedRecord]
+    ) -> None:
+        """Copy records in one statement; as :meth:`copy`, without a look at their sizes.
+
+        Args:
+            connection: in a transaction.
+            records: not more than fit into one statement, as another store held them.
+
+        Raises:
+            ServerRefusal: the server refuses them.
+            ConnectionLost: the connection broke.
+        """
+        make = self._row
+        with self._copying(connection) as copy:
+            write = copy.write_row
+            for item in records:
+                write(make(item))
+
+    @contextmanager
+    def _copying(self, connection: LibpqConnection) -> Iterator[psycopg.Copy]:
+        """COPY of one statement, with the errors of the library."""
         try:
-            while is_more:
-                with connection.driver_connection.cursor().copy(
-                    connection.with_names(self._statement)
-                ) as copy:
-                    copy.set_types(self._types)
-                    is_more = self._fill(copy, items)
+            with connection.driver_connection.cursor().copy(
+                connection.with_names(self._statement)
+            ) as copy:
+                copy.set_types(self._types)
+                yield copy
         except psycopg.OperationalError as error:
             raise ConnectionLost(str(error).strip(), sent=True) from error
         except psycopg.Error as error:
