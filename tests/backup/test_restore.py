@@ -137,7 +137,7 @@ def test_without_the_live_store(site: Site, into: str) -> None:
         site.settings.json.directory.rename(site.path / "lost")
     else:
         text = (site.path / "pend.toml").read_text()
-        url = "postgresql://nobody@127.0.0.1:1/gone"
+        url = "postgresql://absent@127.0.0.1:1/gone"
         old = site.settings.require_postgres().url
         (site.path / "pend.toml").write_text(text.replace(old, url))
     if "://" in into and site.settings.postgres is not None:
@@ -286,7 +286,7 @@ def test_nothing_is_ever_replaced(
         ("point:never", "no mark"),
         ("20010131T120000Z-snapshot-000000", "no backup"),
         ("before:logs/a@999", "no archived commit has made version 999"),
-        ("before:logs/nobody@1", "no archived commit has changed"),
+        ("before:logs/absent@1", "no archived commit has changed"),
         ("last tuesday", "is no target"),
     ],
 )

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,9 +26,11 @@ from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.testing.domain import SCHEMA, a_log, a_tally
+from pend_storage.testing.domain import SCHEMA, a_berth, a_log, a_ship, a_tally
+from pend_storage.testing.servers import temporary_postgres
 
 from .repositories import ENVIRONMENT, KEYS, a_repository, archive, back_up
+from .servers import newest
 
 Opened: TypeAlias = Callable[[], AbstractContextManager[Store]]
 State: TypeAlias = dict[tuple[str, str], tuple[int, Any]]
@@ -66,6 +69,14 @@ def openers(
             yield store
 
     return {"memory": memory, "json": json, "postgres": postgres}
+
+
+@contextmanager
+def newest_postgres() -> Iterator[str]:
+    """URL of a server of version 18."""
+    settings = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "8MB"}
+    with temporary_postgres(bindir=newest(), settings=settings) as server:
+        yield server.url
 
 
 def state_of(store: Store) -> State:
@@ -170,3 +181,61 @@ def test_every_position_from_each_store_on_each_store(
     pick: st.DataObject,
 ) -> None:
     check_history(openers[source], openers[target], steps, pick)
+
+
+def a_rich_history(store: Store) -> None:
+    """Records with every kind of value, references, tombstones."""
+    store.collection("berths").put_many([a_berth(), a_berth("2", number=2)])
+    store.collection("ships").put(
+        a_ship(
+            berth_id="2",
+            cargo_grams=10**30,
+            price=Decimal("12.3400"),
+            draught=Decimal("1E+5"),
+            speed=1e23,
+            papers={"deep": [1, 1.0, 1e23, "é\u2028", None, {"b": 2, "a": 1}]},
+            anything=[True, 0, -0.5],
+        )
+    )
+    for number in range(3):
+        store.collection("tallies").put(a_tally("t", value=number))
+    store.collection("logs").put(a_log("gone"))
+    store.collection("logs").delete("gone")
+
+
+def passed_on(source: Store, target: Store, folder: Path) -> dict[str, set[StoredRow]]:
+    """Restore a store's backup into another one, and compare; returns its rows."""
+    repository = a_repository(folder)
+    back_up(source, repository)
+    to(Catalog(repository), "latest", target)
+    rows = canonical(target)
+    assert rows == canonical(source)
+    return rows
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_values_are_byte_equal_over_postgresql_15_and_18_and_json(
+    openers: dict[str, Opened], tmp_path: Path, *, archived: bool
+) -> None:
+    with (
+        openers["postgres"]() as first,
+        newest_postgres() as url,
+        PostgresStore(SCHEMA, url) as newest,
+        openers["json"]() as files,
+        openers["postgres"]() as last,
+    ):
+        newest.migrate()
+        if archived:  # the values come by the log, and not by the snapshot
+            repository = a_repository(tmp_path / "log")
+            first.collection("logs").put(a_log("before"))
+            back_up(first, repository)
+            a_rich_history(first)
+            archive(first, repository)
+            to(Catalog(repository), "latest", newest)
+            assert canonical(newest) == canonical(first)
+        else:
+            a_rich_history(first)
+            passed_on(first, newest, tmp_path / "1")
+        passed_on(newest, files, tmp_path / "2")
+        assert passed_on(files, last, tmp_path / "3") == canonical(first)
+        assert len(canonical(last)["logs"]) == 1 + archived
