@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
@@ -20,6 +21,8 @@ from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
 from pend_storage.backup._target import parse_target, resolve
+from pend_storage.errors import CorruptFile
+from pend_storage.events import Progress
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -239,3 +242,46 @@ def test_values_are_byte_equal_over_postgresql_15_and_18_and_json(
         passed_on(newest, files, tmp_path / "2")
         assert passed_on(files, last, tmp_path / "3") == canonical(first)
         assert len(canonical(last)["logs"]) == 1 + archived
+
+
+class Forgetful(MemoryStore):
+    """A store that loses the last row of a snapshot."""
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return super().load_snapshot([*rows][:-1], progress=progress)
+
+
+def test_what_has_arrived_is_compared_with_the_manifest(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, Forgetful(SCHEMA) as target:
+        source.collection("logs").put_many([a_log("a"), a_log("b")])
+        repository = a_repository(tmp_path)
+        back_up(source, repository)
+        with pytest.raises(CorruptFile, match=r"differs .* logs \(1 records"):
+            to(Catalog(repository), "latest", target)
+        note = note_of(target)
+        assert note is not None
+        assert note.state == "filling", "no process opens it"
+        with pytest.raises(CorruptFile, match="Drop it"):
+            to(Catalog(repository), "latest", target)
+
+
+def test_a_progress_bar_ends_at_its_total(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        source.collection("logs").put_many([a_log("a"), a_log("b")])
+        repository = a_repository(tmp_path)
+        back_up(source, repository)
+        source.collection("logs").put(a_log("c"))
+        archive(source, repository)
+        report = to(
+            Catalog(repository),
+            "latest",
+            target,
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    total = report.rows + report.changes
+    assert seen[-1][0] == seen[-1][1] >= total
+    assert all(done <= of for done, of in seen)
