@@ -16,6 +16,7 @@ from pend_storage.backup._snapshot_files import read_rows
 from pend_storage.backup._streams import Keys
 from pend_storage.backup._target import Resolved
 from pend_storage.backup._undo import Earlier, Undo, Wanted, plan_undo, write_undo
+from pend_storage.backup._window import chains
 from pend_storage.config import Settings
 from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ConfigError, CorruptFile
@@ -124,12 +125,46 @@ class _Archive:
         keys = keys_of(self._settings)
         if wanted.version is not None:
             return self._version(catalog, keys, collection, key, wanted.version)
+        found = self._before(catalog, keys, (collection, key), wanted, present)
+        if found is not None:
+            return found
         target = f"before:{collection}/{key}@{present}"
         if wanted.before is not None:
             target = f"before:{wanted.before}"
         with contextlib.suppress(ConfigError):  # the commit may not be archived yet
             resolved = find_target(self._settings, target, catalog, keys, self._stores)
             return self._state_at(resolved, catalog, keys, collection, key)
+        return None
+
+    def _before(
+        self,
+        catalog: Catalog,
+        keys: Keys,
+        place: tuple[str, str],
+        wanted: Wanted,
+        present: int,
+    ) -> Earlier | None:
+        """Return the value before, where one chain of segments has both.
+
+        Between two entries of a chain none is missing.
+        """
+        for chain in chains(catalog.segments()):
+            is_after = False
+            for segment in reversed(chain.segments):
+                entries = read_changes(
+                    catalog.repository, [segment], keys, segment.after, segment.upto
+                )
+                states = [
+                    (change.sequence, state)
+                    for change in entries
+                    if (state := self._in_change(change, *place)) is not None
+                ]
+                for sequence, state in reversed(states):
+                    if wanted.before is not None:
+                        is_after = chain.end.sequence >= wanted.before > sequence
+                    if is_after:
+                        return state
+                    is_after = state.version == present
         return None
 
     def _state_at(
