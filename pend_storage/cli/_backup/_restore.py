@@ -39,6 +39,19 @@ __all__ = ["restore", "show_losses"]
     help="Schema of the database, where one database has to hold both.  [default: public]",
 )
 @click.option(
+    "--kind",
+    type=click.Choice(["snapshot", "physical"]),
+    default="snapshot",
+    show_default=True,
+    help="From which backups: physical starts a server in the new directory.",
+)
+@click.option(
+    "--backup", metavar="ID", help="Of the kind physical: from this backup, or chain."
+)
+@click.option(
+    "--timeline", type=int, metavar="N", help="Of the kind physical: follow it."
+)
+@click.option(
     "--dry-run", is_flag=True, help="Say what it would be, and what is lost; no more."
 )
 @pass_session
@@ -46,8 +59,11 @@ def restore(
     session: Session,
     target: str,
     into: str,
-    schema_name: str | None,
     *,
+    kind: str,
+    schema_name: str | None,
+    backup: str | None,
+    timeline: int | None,
     dry_run: bool,
 ) -> Exit:
     """Restore to a position of the past, into a store beside the live one.
@@ -57,6 +73,16 @@ def restore(
     position that it leads to is shown. What a backup of JSON holds can be restored into
     PostgreSQL, and the other way round. After an interruption, call it again.
     """
+    if kind == "physical":
+        if schema_name is not None:
+            raise click.UsageError("--schema-name goes with snapshots only.")
+        from pend_storage.cli._backup._physical import restore_server
+
+        return restore_server(
+            session, target, into, backup=backup, timeline=timeline, dry_run=dry_run
+        )
+    if backup is not None or timeline is not None:
+        raise click.UsageError("--backup and --timeline go with --kind physical only.")
     from pend_storage.operations.backup.restore import restore as run
 
     out = session.output
