@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -448,6 +449,7 @@ def test_an_endpoint_without_encryption_is_for_this_machine_only(
 def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None:
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         code = 1
         try:
             opened.read("repository.json")
