@@ -11,6 +11,7 @@ from pathlib import Path
 from pend_storage import crashpoints
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._losses import Losses, commits_after, losses
+from pend_storage.backup._marks import MARKS_META, marks_of
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport
 from pend_storage.backup._restore import restore as fill_and_seal
@@ -170,14 +171,11 @@ def _marks(live: Sequence[Store]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in live:
         try:
-            marks = store.meta("marks")
+            # Of a pair they are among its shared values.
+            meta = {name: store.meta(name) for name in (MARKS_META, "shared")}
         except PendStorageError:
             continue
-        if isinstance(marks, Mapping):
-            for name, mark in marks.items():
-                sequence = mark.get("sequence") if isinstance(mark, Mapping) else None
-                if isinstance(sequence, int):
-                    found[name] = sequence
+        found |= {name: mark.sequence for name, mark in marks_of(meta).items()}
     return found
 
 
