@@ -68,7 +68,7 @@ _process: int | None = None
 def open_bucket(
     bucket: str, prefix: str, environment: Mapping[str, str] = os.environ
 ) -> ObjectRepository:
-    """Prepare a repository in a bucket; nothing is asked of the server yet.
+    """Prepare a repository in a bucket; no request is sent yet.
 
     Args:
         bucket: its name.

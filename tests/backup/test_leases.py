@@ -115,7 +115,7 @@ def test_one_of_a_process_that_died_on_this_machine_is_free_at_once(
         pass
 
 
-def test_one_that_died_while_it_took_it_holds_up_nobody_here(
+def test_one_that_died_while_it_took_it_is_free_at_once(
     repository: Repository, path: Path
 ) -> None:
     run_until_crash(hold_until_killed, str(path), 3_600.0, point="lease.taken")

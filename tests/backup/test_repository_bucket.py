@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -131,7 +133,7 @@ def proxy(target: str) -> Iterator[tuple[str, Faults]]:
     faults = Faults()
     kind = type("Bound", (Handler,), {"faults": faults, "target": target})
     running = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{running.server_port}", faults
@@ -200,10 +202,10 @@ def test_what_is_put_can_be_read_listed_and_deleted(repository: Repository) -> N
 
 
 def test_a_second_opening_finds_it(opened: Repository) -> None:
-    text = opened.read("opened.json")
+    text = opened.read("repository.json")
     again = open_repository(opened.url, create=True)
-    assert again.read("opened.json") == text
-    assert names(again) == ["opened.json"]
+    assert again.read("repository.json") == text
+    assert names(again) == ["repository.json"]
     with pytest.raises(ConfigError, match="no repository of backups at s3://"):
         open_repository(f"{opened.url}/below")
 
@@ -447,9 +449,10 @@ def test_an_endpoint_without_encryption_is_for_this_machine_only(
 def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None:
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         code = 1
         try:
-            opened.read("opened.json")
+            opened.read("repository.json")
         except ConfigError:
             code = 0
         finally:

@@ -54,9 +54,11 @@ def openers(
 
     @contextmanager
     def json() -> Iterator[Store]:
-        with tempfile.TemporaryDirectory() as folder:
-            with JsonStore(SCHEMA, Path(folder, "data"), checkpoint_interval=None) as s:
-                yield s
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            JsonStore(SCHEMA, Path(folder, "data"), checkpoint_interval=None) as store,
+        ):
+            yield store
 
     @contextmanager
     def postgres() -> Iterator[Store]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -206,7 +206,8 @@ class _Restore:
     ) -> tuple[RestoreReport, dict[str, int], int]:
         with SideDirectory(directory) as made:
             with open_side_json(self.settings, made.partial) as store:
-                report, records = self._fill(store, stage)
+                # Once it is sealed, a directory takes no part, and writes no legacy file.
+                report, records = self._fill(store, stage, store.checkpoint)
             files = restore_files(
                 made.partial, self.catalog.repository, self.found.backup, self.keys
             )
@@ -214,7 +215,9 @@ class _Restore:
             made.complete()
         return report, records, files
 
-    def _fill(self, store: Store, stage: Stage) -> tuple[RestoreReport, dict[str, int]]:
+    def _fill(
+        self, store: Store, stage: Stage, complete: Callable[[], None] | None = None
+    ) -> tuple[RestoreReport, dict[str, int]]:
         with stage("restoring", unit="rows and commits") as progress:
             report = fill_and_seal(
                 self.found,
@@ -222,6 +225,7 @@ class _Restore:
                 self.keys,
                 store,
                 above=self.above,
+                complete=complete,
                 progress=progress,
             )
         counts = {
