@@ -450,6 +450,7 @@ def test_an_endpoint_without_encryption_is_for_this_machine_only(
 def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(20)
         code = 1
         try:
