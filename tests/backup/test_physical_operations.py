@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
@@ -10,6 +12,7 @@ from pend_storage._restored import note_of
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._verify import Verifying
 from pend_storage.backup.physical._targets import OFFSET_META
+from pend_storage.cli._app import run
 from pend_storage.config import Settings, load_settings
 from pend_storage.errors import ConfigError, StaleEpoch
 from pend_storage.factory import open_postgres
@@ -20,6 +23,7 @@ from pend_storage.operations.backup.physical import (
     verify_server_logs,
 )
 from pend_storage.operations.backup.physical_restore import (
+    ServerPlan,
     ServerRestored,
     restore_physical,
 )
@@ -108,7 +112,13 @@ def test_a_restored_server_has_all_before_a_commit_and_is_sealed(own: Lab) -> No
     def work() -> tuple[ServerRestored, tuple[set[str], Role, int], list[int]]:
         known = numbers(own)
         settings = settings_of(own)
+        plan = restore_physical(
+            settings, f"before:{known[3]}", own.place / "side", dry_run=True
+        )
+        assert isinstance(plan, ServerPlan)
+        assert plan.log.gap is None
         restored = restore_physical(settings, f"before:{known[3]}", own.place / "side")
+        assert isinstance(restored, ServerRestored)
         return restored, contents(settings, restored), known
 
     restored, (keys, role, head), known = as_server_user(work)
@@ -151,7 +161,7 @@ def test_everything_stored_is_verified(own: Lab) -> None:
     def work() -> tuple[list[object], list[tuple[str, str]], list[tuple[str, str]]]:
         settings = settings_of(own)
         verifying = Verifying(own.repository, own.keys, verifiers=PHYSICAL_VERIFIERS)
-        [backup] = Catalog(own.repository).backups()
+        backup, *_ = Catalog(own.repository).backups()
         whole = list[object](verifying.backup(backup)), verify_server_logs(settings)
         victim = max(
             (own.place / "repository" / "wal").rglob("*.zst"),
@@ -173,13 +183,14 @@ def test_everything_stored_is_verified(own: Lab) -> None:
 
 @pytest.mark.parametrize("point", ["backup.base-part-written", "backup.base-verified"])
 def test_an_interrupted_backup_is_never_listed(own: Lab, point: str) -> None:
+    def listed() -> list[str]:
+        return [each.id for each in Catalog(own.repository).backups()]
+
+    before = as_server_user(listed)
+
     assert killed_at(point, lambda: create_physical(settings_of(own)))
 
-    found = as_server_user(
-        lambda: [each.id for each in Catalog(own.repository).backups()]
-    )
-
-    assert len(found) == 1
+    assert as_server_user(listed) == before
 
 
 def test_a_follower_is_not_backed_up(own: Lab) -> None:
@@ -195,3 +206,39 @@ def test_a_follower_is_not_backed_up(own: Lab) -> None:
 
     with pytest.raises(ConfigError, match="which has that of the primary"):
         as_server_user(work)
+
+
+def called(arguments: list[str]) -> tuple[int, str]:
+    """Call a command; return its exit code, and all that it wrote."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(arguments)
+    return code, " ".join((out.getvalue() + err.getvalue()).split())
+
+
+def test_the_commands_make_archive_and_plan(own: Lab) -> None:
+    """The commands of the how-to, in the order in which they stand there."""
+
+    def work() -> list[tuple[int, str]]:
+        file = str(own.place / "pend.toml")
+        settings_of(own)
+        spool = str(own.place / "spool")
+        calls = [
+            ["backup", "archive", "--wal", spool],
+            ["backup", "create", "--kind", "physical", "--label", "weekly"],
+            ["backup", "create", "--kind", "incremental"],
+            ["backup", "verify"],
+            ["backup", "list"],
+        ]
+        return [called([*call, "--config", file]) for call in calls]
+
+    archived, made, incremental, verified, listed = as_server_user(work)
+
+    assert archived[0] == 0
+    assert "max_slot_wal_keep_size" in archived[1]
+    assert made[0] == 0
+    assert "server 15" in made[1]
+    assert incremental[0] == 2
+    assert "begin with 17" in incremental[1]
+    assert verified[0] == 0
+    assert "physical" in listed[1]

@@ -32,8 +32,8 @@ from .restored_stores import restored
 J, PAR, PG, P = Phase
 
 
-def copy(source: Store, target: Store, epoch: int) -> int:
-    return backfill(source, target, epoch=epoch).rows
+def copy(source: Store, target: Store, epoch: int) -> None:
+    backfill(source, target, epoch=epoch)
 
 
 def promotion(

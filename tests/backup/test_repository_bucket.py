@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -21,6 +25,8 @@ from pend_storage.backup._opening import open_repository
 from pend_storage.backup._repository import Repository
 from pend_storage.backup._streams import Keys, put_stream, read_stream
 from pend_storage.errors import ConfigError, LockTimeout, StoreUnavailable
+from pend_storage.testing import Child
+from pend_storage.testing.crash import Report
 
 pytest.importorskip("moto")
 
@@ -131,7 +137,7 @@ def proxy(target: str) -> Iterator[tuple[str, Faults]]:
     faults = Faults()
     kind = type("Bound", (Handler,), {"faults": faults, "target": target})
     running = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{running.server_port}", faults
@@ -200,10 +206,10 @@ def test_what_is_put_can_be_read_listed_and_deleted(repository: Repository) -> N
 
 
 def test_a_second_opening_finds_it(opened: Repository) -> None:
-    text = opened.read("opened.json")
+    text = opened.read("repository.json")
     again = open_repository(opened.url, create=True)
-    assert again.read("opened.json") == text
-    assert names(again) == ["opened.json"]
+    assert again.read("repository.json") == text
+    assert names(again) == ["repository.json"]
     with pytest.raises(ConfigError, match="no repository of backups at s3://"):
         open_repository(f"{opened.url}/below")
 
@@ -323,9 +329,6 @@ def test_a_server_that_is_away_or_silent_is_unavailable(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreUnavailable, match=r"s3://pend-backups"):
         open_repository(opened.url)
-
-    import socket
-    from datetime import timedelta
 
     monkeypatch.setattr(
         object_repository, "_CLIENT", {"timeout": timedelta(seconds=0.2)}
@@ -447,14 +450,44 @@ def test_an_endpoint_without_encryption_is_for_this_machine_only(
 def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None:
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         code = 1
         try:
-            opened.read("opened.json")
+            opened.read("repository.json")
         except ConfigError:
             code = 0
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def wait_for_an_answer(report: Report, port: int) -> None:
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }
+    object_repository._CLIENT["read_timeout"] = timedelta(hours=1)
+    object_repository._CLIENT["timeout"] = timedelta(hours=1)
+    report("begins")
+    try:
+        open_repository(f"s3://{BUCKET}/x")
+    except KeyboardInterrupt:
+        report("interrupted")
+
+
+def test_the_wait_for_a_server_can_be_interrupted() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Child(wait_for_an_answer, silent.getsockname()[1]) as child,
+    ):
+        child.wait_for_reports()
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(4)  # it waits for the answer now
+            os.kill(child.pid, signal.SIGINT)
+            assert child.finish().reports[-1] == "interrupted"
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

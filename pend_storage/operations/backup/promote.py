@@ -222,10 +222,9 @@ def _mark(others: dict[str, Store]) -> None:
                 mark_before(store, store, "promote")
 
 
-def _copy(source: Store, target: Store, epoch: int) -> int:
+def _copy(source: Store, target: Store, epoch: int) -> None:
     """Bring over what is newer; see :data:`pend_storage.backup._promote.Copy`."""
-    report = backfill(source, target, epoch=epoch)
-    return report.rows
+    backfill(source, target, epoch=epoch)
 
 
 class _Archive:
