@@ -79,12 +79,12 @@ class Keys:
 
     @property
     def encrypts(self) -> bool:
-        """Whether new streams are encrypted."""
+        """True if new streams are encrypted."""
         return bool(self._recipients)
 
     @property
     def decrypts(self) -> bool:
-        """Whether there is an identity to read with."""
+        """True if there is an identity to read with."""
         return bool(self._identities)
 
     def encrypted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:

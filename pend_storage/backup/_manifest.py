@@ -138,6 +138,8 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     last_token: str | None = None
     archived_at: str
     entries: int
+    schema_fingerprint: str | None = None
+    """Of the schema by which the records were encoded."""
     part: Part
     previous: str | None
     """``digest`` of the segment before it; None for the first one of a chain."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -38,15 +36,14 @@ class _Description(msgspec.Struct, kw_only=True):
     created_at: str = ""
 
 
-def open_repository(
-    url: str, *, create: bool = False, environment: Mapping[str, str] = os.environ
-) -> Repository:
+def open_repository(url: str, *, create: bool = False) -> Repository:
     """Open a repository. Nothing is written, and no right to write is needed.
 
     Args:
         url: ``file:///path``, an absolute path, or ``s3://bucket/prefix``.
+            Endpoint, region and credentials of a bucket are those of the environment:
+            ``AWS_...``.
         create: make it where there is none.
-        environment: with endpoint, region and credentials of a bucket: ``AWS_...``.
 
     Raises:
         ConfigError: the address is wrong, there is no repository, a permission is missing,
@@ -56,7 +53,7 @@ def open_repository(
     """
     parts = _split(url)
     if parts.scheme == "s3":
-        return _opened(_bucket(parts, environment), create=create)
+        return _opened(_bucket(parts), create=create)
     path = _path(url, parts)
     if create:
         _make_folder(path)
@@ -101,12 +98,10 @@ def _path(url: str, parts: SplitResult) -> Path:
     return path
 
 
-def _bucket(parts: SplitResult, environment: Mapping[str, str]) -> Repository:
-    from pend_storage.backup._object_repository import (  # noqa: PLC0415 - optional
-        open_bucket,
-    )
+def _bucket(parts: SplitResult) -> Repository:
+    from pend_storage.backup import _object_repository  # noqa: PLC0415 - optional
 
-    return open_bucket(parts.netloc, parts.path.strip("/"), environment)
+    return _object_repository.open_bucket(parts.netloc, parts.path.strip("/"))
 
 
 def _make_folder(path: Path) -> None:
@@ -147,6 +142,7 @@ def _opened(
 def _created(repository: Repository, root: Directory | None) -> bytes:
     """Write the description of a new repository, and return the one that is there then."""
     _require_empty(repository, root)
+    repository.require_exclusive_creation()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = _Description(layout=LAYOUT, id=secrets.token_hex(16), created_at=now)
     text = msgspec.json.encode(made)
@@ -159,7 +155,8 @@ def _created(repository: Repository, root: Directory | None) -> bytes:
 
 def _require_empty(repository: Repository, root: Directory | None) -> None:
     if root is None:
-        names = [each.name for each in repository.list("")]
+        found = [each.name for each in repository.list("")]
+        names = [name for name in found if not name.startswith("leases/")]
     else:
         try:
             names = root.names()

@@ -215,5 +215,4 @@ def _at(backup: BackupManifest) -> datetime:
 
 
 def _at_end(segment: SegmentManifest) -> datetime:
-    at = segment.last_at or segment.archived_at
-    return datetime.fromisoformat(at).astimezone(UTC)
+    return datetime.fromisoformat(segment.upto_at).astimezone(UTC)

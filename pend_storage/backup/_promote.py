@@ -41,9 +41,8 @@ from pend_storage.store import Store
 
 __all__ = ["Copy", "Promoted", "Promotion"]
 
-Copy: TypeAlias = Callable[[Store, Store, int], int]
-"""Copies the newer rows of a store into one that is secondary, at an epoch; returns their
-number."""
+Copy: TypeAlias = Callable[[Store, Store, int], object]
+"""Copies the newer rows of a store into one that is secondary, at an epoch."""
 
 _UNSEEN: Final = 1 << 34
 """Numbers reserved where a store is out of reach, for those that it gave and nobody saw:
@@ -249,12 +248,12 @@ class Promotion:
             )
         before = epoch - 1
         self._set_role({Role.DETACHED}, RoleState(Role.SECONDARY, before))
-        brought = copy(peer, self._restored, before)
+        copy(peer, self._restored, before)
         erased = iter(ahead.erased)
         while page := tuple(islice(erased, _AT_ONCE)):
-            brought += self._restored.apply(page, epoch=before)
+            self._restored.apply(page, epoch=before)
         _forget(self._restored, FILLED_META, POSITION_META)
-        return brought
+        return ahead.newer + len(ahead.erased)
 
     def _taint(self, name: str, store: Store, epoch: int, *, is_brought: bool) -> None:
         """Mark a store that holds what the new primary does not know of."""

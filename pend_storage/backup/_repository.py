@@ -136,6 +136,13 @@ class Repository(ABC):
             StoreUnavailable: the repository cannot be reached.
         """
 
+    def require_exclusive_creation(self) -> None:  # noqa: B027 - most kinds need no proof
+        """Require that ``create_only`` holds: to be called once, for a new repository.
+
+        Raises:
+            ConfigError: the server ignores it, so leases and manifests would not be safe.
+        """
+
     def remove_leftovers(self) -> int:
         """Remove what writers that died left behind, which no listing shows.
 

@@ -30,6 +30,7 @@ from pend_storage.backup._streams import Keys
 from pend_storage.backup._target import Resolved
 from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.events import Progress
+from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
 __all__ = ["USE", "RestoreReport", "fill", "in_use", "restore"]
@@ -95,6 +96,7 @@ def restore(
     store: Store,
     *,
     above: int = 0,
+    complete: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> RestoreReport:
     """Restore to a position into an empty store, and seal it.
@@ -107,6 +109,8 @@ def restore(
         keys: to decrypt with.
         store: an empty one, of the same schema, that no other process uses.
         above: highest number that is known to have been given after the position.
+        complete: called when all data is there, before the seal: what the store derives
+            from it can be made then.
         progress: called with rows and commits done, and those to do.
 
     Raises:
@@ -121,6 +125,8 @@ def restore(
     above = max(above, resolved.upto, *(s.upto for s in resolved.later), 0)
     with in_use(catalog.repository, resolved.backup) as still_held:
         done = _filled(resolved, catalog, keys, store, progress)
+        if complete is not None:
+            complete()
         still_held()
         seal(
             store,
@@ -174,7 +180,9 @@ def _filled(
         _BEGUN()
     else:
         _require_same(note, resolved)
-        if note.state == "sealed":
+        if (
+            store.meta(ROLE_META) is not None
+        ):  # the seal had begun, so all data is there
             return _Done(0, 0, resumed)
     rows = 0
     counter = _Counter(resolved, progress)

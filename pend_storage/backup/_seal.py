@@ -51,6 +51,8 @@ CARRIED_NOT: Final = frozenset(
         "backup",
         "archive",
         "migrate-json",
+        "physical",
+        "restore-loaded",
         # pace of automatic switches that are under way
         "auto_switch",
     }

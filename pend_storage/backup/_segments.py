@@ -85,6 +85,8 @@ class SegmentEnd(NamedTuple):
     upto_at: datetime
     previous: SegmentManifest | None
     """Segment before it; None: it begins a chain."""
+    schema: str | None = None
+    """Fingerprint of the schema."""
     begun: str | None = None
     """Why it begins a chain."""
 
@@ -165,6 +167,7 @@ def _manifest(
         last_token=last_token,
         archived_at=now.isoformat(),
         entries=len(changes),
+        schema_fingerprint=end.schema,
         part=part,
         previous=None if before is None else before.digest,
         begun=end.begun,

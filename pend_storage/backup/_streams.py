@@ -124,7 +124,7 @@ def _verify(repository: Repository, part: Part, stored: _Hashed) -> None:
 
 
 class _Damaged(Exception):
-    """What is stored is not what was written."""
+    """Damage: what is stored is not what was written."""
 
 
 class _Hashed:

@@ -57,8 +57,12 @@ class Verifying:
         self.schema = schema
         self.unread: list[str] = []
         """Objects that no identity could decrypt."""
+        self.undecoded: list[str] = []
+        """Backups and segments of another version of the schema."""
         self.bytes = 0
         """Stored bytes that were read."""
+        self.on_bytes: Callable[[int], None] = lambda _: None
+        """Called with :attr:`bytes` after each part."""
         self._verifiers: dict[str, Verifier] = {
             "snapshot": snapshot_damage,
             **(verifiers or {}),
@@ -81,7 +85,7 @@ class Verifying:
 
     def segment(self, segment: SegmentManifest) -> list[Damage]:
         """Return all damage of a segment. Raises as :meth:`backup`."""
-        check = None if self.schema is None else RecordCheck(self.schema)
+        check = self.record_check(segment.id, segment.schema_fingerprint)
 
         def read() -> Iterator[str]:
             for change in read_segment(self.repository, segment, self.keys):
@@ -90,6 +94,20 @@ class Verifying:
                         yield from check.change(name, key, version, body)
 
         return list(self.examined(segment.part, read(), None))
+
+    def record_check(self, name: str, fingerprint: str | None) -> RecordCheck | None:
+        """Return what checks decoded records; None where they are not decoded.
+
+        Args:
+            name: of the backup or segment.
+            fingerprint: of the schema that its records have.
+        """
+        if self.schema is None:
+            return None
+        if fingerprint != self.schema.fingerprint():
+            self.undecoded.append(name)
+            return None
+        return RecordCheck(self.schema)
 
     def examined(
         self, part: Part, faults: Iterator[str], backup: str | None
@@ -105,7 +123,6 @@ class Verifying:
         def damage(reason: str) -> Damage:
             return Damage(name=part.name, reason=reason, backup=backup)
 
-        self.bytes += part.size
         try:
             for sentence in islice(faults, _MOST):
                 yield damage(sentence)
@@ -119,6 +136,8 @@ class Verifying:
             if not part.encrypted:
                 raise
             yield from self._stored_only(part, damage)
+        self.bytes += part.size
+        self.on_bytes(self.bytes)
 
     def _stored_only(
         self, part: Part, damage: Callable[[str], Damage]
@@ -146,7 +165,7 @@ class Verifying:
 
 def snapshot_damage(verifying: Verifying, manifest: BackupManifest) -> Iterator[Damage]:
     """Yield the damage of a snapshot: parts, numbers, digests; and records, where decoded."""
-    check = None if verifying.schema is None else RecordCheck(verifying.schema)
+    check = verifying.record_check(manifest.id, manifest.schema_fingerprint)
     digests = {name: RowDigest(name) for name in manifest.collections}
     before = len(verifying.unread)
     whole = True
@@ -220,8 +239,13 @@ def log_damage(catalog: Catalog) -> list[Damage]:
 
     A gap where a chain was begun on purpose is no damage: windows name it.
     """
+    known = windows(catalog.backups(), catalog.segments())
     return [
-        Damage(name=manifest_name(gap.begin.id), reason=gap.sentence)
+        Damage(
+            name=f"{LOG}/ before {gap.begin.id}",
+            reason=gap.sentence,
+            affected=tuple(w.backup.id for w in known if w.gap == gap.sentence),
+        )
         for gap in gaps(chains(catalog.segments()))
         if gap.begin.previous is not None
     ]
@@ -234,6 +258,8 @@ def with_affected(catalog: Catalog, damage: Damage) -> Damage:
         catalog: of the repository.
         damage: of a backup, or of the log.
     """
+    if damage.affected:
+        return damage
     if damage.backup is not None:
         affected = [damage.backup]
     else:

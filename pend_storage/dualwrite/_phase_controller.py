@@ -14,6 +14,7 @@ from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._maintenance import Maintenance
+from pend_storage.dualwrite._pair_marks import set_pair_mark
 from pend_storage.dualwrite._pair_metadata import PairMetadata
 from pend_storage.dualwrite._readiness import Readiness, ReadinessGate, require_codes
 from pend_storage.dualwrite._relay import Relay
@@ -210,6 +211,7 @@ class PhaseController:
         while now is not wanted:
             require_time(deadline)
             after = path(now, wanted)[0]
+            self._mark(after)
             pause = self._step(now, after, deadline)
             total += pause
             reached = self._switcher.wait_until_settled(deadline).phase
@@ -264,6 +266,12 @@ class PhaseController:
         return route.follower is None or is_complete_replica(
             route.store, route.follower
         )
+
+    def _mark(self, after: Phase) -> None:
+        """Mark the position before a step, to restore to; no step fails for that."""
+        route = self._router.route
+        with contextlib.suppress(PendStorageError):
+            set_pair_mark(self._metadata, route, after.value)
 
     def _record(
         self,

@@ -18,7 +18,7 @@ import math
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from pend_storage._model.records import Advance
@@ -28,7 +28,7 @@ from pend_storage.dualwrite._lag import Lag, lag_of
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._log_drain import REFUSALS, LogDrain, Obstacle
-from pend_storage.dualwrite._log_position import kept_changes
+from pend_storage.dualwrite._log_pruning import prune_old
 from pend_storage.dualwrite._relay_schedule import RelaySchedule, blocked_reason
 from pend_storage.dualwrite._replication_position import (
     POSITION_META,
@@ -69,6 +69,7 @@ class Relay:
         hook: Hook,
         interval: float | None,
         retention: timedelta,
+        archive_hold: timedelta,
     ) -> None:
         """Make a relay; its thread starts with the first route.
 
@@ -83,6 +84,7 @@ class Relay:
             interval: seconds between two reads of the change log; None: there is no
                 thread, and :meth:`catch_up` is called instead.
             retention: how long entries are kept that the other side has applied.
+            archive_hold: how much longer they are kept for an archive that lags.
         """
         self._router = router
         self._breaker = breaker
@@ -92,6 +94,7 @@ class Relay:
         self._hook = hook
         self._interval = interval
         self._retention = retention
+        self._archive_hold = archive_hold
         self.after_fork()
         router.subscribe(self)
 
@@ -362,36 +365,22 @@ class Relay:
         # The entry at the mark stays: by it the log is recognised. What is known here of
         # the roles may be old, so either store's log is kept for the other one's mark.
         route = self._router.route
-        cutoff = datetime.now(UTC) - self._retention
         if route.follower is None:
             require_primary(route.store, route.epoch)  # perhaps it has a follower since
-            prune_before(route.store, cutoff, None)
+            self._prune(route.store, None)
             return
         mark = ReplicationPosition.load(route.follower)
         known = ReplicationPosition.load(route.store)
         if known is not None and known.source != route.follower.identity():
             known = None
-        prune_before(route.store, cutoff, 0 if mark is None else mark.sequence - 1)
-        passed = None if known is None else known.sequence - 1
-        prune_before(route.follower, cutoff, passed)
+        self._prune(route.store, 0 if mark is None else mark.sequence - 1)
+        self._prune(route.follower, None if known is None else known.sequence - 1)
 
-
-def prune_before(store: Store, cutoff: datetime, passed: int | None) -> int:
-    """Prune the entries before a time; returns their number.
-
-    Args:
-        store: whose change log is pruned.
-        cutoff: entries at this time and later stay.
-        passed: sequence number that the other store has applied; None: any.
-    """
-    # The last old entry stays: it shows where the kept part of the log begins.
-    old: list[int] = [0, 0]
-    count = 0
-    for change in kept_changes(store):
-        if change.at >= cutoff or (passed is not None and change.sequence > passed):
-            break
-        old = [old[-1], change.sequence]
-        count += 1
-    if old[0]:
-        store.prune(old[0])
-    return max(0, count - 1)
+    def _prune(self, store: Store, passed: int | None) -> None:
+        prune_old(
+            store,
+            passed,
+            retention=self._retention,
+            archive_hold=self._archive_hold,
+            hook=self._hook,
+        )

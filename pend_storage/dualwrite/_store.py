@@ -10,6 +10,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._archive_hold import MOST
 from pend_storage._fork import on_fork
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.snapshots import LogPoint
@@ -72,6 +73,7 @@ class DualWriteStore(RoutedStore):
         switch_patience: float = 30.0,
         relay_interval: float | None = 0.2,
         retention: timedelta = _RETENTION,
+        archive_hold: timedelta = MOST,
         begin: Phase | None = None,
         backfill: Backfill | None = None,
         validate: Validate | None = None,
@@ -93,6 +95,7 @@ class DualWriteStore(RoutedStore):
                 it is read only when :meth:`catch_up` is called.
             retention: how long entries of a change log are kept that the other side has
                 applied.
+            archive_hold: how much longer they are kept for an archive that lags.
             begin: first phase of a fresh pair; None: the phase of the store with records.
             backfill: copies a store into its follower; None: the default of the class.
             validate: compares two stores; None: the default of the class.
@@ -116,6 +119,7 @@ class DualWriteStore(RoutedStore):
             switch_patience=switch_patience,
             relay_interval=relay_interval,
             retention=retention,
+            archive_hold=archive_hold,
             backfill=backfill or default_backfill,
             validate=validate or default_validate,
             checks=checks or {},

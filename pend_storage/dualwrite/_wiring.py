@@ -50,6 +50,7 @@ class PairOptions:
     switch_patience: float
     relay_interval: float | None
     retention: timedelta
+    archive_hold: timedelta
     backfill: Backfill | None
     validate: Validate | None
     checks: Mapping[str, Check]
@@ -147,6 +148,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         hook=hook,
         interval=options.relay_interval,
         retention=options.retention,
+        archive_hold=options.archive_hold,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
     return PairParts(

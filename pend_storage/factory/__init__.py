@@ -9,6 +9,7 @@ from pend_storage.factory._schema_module import (
 from pend_storage.factory._sides import (
     ENVIRONMENT_META,
     MIGRATION_META,
+    archive_hold,
     has_begun,
     kept_files,
     open_json,
@@ -24,6 +25,7 @@ __all__ = [
     "ConfiguredPair",
     "DualWriteStore",
     "SchemaModule",
+    "archive_hold",
     "has_begun",
     "kept_files",
     "load_schema",

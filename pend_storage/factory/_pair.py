@@ -32,6 +32,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory._sides import (
     MIGRATION_META,
+    archive_hold,
     open_json,
     open_postgres,
     require_environment,
@@ -189,6 +190,7 @@ def open_pair(
             switch_patience=wanted.switch_patience,
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
+            archive_hold=archive_hold(settings),
             begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
         )

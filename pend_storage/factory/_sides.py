@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pend_storage._archive_hold import MOST
 from pend_storage._extras import with_packages
 from pend_storage._shown import clause, shown
 from pend_storage.backup import Keeps
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
+    "archive_hold",
     "has_begun",
     "kept_files",
     "open_json",
@@ -68,10 +71,18 @@ def open_json(
         files=wanted.files,
         include=() if wanted.unclaimed == "ignore" else _included(wanted),
         checkpoint_interval=wanted.checkpoint_interval,
-        retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
+        retain=Retention(
+            seconds=settings.dual_write.retention_days * 24 * 3600,
+            archive_hold=archive_hold(settings).total_seconds(),
+        ),
         allow_foreign_owner=settings.allow_foreign_owner,
         hook=guarded(hook),
     )
+
+
+def archive_hold(settings: Settings) -> timedelta:
+    """Return how much longer the change logs are kept for an archive that lags."""
+    return MOST if settings.backup is None else settings.backup.max_hold
 
 
 def require_directory(settings: Settings, directory: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from pend_storage._schema_changes import Evolution
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory import load_schema, open_postgres
+from pend_storage.operations.marks import marked
 from pend_storage.stores.json import JsonStore
 
 __all__ = ["migrate_database", "migrate_directory"]
@@ -42,15 +45,16 @@ def migrate_directory(
             "json.directory."
         )
     module = load_schema(settings)
-    return JsonStore.migrate(
-        module.schema,
-        wanted.directory,
-        layouts=module.layouts,
-        files=wanted.files,
-        drop=drop,
-        dry_run=dry_run,
-        hook=guarded(hook),
-    )
+    with nullcontext() if dry_run else marked(settings, "json-migrate"):
+        return JsonStore.migrate(
+            module.schema,
+            wanted.directory,
+            layouts=module.layouts,
+            files=wanted.files,
+            drop=drop,
+            dry_run=dry_run,
+            hook=guarded(hook),
+        )
 
 
 def migrate_database(
@@ -78,7 +82,8 @@ def migrate_database(
         SchemaOutOfDate: records would be lost, or stored values do not fit.
         StoreUnavailable: the database cannot be reached.
     """
-    with open_postgres(settings) as store:
+    mark = nullcontext() if dry_run else marked(settings, "db-migrate")
+    with mark, open_postgres(settings) as store:
         return store.migrate(
             wait=wait, drop=drop, drop_empty=drop_empty, dry_run=dry_run
         )

@@ -37,6 +37,7 @@ from pend_storage.factory import (
     open_postgres,
     require_directory,
 )
+from pend_storage.operations.marks import mark_before
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
@@ -168,6 +169,8 @@ def migrate_json(
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
         is_live = has_begun(settings)
+        if is_live:
+            mark_before(settings, "migrate-json")
         made, reused, problem = None, None, None
         try:
             if backup is not False:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite._relay import prune_before
+from pend_storage.dualwrite._log_pruning import prune_old
 from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError
-from pend_storage.factory import open_json, open_postgres
+from pend_storage.events import log_event
+from pend_storage.factory import archive_hold, open_json, open_postgres
+from pend_storage.operations.marks import marked
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.stores.json import has_store
@@ -47,10 +49,16 @@ def prune_log(settings: Settings) -> Pruned:
                 f"{wanted.shown_url}: this role has no right to prune the change log. Run the "
                 "command as the archiver or the owner: pend-storage db grants names them."
             )
-    cutoff = datetime.now(UTC) - timedelta(days=settings.dual_write.retention_days)
-    with open_postgres(settings) as postgres:
-        upto = _applied(settings, postgres)
-        return Pruned(pruned=prune_before(postgres, cutoff, upto), before=cutoff)
+    retention = timedelta(days=settings.dual_write.retention_days)
+    with marked(settings, "db-prune"), open_postgres(settings) as postgres:
+        count = prune_old(
+            postgres,
+            _applied(settings, postgres),
+            retention=retention,
+            archive_hold=archive_hold(settings),
+            hook=log_event,
+        )
+        return Pruned(pruned=count, before=datetime.now(UTC) - retention)
 
 
 def _applied(settings: Settings, postgres: PostgresStore) -> int | None:

@@ -38,10 +38,9 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores._inmemory.bulk_rows import (
     ContentsReader,
+    NewestRows,
     contents_of,
     decoded_contents,
-    newer_rows,
-    newest_rows,
     require_empty,
     require_no_role,
 )
@@ -293,13 +292,14 @@ class MemoryStore(Store):
 
     @override
     def load_changes(self, changes: Iterable[StoredChange]) -> int:
-        entries = tuple(changes)
-        newest = newest_rows(self.schema, entries)
+        with self._lock:
+            require_no_role(self._open_state())
+        newest = NewestRows(self.schema, changes)
         with self._lock:
             state = self._open_state()
             require_no_role(state)
-            state.install(LogRecord(rows=tuple(newer_rows(state, newest.values()))))
-        return len(entries)
+            state.install(LogRecord(rows=tuple(newest.newer_than(state))))
+        return newest.entries
 
     @override
     def reserve_numbers(self, above: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -48,6 +48,7 @@ def validate(
     details: int = 1_000,
     certain: Confirm | None = None,
     rng: random.Random | None = None,
+    collections: Collection[str] | None = None,
 ) -> ValidationReport:
     """Compare two stores, which may be in use meanwhile.
 
@@ -66,6 +67,7 @@ def validate(
         certain: confirms divergences; None: two reads in a row at the same two versions.
             A pair passes its own, which knows the change log and the mark.
         rng: chooses the sample.
+        collections: names of those to compare; None: all.
 
     Returns:
         The counts, and the divergences in detail.
@@ -76,14 +78,15 @@ def validate(
     if sample is not None and not 0 <= sample <= 1:
         raise ConfigError(f"sample must be a share from 0 to 1, not {sample}.")
     started = time.monotonic()
+    specs = compared(left, collections)
     work = _Validation(
         left,
         right,
         details,
-        _ProgressReporter(left, progress),
+        _ProgressReporter(left, specs, progress),
         certain or StableReadConfirmer(left, right, details),
     )
-    work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
+    work.run(specs, sample, rng or random.Random())  # noqa: S311 - nothing secret
     return ValidationReport(
         checked=sum(check.checked for check in work.checks.values()),
         found=work.found,
@@ -95,9 +98,15 @@ def validate(
     )
 
 
-def compared(store: Store) -> Iterator[CollectionSpec]:
-    """Yield the collections that are compared: all but the findings themselves."""
-    return (spec for spec in store.schema if spec.name != FINDINGS)
+def compared(
+    store: Store, names: Collection[str] | None = None
+) -> list[CollectionSpec]:
+    """List the collections that are compared: all but the findings themselves."""
+    return [
+        spec
+        for spec in store.schema
+        if spec.name != FINDINGS and (names is None or spec.name in names)
+    ]
 
 
 def _equally_many(left: Store, right: Store, spec: CollectionSpec) -> bool:
@@ -107,14 +116,17 @@ def _equally_many(left: Store, right: Store, spec: CollectionSpec) -> bool:
 class _ProgressReporter:
     """Reporter of progress: one call for some thousand records."""
 
-    def __init__(self, store: Store, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        specs: Iterable[CollectionSpec],
+        progress: Progress | None,
+    ) -> None:
         self._progress = progress
         self._done = 0
         self._total = 0
         if progress is not None:
-            self._total = sum(
-                store.count(spec.name, And(())) for spec in compared(store)
-            )
+            self._total = sum(store.count(spec.name, And(())) for spec in specs)
 
     def tick(self, rows: int) -> None:
         before = self._done // _TICK
@@ -155,9 +167,14 @@ class _Validation:
         self._details = details
         self._reporter = reporter
 
-    def run(self, sample: float | None, rng: random.Random) -> None:
-        """Compare every collection."""
-        for spec in compared(self._left):
+    def run(
+        self,
+        specs: Iterable[CollectionSpec],
+        sample: float | None,
+        rng: random.Random,
+    ) -> None:
+        """Compare collections."""
+        for spec in specs:
             if sample is None or not _equally_many(self._left, self._right, spec):
                 self.compare(spec)
             else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing_extensions import override
-
 from pend_storage._model.snapshots import LogPoint
 from pend_storage.backup._seal import begin_filling, highest_number, seal
 from pend_storage.records import ChangedRecord
@@ -11,20 +9,12 @@ from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA
 
-__all__ = ["Numbered", "restored"]
-
-
-class Numbered(MemoryStore):
-    """Store in memory that can reserve numbers."""
-
-    @override
-    def reserve_numbers(self, above: int) -> None:
-        self._state.sequence = max(self._state.sequence, above)
+__all__ = ["restored"]
 
 
 def restored(source: Store, into: Store | None = None) -> Store:
     """Restore the present state of a store into another one, and seal that."""
-    target = Numbered(SCHEMA) if into is None else into
+    target = MemoryStore(SCHEMA) if into is None else into
     point = LogPoint(
         identity=source.identity(),
         epoch=source.role().epoch,

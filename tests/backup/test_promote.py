@@ -27,13 +27,13 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from tests.dualwrite.processes import Place, Process, living
 
-from .restored_stores import Numbered, restored
+from .restored_stores import restored
 
 J, PAR, PG, P = Phase
 
 
-def copy(source: Store, target: Store, epoch: int) -> int:
-    return backfill(source, target, epoch=epoch).rows
+def copy(source: Store, target: Store, epoch: int) -> None:
+    backfill(source, target, epoch=epoch)
 
 
 def promotion(
@@ -58,7 +58,7 @@ def at_phase(place: Place, phase: Phase) -> Process:
 
 @pytest.fixture
 def place() -> Place:
-    return Place(json=Numbered(SCHEMA), postgres=Numbered(SCHEMA))
+    return Place(json=MemoryStore(SCHEMA), postgres=MemoryStore(SCHEMA))
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_phase_change_works_after_the_promotion(
     side = restored(place.postgres)
     process.put("l2", "lost")
     promotion(place, side).execute()
-    fresh = Place(json=Numbered(SCHEMA), postgres=replaced(place, side).postgres)
+    fresh = Place(json=MemoryStore(SCHEMA), postgres=replaced(place, side).postgres)
     pair = Process(fresh)
     pair.put("l3", "new")
     pair.store.switch(PG, accept=CODES)
@@ -245,7 +245,7 @@ def test_a_store_that_is_behind_cannot_be_rolled_forward_from(
 
 
 def test_an_unrelated_store_cannot_be_rolled_forward_from(place: Place) -> None:
-    source, peer = Numbered(SCHEMA), Numbered(SCHEMA)
+    source, peer = MemoryStore(SCHEMA), MemoryStore(SCHEMA)
     source.collection(Log).put(a_log("l1", "x"))
     peer.collection(Log).put(a_log("l1", "y"))
     side = restored(source)
@@ -278,7 +278,7 @@ def test_the_plan_names_what_is_lost_and_changes_nothing(
 
 
 def test_a_store_alone_is_replaced() -> None:
-    old = Numbered(SCHEMA)
+    old = MemoryStore(SCHEMA)
     old.collection(Log).put(a_log("l1", "x"))
     side = restored(old)
     lost = old.collection(Log).put(a_log("l1", "lost"))

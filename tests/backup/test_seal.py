@@ -28,8 +28,6 @@ from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
-from .restored_stores import Numbered
-
 POINT = LogPoint(identity="the-source", epoch=4, sequence=70)
 META: dict[str, Any] = {
     "role": {"role": "primary", "epoch": 4},
@@ -51,8 +49,8 @@ META: dict[str, Any] = {
 }
 
 
-def filled() -> Numbered:
-    store = Numbered(SCHEMA)
+def filled() -> MemoryStore:
+    store = MemoryStore(SCHEMA)
     begin_filling(store, source=POINT, backup="b-1", target="latest")
     store.apply((ChangedRecord("logs", "l1", 70, a_log("l1", "before")),))
     return store
@@ -131,7 +129,7 @@ def test_a_second_seal_changes_nothing_but_may_reserve_more() -> None:
 
 
 def test_a_store_in_use_is_not_sealed() -> None:
-    store = Numbered(SCHEMA)
+    store = MemoryStore(SCHEMA)
     store.compare_and_set_meta(ROLE_META, None, RoleState(Role.PRIMARY, 2).to_meta())
     with pytest.raises(ConfigError, match="in use"):
         sealed(store)
@@ -191,7 +189,7 @@ def test_each_meta_entry_is_carried_over_or_not_by_decision() -> None:
 
 
 def test_the_highest_number_counts_stores_in_reach() -> None:
-    store, gone = Numbered(SCHEMA), Numbered(SCHEMA)
+    store, gone = MemoryStore(SCHEMA), MemoryStore(SCHEMA)
     store.collection(Log).put(a_log("l1", "x"))
     gone.reserve_numbers(10_000)
     gone.close()

@@ -44,6 +44,8 @@ __all__ = [
     "facts_of",
     "fetch_base",
     "fetch_manifest",
+    "files_stream",
+    "read_manifest",
     "store_base",
     "verify_files",
 ]
@@ -151,6 +153,7 @@ def copy_server(
         "--checkpoint=fast",
         "--manifest-checksums=SHA256",
         "--label=pend_storage",
+        "--no-sync",  # a scratch copy, which is read again and deleted
         "--no-password",
         *incremental,
         timeout=_TIMEOUT,
@@ -253,8 +256,19 @@ def fetch_base(
     Raises:
         CorruptFile: a part is damaged or missing.
     """
+    return extract_tar(files_stream(manifest, repository, keys), into)
+
+
+def files_stream(
+    manifest: BackupManifest, repository: Repository, keys: Keys
+) -> Iterator[bytes]:
+    """Read the tar stream of a backup's files.
+
+    Raises:
+        CorruptFile: a part is damaged or missing.
+    """
     parts = [part for part in manifest.parts if "/base-" in part.name]
-    return extract_tar(_content_of(parts, repository, keys), into)
+    return _content_of(parts, repository, keys)
 
 
 def fetch_manifest(
@@ -271,14 +285,26 @@ def fetch_manifest(
     Raises:
         CorruptFile: it is damaged or missing.
     """
-    parts = [p for p in manifest.parts if f"/{BACKUP_MANIFEST}" in p.name]
-    content = b"".join(_content_of(parts, repository, keys))
-    if not content:
-        raise CorruptFile("it has no manifest of the server", path=manifest.id)
+    content = read_manifest(manifest, repository, keys)
     name = f"{manifest.id}.{BACKUP_MANIFEST}"
     with Directory(into) as directory:
         directory.replace(name, [content])
     return into / name
+
+
+def read_manifest(
+    manifest: BackupManifest, repository: Repository, keys: Keys
+) -> bytes:
+    """Read the server's own manifest of a backup.
+
+    Raises:
+        CorruptFile: it is damaged or missing.
+    """
+    parts = [p for p in manifest.parts if f"/{BACKUP_MANIFEST}" in p.name]
+    content = b"".join(_content_of(parts, repository, keys))
+    if not content:
+        raise CorruptFile("it has no manifest of the server", path=manifest.id)
+    return content
 
 
 def _content_of(

@@ -53,6 +53,7 @@ def recover(
     timeline: int,
     login: Mapping[str, Any],
     timeout: float,
+    restore_command: str | None = None,
 ) -> Recovered:
     """Start a side server, let it replay the log up to a target, and check that it did.
 
@@ -65,6 +66,7 @@ def recover(
         timeline: that the log is to be followed on; the server makes a new one.
         login: settings of libpq with user and database.
         timeout: seconds for the whole recovery.
+        restore_command: for the server; None: from its folder of segments.
 
     Raises:
         ConfigError: the target was not reached: it is not in the archived log.
@@ -72,7 +74,7 @@ def recover(
     """
     side.configure(
         [
-            ("restore_command", _restore_command(side)),
+            ("restore_command", restore_command or _restore_command(side)),
             ("recovery_target_timeline", str(timeline)),
             ("recovery_target_action", "promote"),
             *target.settings,

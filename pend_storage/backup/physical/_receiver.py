@@ -73,14 +73,14 @@ class Receiver:
         with Directory(self.spool) as spool:
             if spool.status().st_mode & 0o077:
                 spool.adopt_folder(spool, 0o700)
-        self.tools.require(
-            "pg_receivewal",
-            f"--slot={self.slot}",
-            "--create-slot",
-            "--if-not-exists",
-            "--no-password",
-            timeout=60.0,
-        )
+        with connected(self.settings) as connection:
+            # Reserved at once: else the log up to the first connection may be removed.
+            connection.execute(
+                "select pg_catalog.pg_create_physical_replication_slot(%(name)s::name, true) "
+                "where not exists (select from pg_catalog.pg_replication_slots as s "
+                "where s.slot_name operator(pg_catalog.=) %(name)s::name)",
+                {"name": self.slot},
+            )
 
     def once(self) -> int:
         """Archive everything up to now; return the number of files stored.

@@ -27,7 +27,7 @@ from pend_storage.backup.physical._tools import Tools
 from pend_storage.backup.physical._wal import WalArchive, ways
 from pend_storage.errors import ConfigError
 
-__all__ = ["LogPlan", "RestoredServer", "plan_log", "restore_server"]
+__all__ = ["LogPlan", "RestoredServer", "plan_log", "require_log", "restore_server"]
 
 _FETCHED = crashpoints.declare(
     "restore.server-fetched", "files and log are there, and the server was not started"
@@ -139,7 +139,7 @@ def restore_server(
     facts = facts_of(chain[-1])
     archive = WalArchive(repository, keys, facts.system)
     plan = plan_log(facts, archive, timeline=timeline)
-    _require_log(plan, target, chain[-1])
+    require_log(plan, target, chain[-1])
     side = SideServer(make_side_directory(into), tools, facts.settings)
     fetch_chain(chain, repository, keys, tools, side.directory)
     with Directory(side.directory) as folder:
@@ -165,9 +165,14 @@ def _needed(plan: LogPlan, target: RecoveryTarget) -> Iterator[str]:
         yield from plan.names
 
 
-def _require_log(
+def require_log(
     plan: LogPlan, target: RecoveryTarget, manifest: BackupManifest
 ) -> None:
+    """Refuse a target beyond a backup that no archived log continues.
+
+    Raises:
+        ConfigError: it is so.
+    """
     if target.is_backup_end or plan.continues:
         return
     missing = "" if plan.gap is None else f"; the segment {plan.gap} is missing"

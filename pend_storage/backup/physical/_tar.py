@@ -9,9 +9,9 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from typing_extensions import override
 
@@ -21,10 +21,11 @@ from pend_storage._files.subtree import Subtree
 from pend_storage._shown import shown
 from pend_storage.errors import CorruptFile
 
-__all__ = ["extract_tar", "tar_of"]
+__all__ = ["TarFile", "extract_tar", "files_of_tar", "tar_of"]
 
 _BLOCK: Final = 1 << 20
 _UNIT: Final = 512
+_STREAM: Final = "r|"
 _END: Final = bytes(2 * _UNIT)
 
 
@@ -81,6 +82,14 @@ def _content(folder: Directory, name: str, size: int) -> Iterator[bytes]:
         yield bytes(_UNIT - size % _UNIT)
 
 
+class TarFile(NamedTuple):
+    """File of a tar stream; its content is read before the next one is asked for."""
+
+    name: str
+    size: int
+    content: Iterator[bytes]
+
+
 def extract_tar(content: Iterable[bytes], into: Path) -> int:
     """Write the files of a tar stream below a directory, each for its owner only.
 
@@ -96,19 +105,40 @@ def extract_tar(content: Iterable[bytes], into: Path) -> int:
         ConfigError: a name leads out of the directory.
         OSError: the disk is full, and so on.
     """
-    stream = _Stream(content)
     count = 0
+    with Subtree(Directory(into)) as tree:
+        for file in files_of_tar(content, folder=tree.make_folder):
+            fd = tree.create(file.name)
+            try:
+                for piece in file.content:
+                    write_all(fd, piece)
+            finally:
+                os.close(fd)
+            count += 1
+    return count
+
+
+def files_of_tar(
+    content: Iterable[bytes], *, folder: Callable[[str], object] | None = None
+) -> Iterator[TarFile]:
+    """Yield the files of a tar stream; the stream is read to its end.
+
+    Args:
+        content: of the stream.
+        folder: called with the name of each folder.
+
+    Raises:
+        CorruptFile: the stream is none, ends early, or holds a link or a device.
+    """
+    stream = _Stream(content)
     try:
-        with (
-            Subtree(Directory(into)) as tree,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=_UNIT * 20) as archive,
-        ):
+        with tarfile.open(None, _STREAM, stream, 20 * _UNIT) as archive:
             for member in archive:
                 if member.isdir():
-                    tree.make_folder(member.name)
+                    if folder is not None:
+                        folder(member.name)
                 elif member.isreg():
-                    _write(archive, member, tree)
-                    count += 1
+                    yield TarFile(member.name, member.size, _read(archive, member))
                 else:
                     raise CorruptFile(
                         f"it holds {shown(member.name)}, which is no file",
@@ -119,18 +149,14 @@ def extract_tar(content: Iterable[bytes], into: Path) -> int:
             f"the stream of files: {error}", path="base backup"
         ) from error
     stream.drain()
-    return count
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, tree: Subtree) -> None:
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
     source = archive.extractfile(member)
-    assert source is not None  # it is a regular file  # noqa: S101
-    fd = tree.create(member.name)
-    try:
-        while piece := source.read(_BLOCK):
-            write_all(fd, piece)
-    finally:
-        os.close(fd)
+    if source is None:
+        return
+    while piece := source.read(_BLOCK):
+        yield piece
 
 
 class _Stream(io.RawIOBase):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from pend_storage import crashpoints
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._losses import Losses, commits_after, losses
+from pend_storage.backup._marks import MARKS_META, marks_of
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport
 from pend_storage.backup._restore import restore as fill_and_seal
@@ -29,6 +30,7 @@ from pend_storage.operations.backup.side import (
 )
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.store import Store
+from pend_storage.stores.json import OWN_DIRECTORY
 
 __all__ = ["Restored", "find_target", "restore"]
 
@@ -170,14 +172,11 @@ def _marks(live: Sequence[Store]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in live:
         try:
-            marks = store.meta("marks")
+            # Of a pair they are among its shared values.
+            meta = {name: store.meta(name) for name in (MARKS_META, "shared")}
         except PendStorageError:
             continue
-        if isinstance(marks, Mapping):
-            for name, mark in marks.items():
-                sequence = mark.get("sequence") if isinstance(mark, Mapping) else None
-                if isinstance(sequence, int):
-                    found[name] = sequence
+        found |= {name: mark.sequence for name, mark in marks_of(meta).items()}
     return found
 
 
@@ -206,15 +205,22 @@ class _Restore:
     ) -> tuple[RestoreReport, dict[str, int], int]:
         with SideDirectory(directory) as made:
             with open_side_json(self.settings, made.partial) as store:
-                report, records = self._fill(store, stage)
+                # Once it is sealed, a directory takes no part, and writes no legacy file.
+                report, records = self._fill(store, stage, store.checkpoint)
             files = restore_files(
-                made.partial, self.catalog.repository, self.found.backup, self.keys
+                made.partial,
+                self.catalog.repository,
+                self.found.backup,
+                self.keys,
+                own=OWN_DIRECTORY,
             )
             _CLOSED()
             made.complete()
         return report, records, files
 
-    def _fill(self, store: Store, stage: Stage) -> tuple[RestoreReport, dict[str, int]]:
+    def _fill(
+        self, store: Store, stage: Stage, complete: Callable[[], None] | None = None
+    ) -> tuple[RestoreReport, dict[str, int]]:
         with stage("restoring", unit="rows and commits") as progress:
             report = fill_and_seal(
                 self.found,
@@ -222,6 +228,7 @@ class _Restore:
                 self.keys,
                 store,
                 above=self.above,
+                complete=complete,
                 progress=progress,
             )
         counts = {

@@ -13,6 +13,7 @@ from pend_storage._model.snapshots import (
     LogPoint,
     SnapshotReader,
     StoredChange,
+    StoredRecord,
     StoredRow,
 )
 from pend_storage._recovery_defaults import (
@@ -28,12 +29,12 @@ from pend_storage.stores._inmemory.table import Contents
 
 __all__ = [
     "ContentsReader",
+    "NewestRows",
     "contents_of",
     "decoded_contents",
-    "newer_rows",
-    "newest_rows",
     "require_empty",
     "require_no_role",
+    "with_rows",
 ]
 
 _PACE: Final = 5_000
@@ -141,40 +142,58 @@ def decoded_contents(
     return found
 
 
-def newest_rows(
-    schema: Schema, changes: Iterable[StoredChange]
-) -> dict[tuple[str, str], ChangedRow]:
-    """Return the newest row of each key among entries of a change log.
+class NewestRows:
+    """Newest row of each key among entries of a change log."""
 
-    Raises: as :func:`decoded_contents`.
-    """
-    found: dict[tuple[str, str], ChangedRow] = {}
-    for change in changes:
-        for collection, key, version, body in change.records:
-            place = (collection, key)
-            known = found.get(place)
-            if known is None or known.version < version:
-                found[place] = ChangedRow(collection, key, version, body)
-    return {
-        (row.collection, row.key): row
-        for row in (_checked(schema, row) for row in found.values())
-    }
+    def __init__(self, schema: Schema, changes: Iterable[StoredChange]) -> None:
+        """Read entries; only what is left of each key is decoded.
+
+        Raises: as :func:`decoded_contents`.
+        """
+        self.entries = 0
+        """Number of entries that were read."""
+        newest: dict[tuple[str, str], StoredRecord] = {}
+        for change in changes:
+            self.entries += 1
+            for record in change.records:
+                place = record[:2]
+                known = newest.get(place)
+                if known is None or known.version < record.version:
+                    newest[place] = record
+        self.rows: list[ChangedRow] = []
+        while newest:  # not both copies at once
+            self.rows.append(_checked(schema, newest.popitem()[1]))
+
+    def newer_than(self, state: State) -> Iterator[ChangedRow]:
+        """Yield those that are newer than the rows of a state."""
+        for row in self.rows:
+            if row.version > state.table(row.collection).version(row.key):
+                yield row
 
 
-def _checked(schema: Schema, row: ChangedRow) -> ChangedRow:
-    spec = schema[row.collection]
-    body = None if row.body is None else _one_line(spec, row.key, row.body)
-    return ChangedRow(spec.name, row.key, row.version, body)
+def _checked(schema: Schema, record: StoredRecord) -> ChangedRow:
+    spec, body = schema[record.collection], record.body
+    if body is not None:
+        body = _one_line(spec, record.key, body)
+    return ChangedRow(spec.name, record.key, record.version, body)
+
+
+def with_rows(
+    contents: dict[str, Contents], rows: Iterable[ChangedRow]
+) -> dict[str, Contents]:
+    """Set rows in a copy of all tables, and return it."""
+    for row in rows:
+        there, tombstones = contents.setdefault(row.collection, ({}, {}))
+        if row.body is None:
+            there.pop(row.key, None)
+            tombstones[row.key] = row.version
+        else:
+            tombstones.pop(row.key, None)
+            there[row.key] = (row.version, row.body)
+    return contents
 
 
 def _one_line(spec: CollectionSpec, key: str, body: bytes) -> bytes:
     """Return a body as it is stored: what a journal or a snapshot holds is one line."""
     record = decode_stored(spec, key, body)
     return spec.codec.encode(record) if b"\n" in body else body
-
-
-def newer_rows(state: State, rows: Iterable[ChangedRow]) -> Iterator[ChangedRow]:
-    """Yield the rows that are newer than those of a state."""
-    for row in rows:
-        if row.version > state.table(row.collection).version(row.key):
-            yield row

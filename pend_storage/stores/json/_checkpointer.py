@@ -19,6 +19,7 @@ from pend_storage._files.failures import translate, translated
 from pend_storage._layouts.layout import Layout
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
+from pend_storage.stores.json._archive_reader import ArchiveReader
 from pend_storage.stores.json._journal.compaction import (
     FORGET_ALL,
     Passed,
@@ -97,6 +98,7 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._failures: dict[str, int] = {}
         self._compact_after = 0.0
+        self._archive = ArchiveReader(engine, retention, hook)
         self.passed: Passed = lambda: None
         """How far a follower has applied the change log; set by the store."""
 
@@ -201,11 +203,18 @@ class Checkpointer:
             if is_due(self._engine, self._retention):
                 self._compact()
             elif has_expired(self._engine, self._retention):
-                drop_expired(self._engine, self._retention, self._needed, self._passed)
+                with self._archive.watched():
+                    drop_expired(
+                        self._engine, self._retention, self._needed, self._held
+                    )
 
     def _compact(self) -> None:
-        with translated(self._engine.directory):
-            compact(self._engine, self._retention, self._needed, self._passed)
+        with translated(self._engine.directory), self._archive.watched():
+            compact(self._engine, self._retention, self._needed, self._held)
+
+    def _held(self) -> int | None:
+        """Return how far followers and the archive are; None: past all of the log."""
+        return self._archive.limit(self._passed())
 
     def _passed(self) -> int | None:
         """Return how far followers are; None where they have applied all of the log."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from pend_storage._files.failures import translated
@@ -23,23 +22,26 @@ from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.bulk_rows import (
     ContentsReader,
+    NewestRows,
+    contents_of,
     decoded_contents,
-    newer_rows,
-    newest_rows,
     require_empty,
     require_no_role,
+    with_rows,
 )
 from pend_storage.stores._inmemory.state import SCHEMA_META, ChangedRow
+from pend_storage.stores._inmemory.table import Contents
 from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._signal_shield import shielded
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import entries_about
+from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 
 __all__ = ["DirectoryRecovery"]
 
-_ENTRIES: Final = 20_000
-"""Entries of a change log that are loaded with one sync."""
+_MOST_APPENDED: Final = 20_000
+"""Rows of a loaded change log that go to the journal at most."""
 _RESERVED: Final = ".numbers"
 """Collection that no schema can have: its one tombstone has the highest reserved number
 as its version. Programs that do not know of it count above every version all the same."""
@@ -91,19 +93,24 @@ class DirectoryRecovery:
         contents = decoded_contents(self._schema, rows, progress)
         count = sum(len(there) + len(graves) for there, graves in contents.values())
         if count:
-            shielded(partial(engine.replace_contents, contents, require_empty))
+            shielded(partial(engine.replace_contents, partial(_loaded, contents)))
         return count
 
     def load_changes(self, engine: Engine, changes: Iterable[StoredChange]) -> int:
-        """Write the newest rows of entries, batch by batch, outside of the change log."""
+        """Write the newest row of each key, outside of the change log.
+
+        Few rows are appended to the journal. Many are written as a snapshot, because the
+        journal would keep them for as long as the change log is retained.
+        """
         engine.read_state(require_no_role)
         self._admission.require_whole()
-        entries, count = iter(changes), 0
-        while part := list(islice(entries, _ENTRIES)):
-            newest = newest_rows(self._schema, part).values()
-            shielded(partial(_submit_exclusively, engine, newest))
-            count += len(part)
-        return count
+        newest = NewestRows(self._schema, changes)
+        is_replaced = len(newest.rows) > _MOST_APPENDED and shielded(
+            partial(engine.replace_contents, partial(_merged, newest))
+        )
+        if not is_replaced:
+            shielded(partial(_append, engine, newest))
+        return newest.entries
 
     def reserve_numbers(self, engine: Engine, above: int) -> None:
         """Record a number below all later ones, as the version of a tombstone."""
@@ -132,12 +139,26 @@ class DirectoryRecovery:
                     yield from key_changes(state.change_of(entry), collection, key)
 
 
-def _submit_exclusively(engine: Engine, newest: Iterable[ChangedRow]) -> None:
-    """Write what is newer than the state, alone: no other commit is planned with it."""
+def _loaded(contents: dict[str, Contents], live: ReplicaState) -> dict[str, Contents]:
+    """Return the rows of a backup with what an empty store has already."""
+    require_empty(live.state)
+    return {**contents_of(live.state), **contents}
+
+
+def _merged(newest: NewestRows, live: ReplicaState) -> dict[str, Contents] | None:
+    """Return all rows with newer ones; None where the store has a log of its own to keep."""
+    require_no_role(live.state)
+    if live.log_end:
+        return None
+    return with_rows(contents_of(live.state), newest.newer_than(live.state))
+
+
+def _append(engine: Engine, newest: NewestRows) -> None:
+    """Commit what is newer than the state, alone: no other commit is planned with it."""
 
     def load(plan: Plan) -> None:
         require_no_role(plan.state)
-        rows = list(newer_rows(plan.state, newest))
+        rows = list(newest.newer_than(plan.state))
         if rows:
             plan.rewrite(rows, ())
 

@@ -1,4 +1,4 @@
-"""Bulk replacement: the content of an empty store, written as a snapshot at once."""
+"""Bulk replacement: all rows of a store, written as a snapshot at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def replace_contents(
 
     Args:
         own: the store's own directory.
-        live: the state of an empty store, with every frame of the journal.
+        live: the state, with every frame of the journal; entries of its change log
+            cannot be read any more.
         contents: all rows.
 
     Raises:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
+from pend_storage._archive_hold import MOST
 from pend_storage._files.directory import Directory
 from pend_storage._files.names import TEMPORARY
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
@@ -67,11 +68,13 @@ class Retention:
     seconds: float = 7 * 24 * 3600
     size: int = 1 << 30
     """In bytes."""
+    archive_hold: float = MOST.total_seconds()
+    """Seconds for which entries are kept longer for an archive that lags."""
 
 
 KEEP_A_WEEK: Final = Retention()
 """Seven days, and a gibibyte at most."""
-FORGET_ALL: Final = Retention(seconds=0.0, size=1 << 62)
+FORGET_ALL: Final = Retention(seconds=0.0, size=1 << 62, archive_hold=0.0)
 """Nothing is retained, except what a follower has not applied, whatever its size."""
 
 

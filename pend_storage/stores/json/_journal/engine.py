@@ -26,7 +26,6 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
-from pend_storage.stores._inmemory.state import State
 from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._interrupt_deferral import (
     NOT_NOW,
@@ -342,24 +341,27 @@ class Engine(SharedReplica):
             with self._lock.held(self._timeout), self.mutex:
                 return self._caught_up().checkpoint(), datetime.now(UTC)
 
-    def replace_contents(
-        self, contents: Contents, require: Callable[[State], None]
-    ) -> None:
-        """Replace all rows, of a store that is empty.
+    def replace_contents(self, make: Callable[[ReplicaState], Contents | None]) -> bool:
+        """Replace all rows, by a new snapshot.
 
         Args:
-            contents: the new rows.
-            require: raises if the store is not as it must be.
+            make: returns the new rows, or None to replace nothing; what it raises is
+                raised here, and nothing is written.
+
+        Returns:
+            Whether rows were replaced.
 
         Raises:
-            StoreUnavailable: the disk refuses; nothing was changed.
+            StoreUnavailable: the disk refuses.
         """
         with self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
                 with self.mutex:
                     live = self._caught_up()
-                    require(live.state)
+                    contents = make(live)
+                if contents is None:
+                    return False
                 if self._tail_is_torn:
                     self._retain_torn_tail(live)
                 try:
@@ -368,6 +370,7 @@ class Engine(SharedReplica):
                     self._stale = True  # whatever was written: load it again
                 with self.mutex:
                     self._reload(to_the_end=True)
+                return True
 
     def close(self) -> None:
         """Close all descriptors; later calls raise ``StoreUnavailable``."""

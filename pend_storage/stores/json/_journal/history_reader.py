@@ -11,7 +11,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._journal.log_records import row_beginning
+from pend_storage.stores.json._journal.log_records import IN_LOG, row_beginning
 from pend_storage.stores.json._journal.segments import (
     SegmentReader,
     numbered,
@@ -117,7 +117,7 @@ def entries_about(
         try:
             found = [
                 replace(effect, rows=(row,))
-                for payload in reader.payloads_with(text, limit)
+                for payload in reader.payloads_with(text, IN_LOG, limit=limit)
                 for effect in payload.effects
                 if effect.sequence
                 for row in effect.rows

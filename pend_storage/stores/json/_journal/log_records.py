@@ -28,6 +28,7 @@ from pend_storage.codec import dump_json
 from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 
 __all__ = [
+    "IN_LOG",
     "FramePayload",
     "SegmentStart",
     "decode_payload",
@@ -35,6 +36,9 @@ __all__ = [
     "encode_start",
     "row_beginning",
 ]
+
+IN_LOG: Final = b'{"s":'
+"""Text that every frame with an entry of the change log has."""
 
 
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -87,16 +87,20 @@ class SegmentReader(Descriptor):
         """
         return map(self._decode, self._raw_payloads(limit))
 
-    def payloads_with(self, text: bytes, limit: int | None) -> Iterator[FramePayload]:
-        """Yield the payloads that have a text, of a segment that was not read yet.
+    def payloads_with(self, *texts: bytes, limit: int | None) -> Iterator[FramePayload]:
+        """Yield the payloads that have all of some texts, of a segment not read yet.
+
+        Args:
+            texts: the first one is rare, and is searched before anything is read.
+            limit: as for :meth:`payloads`.
 
         Raises:
-            CorruptFile: the segment has the text, and is damaged.
+            CorruptFile: the segment has the first text, and is damaged.
         """
-        if not self._has(text, limit):
+        if not self._has(texts[0], limit):
             return
         for payload in self._raw_payloads(limit):
-            if text in payload:
+            if all(text in payload for text in texts):
                 yield self._decode(payload)
         damage = None if limit is not None else self.damage()
         if damage is not None:

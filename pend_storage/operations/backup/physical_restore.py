@@ -1,0 +1,414 @@
+"""Restore of a physical backup: a server of its own, up to a target, sealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pend_storage._model.snapshots import RESTORED_META, LogPoint
+from pend_storage._shown import shown
+from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._manifest import BackupManifest
+from pend_storage.backup._seal import begin_filling, highest_number, seal
+from pend_storage.backup._segments import read_segment
+from pend_storage.backup._streams import Keys
+from pend_storage.backup._target_grammar import (
+    AtBackup,
+    AtMark,
+    AtSequence,
+    AtTime,
+    BeforeSequence,
+    BeforeVersion,
+    Latest,
+    Target,
+    parse_target,
+)
+from pend_storage.backup.physical._base import facts_of
+from pend_storage.backup.physical._combine import chain_of
+from pend_storage.backup.physical._restore import (
+    LogPlan,
+    RestoredServer,
+    plan_log,
+    require_log,
+    restore_server,
+)
+from pend_storage.backup.physical._side_server import PORT
+from pend_storage.backup.physical._targets import (
+    NUMBERS_PER_TRANSACTION,
+    OFFSET_META,
+    RecoveryTarget,
+    end_of_backup,
+    end_of_log,
+    named_point,
+    sequence_target,
+    time_target,
+)
+from pend_storage.backup.physical._tools import find_tools
+from pend_storage.backup.physical._wal import WalArchive
+from pend_storage.config import Settings
+from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
+from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.backup.physical import libpq_settings
+from pend_storage.operations.backup.side import (
+    SideAddress,
+    live_stores,
+    open_side_postgres,
+)
+from pend_storage.operations.progress import Stage, silent
+from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
+from pend_storage.store import Store
+
+__all__ = ["ServerPlan", "ServerRestored", "restore_physical"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRestored:
+    """Server that was restored; it runs, and its store is sealed."""
+
+    directory: Path
+    url: str
+    """Of the environment's database in it. It has no password: only the owner of the
+    directory can reach it."""
+    backup: str
+    target: str
+    stopped: str
+    """The server's own words about where it stopped."""
+    timeline: int
+    identity: str
+    """Of the store whose past it is."""
+    epoch: int
+    sequence: int
+    """Last commit in it."""
+    beyond: tuple[int, ...]
+    """Commits with a higher number than the target that are in it all the same: they
+    committed before it."""
+    gap: str | None
+    """First segment that the archive lacks, where there is more behind it."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPlan:
+    """Plan of a restore: what a dry run finds."""
+
+    backup: str
+    chain: tuple[str, ...]
+    """Backups that it needs, the full one first."""
+    target: str
+    log: LogPlan
+    """Archived log that continues the backup."""
+
+
+def restore_physical(
+    settings: Settings,
+    target: str,
+    into: Path,
+    *,
+    backup: str | None = None,
+    timeline: int | None = None,
+    dry_run: bool = False,
+    stage: Stage = silent,
+) -> ServerRestored | ServerPlan:
+    """Restore a physical backup into a new directory, as a server that runs beside the live one.
+
+    Args:
+        settings: of the environment.
+        target: as for a snapshot; times and numbers must lie after the end of the backup.
+        into: a directory that does not exist, or is empty.
+        backup: id of the backup; None: the newest that ends before the target.
+        timeline: to follow; None: the newest that continues the backup.
+        dry_run: only find what it would be.
+        stage: gets the progress.
+
+    Raises:
+        ConfigError: the target cannot be reached, or the directory is taken.
+        CorruptFile: a backup or the archived log is damaged.
+        StoreUnavailable: the server failed, or the repository cannot be reached.
+    """
+    began = time.monotonic()
+    wanted = parse_target(target)
+    repository, keys = open_repository(settings), keys_of(settings)
+    catalog = Catalog(repository)
+    with live_stores(settings) as live:
+        search = _Search(settings, catalog, keys, live)
+        chosen, recovery = search.find(wanted, backup)
+        above = highest_number(_highest_archived(catalog), *live)
+    chain = chain_of(chosen, {each.id: each for each in catalog.backups()})
+    if dry_run:
+        facts = facts_of(chosen)
+        archive = WalArchive(repository, keys, facts.system)
+        plan = plan_log(facts, archive, timeline=timeline)
+        require_log(plan, recovery, chosen)
+        return ServerPlan(
+            backup=chosen.id,
+            chain=tuple(each.id for each in chain),
+            target=recovery.text,
+            log=plan,
+        )
+    login = libpq_settings(settings)
+    tools = find_tools(int(str(chosen.server).partition(".")[0]))
+    with (
+        repository.lease(f"use-{chosen.id}"),
+        stage("restoring the server", unit="bytes"),
+    ):
+        made = restore_server(
+            chain,
+            repository,
+            keys,
+            tools,
+            recovery,
+            into=into,
+            login=login,
+            timeline=timeline,
+        )
+    try:
+        url = _url(made, login)
+        with (
+            stage("sealing it", unit="steps"),
+            open_side_postgres(settings, _address(settings, url)) as store,
+        ):
+            point, beyond = _seal(
+                store, chosen, (wanted, recovery), text=target, above=above
+            )
+    except BaseException:
+        made.side.stop()
+        raise
+    made.side.release()
+    return ServerRestored(
+        directory=made.side.directory,
+        url=url,
+        backup=chosen.id,
+        target=target,
+        stopped=made.recovered.stopped,
+        timeline=made.recovered.timeline,
+        identity=point.identity,
+        epoch=point.epoch,
+        sequence=point.sequence,
+        beyond=beyond,
+        gap=made.plan.gap,
+        seconds=time.monotonic() - began,
+    )
+
+
+# -- the target -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Search for a backup that leads to a target, and for the server's own words for it."""
+
+    settings: Settings
+    catalog: Catalog
+    keys: Keys
+    live: Sequence[Store]
+
+    def find(
+        self, target: Target, backup: str | None
+    ) -> tuple[BackupManifest, RecoveryTarget]:
+        """Return the backup, and the target of the recovery.
+
+        Raises:
+            ConfigError: there is none that leads there.
+        """
+        if isinstance(target, AtBackup):
+            return self._chosen(target.id), end_of_backup()
+        sequence, inclusive = self._sequence(target)
+        known = [self._chosen(backup)] if backup is not None else self._physical()
+        if not known:
+            raise ConfigError(
+                "the repository has no physical backup of this environment. Make one: "
+                "`backup create --kind physical`; or restore a snapshot, without --kind."
+            )
+        fitting = [each for each in known if _ends_before(each, target, sequence)]
+        # Of the wrong ones, the earliest says best why there is none.
+        chosen = fitting[-1] if fitting else known[0]
+        return chosen, self._recovery(target, chosen, sequence, inclusive=inclusive)
+
+    def _recovery(
+        self,
+        target: Target,
+        chosen: BackupManifest,
+        sequence: int | None,
+        *,
+        inclusive: bool,
+    ) -> RecoveryTarget:
+        if isinstance(target, Latest):
+            return end_of_log()
+        if isinstance(target, AtMark):
+            return named_point(target.name)
+        if isinstance(target, AtTime):
+            end = datetime.fromisoformat(chosen.point.at)
+            return time_target(target.at, backup_end=end)
+        assert sequence is not None  # noqa: S101 - the other targets name a commit
+        offset = facts_of(chosen).offset
+        self._require_offset(offset)
+        return sequence_target(
+            sequence,
+            inclusive=inclusive,
+            offset=offset,
+            backup_end=chosen.point.sequence,
+            others=self._beside(sequence),
+        )
+
+    def _sequence(self, target: Target) -> tuple[int | None, bool]:
+        if isinstance(target, AtSequence):
+            return target.sequence, True
+        if isinstance(target, BeforeSequence):
+            return target.sequence, False
+        if isinstance(target, BeforeVersion):
+            for store in self.live:
+                for change in store.record_history(target.collection, target.key):
+                    if change.version == target.version:
+                        return change.sequence, False
+            raise ConfigError(
+                f"no live store knows the commit that made version {target.version} of "
+                f"{target.collection}[{shown(target.key)}]. Write its number: "
+                "before:SEQUENCE."
+            )
+        return None, False
+
+    def _chosen(self, backup: str) -> BackupManifest:
+        found = self.catalog.backup(backup)
+        facts_of(found)
+        if found.environment != self.settings.environment:
+            raise ConfigError(
+                f"backup {found.id} is one of the environment {shown(found.environment)}. "
+                "Choose that environment by --env."
+            )
+        return found
+
+    def _physical(self) -> list[BackupManifest]:
+        return [
+            each
+            for each in self.catalog.backups()
+            if each.kind != "snapshot" and each.environment == self.settings.environment
+        ]
+
+    def _require_offset(self, offset: int) -> None:
+        """Refuse numbers that lead to other transactions than at the time of the backup."""
+        from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415 - optional
+
+        for store in self.live:
+            found = store.meta(OFFSET_META) or 0
+            if isinstance(store, PostgresStore) and found != offset:
+                raise ConfigError(
+                    f"the numbers of the database were moved since the backup, from the "
+                    f"offset {offset} to {found}: a number does not lead to one "
+                    "transaction. Give a time, or restore a snapshot: without --kind."
+                )
+
+    def _beside(self, sequence: int) -> list[int]:
+        """Return the known commits of the same transaction."""
+        first = sequence // NUMBERS_PER_TRANSACTION * NUMBERS_PER_TRANSACTION
+        last = first + NUMBERS_PER_TRANSACTION - 1
+        found = {
+            entry
+            for segment in self.catalog.segments()
+            if segment.after < last and segment.upto >= first
+            for entry in (
+                change.sequence
+                for change in read_segment(self.catalog.repository, segment, self.keys)
+            )
+        }
+        for store in self.live:
+            found |= set(_numbers(store, first - 1, last))
+        return [number for number in found if first <= number <= last]
+
+
+def _numbers(store: Store, after: int, last: int) -> Iterable[int]:
+    try:
+        for change in store.changes(after):
+            if change.sequence > last:
+                return
+            yield change.sequence
+    except (ConfigError, StoreUnavailable):
+        return
+
+
+def _ends_before(backup: BackupManifest, target: Target, sequence: int | None) -> bool:
+    if isinstance(target, AtTime):
+        return datetime.fromisoformat(backup.point.at) < target.at
+    return sequence is None or backup.point.sequence < sequence
+
+
+def _highest_archived(catalog: Catalog) -> int:
+    numbers = [each.point.sequence for each in catalog.backups()]
+    numbers += [each.upto for each in catalog.segments()]
+    return max(numbers, default=0)
+
+
+# -- the restored store ---------------------------------------------------------------------
+
+
+def _url(made: RestoredServer, login: dict[str, Any]) -> str:
+    user = quote(str(login.get("user") or ""), safe="")
+    database = quote(str(login.get("dbname") or ""), safe="")
+    place = quote(str(made.side.directory), safe="")
+    at = f"{user}@" if user else ""
+    return f"postgresql://{at}/{database}?host={place}&port={PORT}"
+
+
+def _address(settings: Settings, url: str) -> SideAddress:
+    return SideAddress(url=url, schema_name=settings.require_postgres().schema)
+
+
+def _seal(
+    store: Store,
+    backup: BackupManifest,
+    target: tuple[Target, RecoveryTarget],
+    *,
+    text: str,
+    above: int,
+) -> tuple[LogPoint, tuple[int, ...]]:
+    """Compare the log of a restored store with the target, and seal the store."""
+    role = RoleState.from_meta(store.meta(ROLE_META))
+    numbers = _numbers_after(store, backup.point.sequence)
+    beyond = _beyond(numbers, *target)
+    last = numbers[-1] if numbers else min(store.head(), backup.point.sequence)
+    identity = str(store.meta(IDENTITY_META) or backup.point.identity)
+    point = LogPoint(identity=identity, epoch=role.epoch, sequence=last)
+    # The copy has the role, and perhaps the note, of the store that it was copied from.
+    for name in (RESTORED_META, ROLE_META):
+        found = store.meta(name)
+        if found is not None and not store.compare_and_set_meta(name, found, None):
+            raise ConfigError("another process uses the restored server. End it.")
+    begin_filling(store, source=point, backup=backup.id, target=text)
+    seal(store, source=point, above=above, meta={}, backup=backup.id, target=text)
+    return point, beyond
+
+
+def _numbers_after(store: Store, after: int) -> list[int]:
+    try:
+        return [change.sequence for change in store.changes(after)]
+    except ChangesExpired as error:
+        return [change.sequence for change in store.changes(error.oldest)]
+
+
+def _beyond(
+    numbers: Sequence[int], target: Target, recovery: RecoveryTarget
+) -> tuple[int, ...]:
+    """Return what is in the log above the target.
+
+    Raises:
+        StoreUnavailable: the log shows that the recovery stopped elsewhere.
+    """
+    if isinstance(target, BeforeSequence):
+        if target.sequence in numbers:
+            raise StoreUnavailable(
+                f"commit {target.sequence} is in it, so it did not stop {recovery.text}",
+                store="restored server",
+            )
+        return tuple(number for number in numbers if number > target.sequence)
+    if isinstance(target, AtSequence):
+        if target.sequence not in numbers:
+            raise StoreUnavailable(
+                f"commit {target.sequence} is not in it, so it did not stop after it",
+                store="restored server",
+            )
+        return tuple(number for number in numbers if number > target.sequence)
+    return ()

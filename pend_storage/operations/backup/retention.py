@@ -1,0 +1,88 @@
+"""Retention of the backups of an environment: pruning by its policy, and pins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._policy import Policy
+from pend_storage.backup._prune import PruneReport, prune
+from pend_storage.backup._standing import PINNED, standing_of
+from pend_storage.config import Settings
+from pend_storage.operations.backup.opening import open_repository
+
+__all__ = ["Pin", "pin_backup", "policy_of", "prune_backups"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Result of pinning a backup, or of giving it back to the policy."""
+
+    id: str
+    pinned: bool
+    changed: bool
+    """False where it was so before."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the policy of retention of an environment.
+
+    Raises:
+        ConfigError: no repository is configured.
+    """
+    wanted = settings.require_backup()
+    keep = wanted.keep
+    return Policy(
+        last=keep.last,
+        hourly=keep.hourly,
+        daily=keep.daily,
+        weekly=keep.weekly,
+        monthly=keep.monthly,
+        yearly=keep.yearly,
+        within=keep.within,
+        log_within=wanted.log_within,
+    )
+
+
+def prune_backups(
+    settings: Settings, *, dry_run: bool = False, wait: float = 0.0
+) -> PruneReport:
+    """Delete the backups and segments that the policy does not keep.
+
+    Args:
+        settings: of the environment.
+        dry_run: decide only.
+        wait: seconds to wait for another pruning.
+
+    Raises:
+        ConfigError: no repository is configured, or a permission is missing.
+        LockTimeout: another process prunes.
+        StoreUnavailable: the repository cannot be reached.
+    """
+    return prune(
+        open_repository(settings),
+        policy_of(settings),
+        environment=settings.environment,
+        dry_run=dry_run,
+        wait=wait,
+    )
+
+
+def pin_backup(settings: Settings, backup_id: str, *, pinned: bool) -> Pin:
+    """Keep a backup whatever the policy says, or give it back to the policy.
+
+    Args:
+        settings: of the environment.
+        backup_id: or a part of it that names only one.
+        pinned: whether it is kept.
+
+    Raises:
+        ConfigError: there is no such backup, or a permission is missing.
+        StoreUnavailable: the repository cannot be reached.
+    """
+    catalog = Catalog(open_repository(settings))
+    manifest = catalog.backup(backup_id)
+    before = standing_of(manifest, catalog.facts(manifest.id)).pinned
+    if before != pinned:
+        catalog.add_fact(manifest.id, PINNED, ok=pinned, detail={})
+    return Pin(id=manifest.id, pinned=pinned, changed=before != pinned)

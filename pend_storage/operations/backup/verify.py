@@ -1,0 +1,143 @@
+"""Verification of the backups of an environment, and of the archived log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pend_storage._shown import cut
+from pend_storage.backup._catalog import Catalog, Damage
+from pend_storage.backup._manifest import BackupManifest, SegmentManifest
+from pend_storage.backup._verify import Verifier, Verifying, log_damage, with_affected
+from pend_storage.backup._window import windows
+from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS
+from pend_storage.config import Settings
+from pend_storage.factory import load_schema
+from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.progress import Stage, silent
+
+__all__ = ["Verification", "verify_backups"]
+
+_MOST: Final = 20
+"""Faults that a fact names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Result of a verification."""
+
+    repository: str
+    backups: tuple[str, ...]
+    """Ids of the backups that were read."""
+    segments: int
+    """Segments of the log that were read."""
+    bytes: int
+    """Stored bytes that were read."""
+    deep: bool
+    damaged: tuple[Damage, ...]
+    """Everything that is wrong, with the backups whose windows it ends."""
+    unread: tuple[str, ...]
+    """Objects that no identity here can decrypt: only their stored bytes were compared."""
+    undecoded: tuple[str, ...]
+    """Backups and segments of another version of the schema: records were not decoded."""
+
+    @property
+    def ok(self) -> bool:
+        """True where nothing is wrong."""
+        return not self.damaged
+
+
+def verify_backups(
+    settings: Settings,
+    backup_id: str | None = None,
+    *,
+    deep: bool = False,
+    record: bool = True,
+    verifiers: Mapping[str, Verifier] | None = None,
+    stage: Stage = silent,
+) -> Verification:
+    """Read backups and the segments that follow them, and compare all that is known.
+
+    Args:
+        settings: of the environment.
+        backup_id: of one backup, with the segments of its window; None: everything.
+        deep: decode each record, and compare references and unique values.
+        record: add the result as a fact, for listings, readiness and retention.
+        verifiers: of further kinds of backups.
+        stage: shows the progress, in bytes.
+
+    Raises:
+        ConfigError: no repository is configured, or there is no such backup, or a newer
+            version has written it.
+        StoreUnavailable: the repository cannot be reached.
+    """
+    repository = open_repository(settings)
+    catalog = Catalog(repository)
+    schema = load_schema(settings).schema if deep else None
+    known = {**PHYSICAL_VERIFIERS, **(verifiers or {})}
+    work = Verifying(repository, keys_of(settings), schema=schema, verifiers=known)
+    backups, segments, damaged = _scope(catalog, backup_id)
+    total = sum(p.size for b in backups for p in b.parts)
+    total += sum(s.part.size for s in segments)
+    with stage("verify", unit="bytes") as progress:
+        if progress is not None:
+            work.on_bytes = lambda done: progress(done, total)
+        for backup in backups:
+            damaged += work.backup(backup)
+        for segment in segments:
+            damaged += work.segment(segment)
+    result = Verification(
+        repository=repository.url,
+        backups=tuple(backup.id for backup in backups),
+        segments=len(segments),
+        bytes=work.bytes,
+        deep=deep,
+        damaged=tuple(with_affected(catalog, damage) for damage in damaged),
+        unread=tuple(work.unread),
+        undecoded=tuple(work.undecoded),
+    )
+    if record:
+        _record(catalog, result)
+    return result
+
+
+def _scope(
+    catalog: Catalog, backup_id: str | None
+) -> tuple[list[BackupManifest], list[SegmentManifest], list[Damage]]:
+    """Return what is to be read, and the damage that manifests and sizes show."""
+    if backup_id is None:
+        damaged = [*catalog.damaged(), *log_damage(catalog)]
+        return catalog.backups(), catalog.segments(), damaged
+    for damage in catalog.damaged():
+        if damage.backup is not None and backup_id in damage.backup:
+            return [], [], [d for d in catalog.damaged() if d.backup == damage.backup]
+    manifest = catalog.backup(backup_id)
+    [window] = windows([manifest], catalog.segments())
+    of_log = [
+        damage
+        for damage in (*catalog.damaged(), *log_damage(catalog))
+        if damage.backup is None
+        and manifest.id in with_affected(catalog, damage).affected
+    ]
+    return [manifest], list(window.segments), of_log
+
+
+def _record(catalog: Catalog, result: Verification) -> None:
+    """Add the result to each backup that was read, and to each that a damage affects."""
+    known = {manifest.id for manifest in catalog.backups()}
+    faults: dict[str, list[str]] = {name: [] for name in result.backups}
+    for damage in result.damaged:
+        for name in known.intersection(damage.affected):
+            faults.setdefault(name, []).append(f"{damage.name}: {damage.reason}")
+    for name, found in faults.items():
+        catalog.add_fact(
+            name,
+            "verified",
+            ok=not found,
+            detail={
+                "deep": result.deep,
+                "damaged": [cut(text) for text in found[:_MOST]],
+                "unread": len(result.unread),
+            },
+        )
