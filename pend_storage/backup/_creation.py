@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from pend_storage import crashpoints
-from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import SnapshotReader
 from pend_storage._shown import cut
 from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
 from pend_storage.backup._log_reading import source_of
 from pend_storage.backup._manifest import BackupManifest, Part, Point, packed
+from pend_storage.backup._marks import marks_of
 from pend_storage.backup._repository import Lease, Repository
 from pend_storage.backup._snapshot_files import PART_BYTES, write_snapshot
 from pend_storage.backup._streams import Keys, verify_stored
@@ -228,7 +228,7 @@ class _Creation:
             meta=dict(reader.meta),
             files=digests,
             kept=about.keep,
-            marks=_marks(reader.meta.get("marks")),
+            marks={n: mark.sequence for n, mark in marks_of(reader.meta).items()},
         )
 
     def publish(self, manifest: BackupManifest) -> BackupManifest:
@@ -250,15 +250,3 @@ class _Creation:
         self._repository.put(name, [text], create_only=True)
         _PUBLISHED()
         return done
-
-
-def _marks(value: JSON) -> dict[str, int]:
-    """Return the sequence numbers of the named marks in a meta value."""
-    if not isinstance(value, Mapping):
-        return {}
-    found: dict[str, int] = {}
-    for name, mark in value.items():
-        sequence: Any = mark.get("sequence") if isinstance(mark, Mapping) else mark
-        if isinstance(sequence, int):
-            found[name] = sequence
-    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from pend_storage import crashpoints
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._losses import Losses, commits_after, losses
+from pend_storage.backup._marks import MARKS_META, marks_of
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport
 from pend_storage.backup._restore import restore as fill_and_seal
@@ -29,6 +30,7 @@ from pend_storage.operations.backup.side import (
 )
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.store import Store
+from pend_storage.stores.json import OWN_DIRECTORY
 
 __all__ = ["Restored", "find_target", "restore"]
 
@@ -170,14 +172,11 @@ def _marks(live: Sequence[Store]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in live:
         try:
-            marks = store.meta("marks")
+            # Of a pair they are among its shared values.
+            meta = {name: store.meta(name) for name in (MARKS_META, "shared")}
         except PendStorageError:
             continue
-        if isinstance(marks, Mapping):
-            for name, mark in marks.items():
-                sequence = mark.get("sequence") if isinstance(mark, Mapping) else None
-                if isinstance(sequence, int):
-                    found[name] = sequence
+        found |= {name: mark.sequence for name, mark in marks_of(meta).items()}
     return found
 
 
@@ -209,7 +208,11 @@ class _Restore:
                 # Once it is sealed, a directory takes no part, and writes no legacy file.
                 report, records = self._fill(store, stage, store.checkpoint)
             files = restore_files(
-                made.partial, self.catalog.repository, self.found.backup, self.keys
+                made.partial,
+                self.catalog.repository,
+                self.found.backup,
+                self.keys,
+                own=OWN_DIRECTORY,
             )
             _CLOSED()
             made.complete()
