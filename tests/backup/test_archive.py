@@ -172,6 +172,9 @@ def test_switches_are_followed_in_order(
     assert values(repository) == list(range(number + 2))
     [chain] = chains(Catalog(repository).segments())
     assert len({s.identity for s in chain.segments}) == 2
+    logs = [change for store in pair.stores for change in store.changes()]
+    epochs = {change.token: change.epoch for change in logs}
+    assert {change.token: change.epoch for change in entries(repository)} == epochs
     places = [(s.epoch, s.upto) for s in chain.segments]
     assert places == sorted(places)
 
