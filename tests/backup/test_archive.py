@@ -257,6 +257,19 @@ def test_what_a_forced_promotion_has_lost_begins_a_chain(
         assert archive(repository, json, postgres).gap is None
 
 
+def test_a_forced_promotion_is_found_where_the_log_was_pruned(
+    pair: DualWriteStore, repository: Repository
+) -> None:
+    to_parallel(pair)
+    write(pair, 0, 3)
+    json, postgres = pair.stores
+    archive(repository, json, postgres)
+    json.prune(json.head())
+    force_promotion(json, postgres, "postgres")
+    write(postgres, 10, 13)
+    assert archive(repository, json, postgres).gap is not None
+
+
 def test_what_a_lost_follower_lacks_begins_a_chain(
     pair: DualWriteStore, repository: Repository
 ) -> None:
