@@ -46,6 +46,8 @@ class Reach:
     segments: tuple[SegmentManifest, ...]
     begin: Place
     end: Place
+    gap: str | None = None
+    """Gap of the archive behind its end, in a sentence; None: nothing is archived there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class Archive:
             and self.environment in {None, backup.environment}
         ]
         made = [
-            Reach(w.backup, w.segments, Place.of(w.earliest), Place.of(w.latest))
+            Reach(w.backup, w.segments, Place.of(w.earliest), Place.of(w.latest), w.gap)
             for w in windows(own, self.segments)
         ]
         return sorted(made, key=lambda r: (r.begin.epoch, r.begin.sequence, r.begin.at))
