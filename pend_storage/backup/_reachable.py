@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import moment
 from pend_storage.backup._catalog import Catalog
@@ -27,6 +29,7 @@ class Place(NamedTuple):
     sequence: int
     at: datetime
 
+    @override
     def __str__(self) -> str:
         """Return it as messages show it."""
         return f"sequence {self.sequence} at {moment(self.at)}"
