@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage._shown import moment, one_line, shown
+from pend_storage.cli._backup._physical import restore_server
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._output import Output, seconds
 from pend_storage.cli._session import Session, pass_session
+from pend_storage.errors import ConfigError
 
 if TYPE_CHECKING:
     from pend_storage.backup._losses import Losses
@@ -43,13 +45,19 @@ __all__ = ["restore", "show_losses"]
     type=click.Choice(["snapshot", "physical"]),
     default="snapshot",
     show_default=True,
-    help="From which backups: physical starts a server in the new directory.",
+    help="What to begin with: a snapshot, or a copy of the server's files, which becomes a "
+    "server of its own in DIR.",
 )
 @click.option(
-    "--backup", metavar="ID", help="Of the kind physical: from this backup, or chain."
+    "--backup",
+    metavar="ID",
+    help="Physical backup to begin with.  [default: the newest before the target]",
 )
 @click.option(
-    "--timeline", type=int, metavar="N", help="Of the kind physical: follow it."
+    "--timeline",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Timeline to follow, of a physical backup.  [default: the newest]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Say what it would be, and what is lost; no more."
@@ -73,18 +81,24 @@ def restore(
     position that it leads to is shown. What a backup of JSON holds can be restored into
     PostgreSQL, and the other way round. After an interruption, call it again.
     """
-    if kind == "physical":
-        if schema_name is not None:
-            raise click.UsageError("--schema-name goes with snapshots only.")
-        from pend_storage.cli._backup._physical import restore_server
-
-        return restore_server(
-            session, target, into, backup=backup, timeline=timeline, dry_run=dry_run
-        )
-    if backup is not None or timeline is not None:
-        raise click.UsageError("--backup and --timeline go with --kind physical only.")
     from pend_storage.operations.backup.restore import restore as run
 
+    if kind == "physical":
+        if "://" in into or schema_name is not None:
+            raise ConfigError(
+                "a physical backup becomes a server of its own: name a new directory by "
+                "--into, without --schema-name."
+            )
+        return restore_server(
+            session,
+            target,
+            into,
+            backup=backup,
+            timeline=timeline,
+            dry_run=dry_run,
+        )
+    if backup is not None or timeline is not None:
+        raise ConfigError("--backup and --timeline go with --kind physical only.")
     out = session.output
     result = run(
         session.settings,
