@@ -18,6 +18,7 @@ from typing_extensions import override
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
 from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._losses import losses
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
 from pend_storage.backup._target import parse_target, resolve
@@ -285,3 +286,24 @@ def test_a_progress_bar_ends_at_its_total(tmp_path: Path) -> None:
     total = report.rows + report.changes
     assert seen[-1][0] == seen[-1][1] >= total
     assert all(done <= of for done, of in seen)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 100])
+def test_many_losses_are_counted_without_reading_all(tmp_path: Path, most: int) -> None:
+    with MemoryStore(SCHEMA) as source:
+        repository = a_repository(tmp_path)
+        write(source, "put", "a")
+        back_up(source, repository)
+        for key in ("b", "c", "d", "e"):
+            write(source, "put", key)
+            if key != "e":
+                archive(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        start = str(found.backups[0].point.sequence)
+        resolved = resolve(parse_target(start), found, text=start)
+        lost = losses(resolved, catalog, KEYS, [source], most=most)
+        assert (lost.commits, lost.archived, lost.unknown) == (4, 3, None)
+        assert lost.keys == len(lost.first) == min(most, 4)
+        assert lost.is_partial == (most <= 4)
+        assert lost.highest >= source.head()
