@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
-from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
 from pend_storage.backup._losses import losses
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
 from pend_storage.backup._target import parse_target, resolve
-from pend_storage.errors import CorruptFile
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.events import Progress
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
@@ -307,3 +307,30 @@ def test_many_losses_are_counted_without_reading_all(tmp_path: Path, most: int) 
         assert lost.keys == len(lost.first) == min(most, 4)
         assert lost.is_partial == (most <= 4)
         assert lost.highest >= source.head()
+
+
+def test_a_backup_that_was_pruned_before_its_lease(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        repository = a_repository(tmp_path)
+        backup = back_up(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        resolved = resolve(parse_target("latest"), found, text="latest")
+        repository.delete(f"{folder_of(backup.id)}/{MANIFEST}")
+        with pytest.raises(ConfigError, match="pruned at this moment"):
+            restore(resolved, catalog, KEYS, target)
+        assert note_of(target) is None, "nothing was begun"
+
+
+def test_an_object_that_is_missing(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        repository = a_repository(tmp_path)
+        backup = back_up(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        resolved = resolve(parse_target("latest"), found, text="latest")
+        repository.delete(backup.parts[0].name)
+        with pytest.raises(CorruptFile, match="is missing"):
+            restore(resolved, catalog, KEYS, target)
