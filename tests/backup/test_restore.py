@@ -416,20 +416,6 @@ def test_a_lease_keeps_the_backup_while_it_is_read(site_with_mistake: Site) -> N
     assert not holders(repository, "use-")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_repository_that_may_only_be_read(json_site: Site) -> None:
-    site = json_site
-    a_mistake(site)
-    folders = [p for p in (site.path / "repository").rglob("*") if p.is_dir()]
-    for folder in [site.path / "repository", *folders]:
-        folder.chmod(0o500)
-    try:
-        restore(site.settings, "latest", str(site.path / "side"))
-    finally:
-        for folder in [site.path / "repository", *folders]:
-            folder.chmod(0o700)
-
-
 # -- processes that die ---------------------------------------------------------------------
 
 

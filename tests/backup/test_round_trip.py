@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from pend_storage._files.directory import Directory
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
 from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
+from pend_storage.backup._folder_repository import FolderRepository
 from pend_storage.backup._losses import losses
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
@@ -334,3 +336,22 @@ def test_an_object_that_is_missing(tmp_path: Path) -> None:
         repository.delete(backup.parts[0].name)
         with pytest.raises(CorruptFile, match="is missing"):
             restore(resolved, catalog, KEYS, target)
+
+
+class ReadOnly(FolderRepository):
+    """A repository whose folder this user may only read."""
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes], *, create_only: bool = False
+    ) -> int:
+        raise ConfigError(f"{name}: permission denied. Correct the permissions.")
+
+
+def test_a_repository_that_may_only_be_read(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        back_up(source, a_repository(tmp_path))
+        catalog = Catalog(ReadOnly(Directory(tmp_path)))
+        to(catalog, "latest", target)
+        assert canonical(target) == canonical(source)
