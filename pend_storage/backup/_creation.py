@@ -30,7 +30,7 @@ from pend_storage.store import Store
 __all__ = ["LEASE", "Description", "create_snapshot", "new_id", "remove_interrupted"]
 
 LEASE: Final = "create"
-"""Lease of whoever makes a backup, of any kind."""
+"""Lease of a process that makes a backup, of any kind."""
 _RESERVE: Final = 64 << 20
 """Bytes that must stay free."""
 _GROWTH: Final = 1.1
@@ -43,7 +43,7 @@ _VERIFIED: Final = crashpoints.declare(
     "backup.verified", "all parts are read back, and no manifest names them"
 )
 _PUBLISHED: Final = crashpoints.declare(
-    "backup.published", "the manifest is stored, and readiness knows nothing of it"
+    "backup.published", "the manifest is stored, and readiness does not know of it"
 )
 
 

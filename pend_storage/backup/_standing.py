@@ -67,7 +67,7 @@ def standing_of(backup: BackupManifest, facts: Sequence[Fact]) -> Standing:
         fault = "it was never verified"
     elif (
         drilled is not None
-        and drilled.detail.get("outcome") == "failed"
+        and drilled.detail.get("damaged") is True
         and (checked is None or checked.at < drilled.at)
     ):
         fault = "the last drill with it failed"

@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from pend_storage._model.attribution import new_token
 from pend_storage._model.diff import equal
-from pend_storage._model.records import Advance
+from pend_storage._model.records import Advance, Row
+from pend_storage._model.snapshots import StoredRow
+from pend_storage.schema import CollectionSpec
 from pend_storage.testing import inputs as draw
-from pend_storage.testing.agreement import Pair, Side
+from pend_storage.testing.agreement import Pair, Place, Side
 
 __all__ = ["LogRules"]
 
@@ -75,6 +77,42 @@ class LogRules(RuleBasedStateMachine):
         if self.followers.model.would_satisfy_constraints():
             self.followers.agree(lambda side: side.store.apply(side.incoming))
 
+    # -- snapshots and histories --------------------------------------------------------------
+
+    @rule()
+    def snapshot(self) -> None:
+        """Open a snapshot: all rows and tombstones, at a position after every version."""
+
+        def read(side: Side) -> list[Any]:
+            with side.store.snapshot() as reader:
+                found = {
+                    spec.name: sorted(
+                        _decoded(spec, row) for row in reader.rows(spec.name)
+                    )
+                    for spec in side.store.schema
+                }
+                upto = reader.point.sequence
+            assert all(row.version <= upto for rows in found.values() for row in rows)
+            return [side.rows(name, rows) for name, rows in found.items()]
+
+        self.pair.agree(read)
+        self.followers.agree(read)
+
+    @rule(place=draw.PLACE, skip=st.integers(0, 3))
+    def record_history(self, place: Place, skip: int) -> None:
+        """Read the history of a key, whole and from one of its changes on."""
+        name, key = place
+
+        def read(side: Side) -> list[Any]:
+            whole = list(side.store.record_history(name, key))
+            if len(whole) > skip:
+                before = whole[skip].sequence
+                rest = list(side.store.record_history(name, key, before=before))
+                assert rest == whole[skip + 1 :]
+            return [(side.ordinal(place, c.version), c.record) for c in whole]
+
+        self.pair.agree(read)
+
     # -- tokens -----------------------------------------------------------------------------
 
     @rule(which=st.integers(0, 50), epoch=draw.EPOCHS, grouped=st.booleans())
@@ -125,3 +163,8 @@ class LogRules(RuleBasedStateMachine):
             return found.commits
 
         self.pair.agree(count)
+
+
+def _decoded(spec: CollectionSpec, row: StoredRow) -> Row:
+    record = None if row.body is None else spec.codec.decode(row.body)
+    return Row(row.key, row.version, record)

@@ -94,10 +94,10 @@ def test_a_damaged_segment_makes_no_backup_a_bad_one(shelf: Shelf) -> None:
 def test_a_later_success_ends_a_failure(shelf: Shelf) -> None:
     shelf.catalog.add_fact("new-1", "verified", ok=False, detail={})
     shelf.catalog.add_fact("new-1", "verified", ok=True, detail={})
-    shelf.catalog.add_fact("new-1", "drilled", ok=False, detail={"outcome": "failed"})
+    shelf.catalog.add_fact("new-1", "drilled", ok=False, detail={"damaged": True})
     assert standings(shelf.catalog)[-1].fault is not None
 
-    shelf.catalog.add_fact("new-1", "drilled", ok=True, detail={"outcome": "ok"})
+    shelf.catalog.add_fact("new-1", "drilled", ok=True, detail={"damaged": False})
 
     assert standings(shelf.catalog)[-1].fault is None
 

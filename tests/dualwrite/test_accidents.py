@@ -273,7 +273,7 @@ def test_a_clock_that_is_ahead_forgets_nothing_that_is_still_needed(
     for n in range(9):
         one.put("a", f"{n}")
     one.postgres.is_cut = False
-    monkeypatch.setattr(relay, "datetime", Skewed)
+    monkeypatch.setattr(log_pruning, "datetime", Skewed)
     monkeypatch.setattr(Skewed, "by", timedelta(days=3_000))
 
     one.store._relay.prune()
