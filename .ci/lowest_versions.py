@@ -10,7 +10,18 @@ import re
 import tomllib
 from pathlib import Path
 
-USED = ("postgres", "cli", "redis", "embedded", "testing", "examples")
+USED = (
+    "postgres",
+    "cli",
+    "redis",
+    "backup",
+    "backup-s3",
+    "backup-encryption",
+    "backup-schedule",
+    "embedded",
+    "testing",
+    "examples",
+)
 BOUND = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9][^,;\s]*)")
 
 

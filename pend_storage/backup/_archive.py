@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -14,11 +14,14 @@ from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import ARCHIVE_META, StoredChange
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._log_reading import (
+    Beginning,
     Broken,
     LogEntry,
+    LogReading,
     Source,
     entries_after,
     first_entries,
+    present_epoch,
     source_of,
 )
 from pend_storage.backup._manifest import Point, SegmentManifest
@@ -61,12 +64,24 @@ class _Cut(NamedTuple):
     at: datetime
 
 
-class _Beginning(NamedTuple):
+class _Begun(NamedTuple):
     """Place of a new chain."""
 
     epoch: int
     after: int
     why: str
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Pass over the log, under way."""
+
+    source: Source
+    cut: _Cut | None
+    stop: Callable[[], bool]
+    segments: int = 0
+    entries: int = 0
+    gaps: list[_Begun] = field(default_factory=list)
 
 
 class _Batch:
@@ -136,7 +151,7 @@ class Archiver:
         self._lease = lease
         self._hook = hook
         self._cut_at = float("-inf")
-        self._begun = _Beginning(0, 0, _FIRST)
+        self._begun = _Begun(0, 0, _FIRST)
         catalog = Catalog(repository)
         self._any = bool(catalog.segments())
         self._end = self._last_segment(catalog)
@@ -185,40 +200,58 @@ class Archiver:
         """
         source = source_of(self._stores)
         cut = self._cut(source, every)
-        gap, batches = self._begin(source)
-        segments = entries = 0
+        work = _Pass(source, cut, stop)
+        reading = self._begin(work)
+        if not self._copy(reading, work):
+            begin = present_epoch(source)
+            self._begin_chain(begin, str(reading.broken), work)
+            self._copy(begin.reading, work)
+        assert self._end is not None  # noqa: S101 - a chain begins with a segment
+        self._record(source)
+        for gap in work.gaps:
+            self._report(gap)
+        return Archived(
+            segments=work.segments,
+            entries=work.entries,
+            end=end_of(self._end),
+            gap="; ".join(gap.why for gap in work.gaps) or None,
+        )
+
+    def _begin(self, work: _Pass) -> LogReading:
+        """Return what is to be archived, after the end or in a new chain."""
+        why = "it is the first segment of this store" if self._any else _FIRST
+        if self._end is not None:
+            try:
+                return entries_after(work.source, self._end)
+            except Broken as broken:
+                why = str(broken)
+        begin = first_entries(work.source)
+        self._begin_chain(begin, why, work)
+        return begin.reading
+
+    def _begin_chain(self, begin: Beginning, why: str, work: _Pass) -> None:
+        self._end, self._begun = None, _Begun(begin.epoch, begin.after, why)
+        if self._any:
+            work.gaps.append(self._begun)
+        self._any = True
+
+    def _copy(self, reading: LogReading, work: _Pass) -> bool:
+        """Copy what is read to segments; returns False where it does not go on."""
+        batches = _batches(iter(reading))
         batch = next(batches, None)
         while batch is not None:
             following = next(batches, None)
-            self._append(batch, cut if following is None else None)
-            segments, entries = segments + 1, entries + len(batch.changes)
-            if stop():
-                break
+            is_last = following is None and reading.broken is None
+            self._append(batch, work.cut if is_last else None)
+            work.segments += 1
+            work.entries += len(batch.changes)
+            if work.stop():
+                return True
             batch = following
-        else:
-            segments += self._cover(source, cut)
-        assert self._end is not None  # noqa: S101 - a chain begins with a segment
-        self._record(source)
-        if gap is not None:
-            self._report(gap)
-        return Archived(
-            segments=segments, entries=entries, end=end_of(self._end), gap=gap
-        )
-
-    def _begin(self, source: Source) -> tuple[str | None, Iterator[_Batch]]:
-        """Return why the log is not continued, if so, and what is to be archived."""
-        why = _FIRST
-        if self._end is not None:
-            try:
-                return None, _batches(entries_after(source, self._end))
-            except Broken as broken:
-                why = str(broken)
-        elif self._any:
-            why = "it is the first segment of this store"
-        epoch, after, entries = first_entries(source)
-        self._end, self._begun = None, _Beginning(epoch, after, why)
-        gap, self._any = (why if self._any else None), True
-        return gap, _batches(entries)
+        if reading.broken is not None:
+            return False
+        work.segments += self._cover(work.source, work.cut)
+        return True
 
     def _cut(self, source: Source, every: float) -> _Cut | None:
         """Return a position with a time before which all commits are known."""
@@ -323,16 +356,15 @@ class Archiver:
                 if store is source.store:
                     raise
 
-    def _report(self, gap: str) -> None:
-        begin = self._begun
+    def _report(self, gap: _Begun) -> None:
         self._hook(
             Event(
                 "archive-gap",
-                f"the archive of the change log begins anew after {begin.after}, epoch "
-                f"{begin.epoch}: {gap}. What was committed before, and is not archived, "
+                f"the archive of the change log begins anew after {gap.after}, epoch "
+                f"{gap.epoch}: {gap.why}. What was committed before, and is not archived, "
                 "cannot be restored; make a backup now: pend-storage backup create",
                 logging.WARNING,
-                {"after": begin.after, "epoch": begin.epoch, "reason": gap},
+                {"after": gap.after, "epoch": gap.epoch, "reason": gap.why},
             )
         )
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from builtins import list as list_of
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from ipaddress import ip_address
 from time import sleep
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from typing_extensions import override
@@ -41,6 +43,8 @@ with with_packages(user="a backup repository in a bucket"):
 
 __all__ = ["ObjectRepository", "open_bucket"]
 
+
+T = TypeVar("T")
 
 _PART: Final = 16 << 20
 """Bytes that are transferred at a time; of 10,000 parts at most, 160 GB."""
@@ -174,7 +178,7 @@ class ObjectRepository(Repository):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with explained(self.url, name, writes=True):
-                    obstore.put(self._once, name, data, mode="create")
+                    _asked(lambda: obstore.put(self._once, name, data, mode="create"))
                 break
             except FileExistsError:
                 found = self._found(name)
@@ -202,7 +206,7 @@ class ObjectRepository(Repository):
 
     def _require_size(self, name: str, size: int) -> None:
         with explained(self.url, name):
-            found = obstore.head(self._store, name)["size"]
+            found = _asked(lambda: obstore.head(self._store, name))["size"]
         if found != size:
             raise StoreUnavailable(
                 f"{name} has {found:,} bytes after {size:,} were written",
@@ -215,7 +219,7 @@ class ObjectRepository(Repository):
         require_name(name)
         _require_same_process()
         with suppress(FileNotFoundError), explained(self.url, name, writes=True):
-            obstore.delete(self._store, name)
+            _asked(lambda: obstore.delete(self._store, name))
 
     # -- reading -----------------------------------------------------------------------
 
@@ -233,30 +237,34 @@ class ObjectRepository(Repository):
             options["range"] = (start, start + _PART)
             with explained(self.url, name):
                 try:
-                    found = obstore.get(self._store, name, options=options)  # type: ignore[arg-type]
+                    meta, piece = _asked(lambda: self._range(name, options))
                 except PreconditionError as error:
                     raise _changed(self.url, name) from error
                 except BaseError as error:
                     if start == 0 and _NO_RANGE in str(error):
                         return  # an empty object has none
                     raise
-                size = found.meta["size"]
-                if tag := found.meta["e_tag"]:
-                    options["if_match"] = tag
-                piece = found.bytes().to_bytes()
+            size = meta["size"]
+            if tag := meta["e_tag"]:
+                options["if_match"] = tag
             start += len(piece)
             yield piece
+
+    def _range(self, name: str, options: Any) -> tuple[Any, bytes]:
+        found = obstore.get(self._store, name, options=options)
+        return found.meta, found.bytes().to_bytes()
 
     @override
     def list(self, prefix: str) -> list_of[StoredObject]:
         names = "/".join(require_name(prefix.rstrip("/"))) if prefix else None
         _require_same_process()
         with explained(self.url):
-            found = [
-                StoredObject(each["path"], each["size"], each["last_modified"])
-                for page in obstore.list(self._store, names)
-                for each in page
-            ]
+            pages = _asked(lambda: [*obstore.list(self._store, names)])
+        found = [
+            StoredObject(each["path"], each["size"], each["last_modified"])
+            for page in pages
+            for each in page
+        ]
         return sorted(found, key=lambda each: each.name)
 
     @override
@@ -307,6 +315,25 @@ class _Source:
             raise
         self.size += len(piece)
         return piece
+
+
+def _asked(request: Callable[[], T]) -> T:
+    """Return the answer to a request; the wait for it can be interrupted.
+
+    The client waits in code that no signal reaches, until its last repetition.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(request())
+        except BaseException as error:  # noqa: BLE001 - raised by the other thread
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="pend-backup-request", daemon=True).start()
+    return answer.result()
 
 
 def _joined(name: str, content: Iterable[bytes]) -> bytes:

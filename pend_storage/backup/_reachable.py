@@ -50,7 +50,7 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """What a repository has of one environment."""
+    """Archive of one environment: its backups, and the segments of its log."""
 
     backups: Sequence[BackupManifest]
     segments: Sequence[SegmentManifest]
@@ -91,7 +91,7 @@ def archive_of(
     marks: Mapping[str, int] | None = None,
     beyond: Callable[[int], int | None] = lambda _sequence: None,
 ) -> Archive:
-    """Return what a catalog has of one environment.
+    """Return the archive of one environment in a catalog.
 
     Args:
         catalog: of the repository.

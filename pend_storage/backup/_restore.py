@@ -180,7 +180,9 @@ def _filled(
         _BEGUN()
     else:
         _require_same(note, resolved)
-        if store.meta(ROLE_META) is not None:  # the seal had begun, so all data is there
+        if (
+            store.meta(ROLE_META) is not None
+        ):  # the seal had begun, so all data is there
             return _Done(0, 0, resumed)
     rows = 0
     counter = _Counter(resolved, progress)

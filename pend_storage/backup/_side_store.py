@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pend_storage._files.directory import Directory
-from pend_storage._files.subtree import Subtree
+from pend_storage._files.subtree import Subtree, require_relative
 from pend_storage._shown import clause, shown
 from pend_storage.backup._manifest import BackupManifest
 from pend_storage.backup._repository import Repository
@@ -27,8 +27,6 @@ from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 __all__ = ["SideDirectory", "require_apart", "require_new", "restore_files"]
 
 _PARTIAL: Final = ".restore.partial"
-_OWN: Final = ".pend-storage"
-"""Folder of a JSON store, which is no file of the backup."""
 
 
 def require_new(path: Path) -> None:
@@ -125,7 +123,12 @@ class SideDirectory:
 
 
 def restore_files(
-    directory: Path, repository: Repository, backup: BackupManifest, keys: Keys
+    directory: Path,
+    repository: Repository,
+    backup: BackupManifest,
+    keys: Keys,
+    *,
+    own: str,
 ) -> int:
     """Write the files that no layout claims back to a directory; return their number.
 
@@ -134,6 +137,7 @@ def restore_files(
         repository: with the backup.
         backup: with the files.
         keys: to decrypt with.
+        own: name of the folder of the store itself, in which no such file is.
 
     Raises:
         ConfigError: a file has a name that leads elsewhere.
@@ -152,6 +156,7 @@ def restore_files(
                         f"the file {shown(name)} is not the one of the manifest",
                         path=part.name,
                     )
+                _require_outside(name, own)
                 _write(tree, name, data)
                 found[name] = digest
     if found != backup.files:
@@ -159,12 +164,15 @@ def restore_files(
     return len(found)
 
 
-def _write(tree: Subtree, name: str, data: bytes) -> None:
-    if name.partition("/")[0].lower() == _OWN:
+def _require_outside(name: str, own: str) -> None:
+    if own in map(str.lower, require_relative(name, Path()).parts):
         raise ConfigError(
             f"the backup has a file {shown(name)}, which is none of the data. Restore into a "
             "database, and look at who has written to the repository."
         )
+
+
+def _write(tree: Subtree, name: str, data: bytes) -> None:
     with suppress(FileNotFoundError):
         tree.status(name)
         raise ConfigError(

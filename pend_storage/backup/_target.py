@@ -152,8 +152,8 @@ class _Resolver:
         if backup.kind != "snapshot":
             raise ConfigError(
                 f"the backup {backup.id} is of the kind {backup.kind}: it is the copy of a "
-                "server's files, and no snapshot. A server restores it, see: pend-storage "
-                "backup restore --help."
+                "server's files, and no snapshot. Restore it as a server: pend-storage backup "
+                f"restore --kind physical --to latest --backup {backup.id} --into DIR"
             )
         reach = next(c for c in self._archive.reaches if c.backup.id == backup.id)
         return self._resolved(reach, reach.begin.sequence)

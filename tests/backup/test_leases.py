@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -169,28 +170,40 @@ def test_one_of_a_newer_version_is_refused(repository: Repository) -> None:
         pass
 
 
-def race(report: Report, path: str, start: float) -> None:
+def race(report: Report, path: str, go: Path, done: Path) -> None:
     repository = open_repository(path)
-    time.sleep(max(0.0, start - time.time()))
+    report("ready")
+    wait_for(go)
     try:
         with repository.lease("create") as held:
             held.require()
             report("won")
-            time.sleep(1.5)
+            wait_for(done)
     except LockTimeout:
         report("lost")
 
 
-@pytest.mark.parametrize("turn", range(3))
+def wait_for(file: Path) -> None:
+    until(file.exists, 60)
+
+
+@pytest.mark.parametrize("turn", range(2))
 def test_of_processes_that_race_for_an_expired_one_exactly_one_wins(
-    repository: Repository, path: Path, turn: int
+    repository: Repository, path: Path, tmp_path: Path, turn: int
 ) -> None:
     written(repository, expires=datetime.now(UTC) - timedelta(hours=1))
-    start = time.time() + 0.3
-    children = [Child(race, str(path), start) for _ in range(4)]
-    for child in children:
-        child.start()
-    outcomes = [child.finish().reports[0] for child in children]
+    go, done = tmp_path / "go", tmp_path / "done"
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(Child(race, str(path), go, done)) for _ in range(4)
+        ]
+        for child in children:
+            child.wait_for_reports()
+        go.touch()
+        outcomes = [child.wait_for_reports(2)[1] for child in children]
+        done.touch()
+        for child in children:
+            child.finish()
     assert sorted(outcomes) == ["lost", "lost", "lost", "won"]
 
 
@@ -232,8 +245,8 @@ def numbers(repository: Repository) -> list[int]:
 
 
 def test_it_is_renewed_for_as_long_as_it_is_held(repository: Repository) -> None:
-    with repository.lease("create", seconds=0.6) as held:
-        until(lambda: numbers(repository)[-1] >= 5)
+    with repository.lease("create", seconds=2.4) as held:
+        until(lambda: numbers(repository)[-1] >= 4)
         held.require()
     assert len(numbers(repository)) <= 3, "old numbers are removed"
 
@@ -276,7 +289,7 @@ def is_held(held: Any) -> bool:
 def test_one_that_cannot_be_renewed_is_no_longer_required_with_success(
     broken: Broken,
 ) -> None:
-    with broken.lease("create", seconds=0.8) as held:
+    with broken.lease("create", seconds=2.0) as held:
         held.require()
         Broken.is_broken = True
         until(lambda: not is_held(held))
@@ -299,7 +312,7 @@ def test_a_short_break_is_survived(broken: Broken) -> None:
 
 
 def test_a_renewal_whose_answer_was_lost_is_its_own(broken: Broken) -> None:
-    with broken.lease("create", seconds=1.5) as held:
+    with broken.lease("create", seconds=3.0) as held:
         Broken.is_answer_lost = True
         until(lambda: numbers(broken)[-1] >= 4)
         held.require()

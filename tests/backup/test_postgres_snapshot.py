@@ -141,11 +141,15 @@ def test_it_is_exact_under_many_writers(store: PostgresStore) -> None:
         assert rows == replayed
 
 
-def test_an_iteration_may_be_abandoned(store: PostgresStore) -> None:
-    fill(store)
+def test_an_iteration_may_be_abandoned(store: PostgresStore, url: str) -> None:
+    with psycopg.connect(url) as admin:  # more than fits into the buffers in between
+        admin.execute(
+            "insert into logs (id, text, version) "
+            "select n::text, repeat('x', 1000), n from generate_series(1, 20000) as n"
+        )
     before = content(store)
     with store.snapshot() as snapshot:
-        rows = snapshot.rows("ships")
+        rows = snapshot.rows("logs")
         next(rows)
         rows.close()  # type: ignore[attr-defined]  # a generator
         put(store, "later")

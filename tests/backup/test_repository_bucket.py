@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -23,6 +25,8 @@ from pend_storage.backup._opening import open_repository
 from pend_storage.backup._repository import Repository
 from pend_storage.backup._streams import Keys, put_stream, read_stream
 from pend_storage.errors import ConfigError, LockTimeout, StoreUnavailable
+from pend_storage.testing import Child
+from pend_storage.testing.crash import Report
 
 pytest.importorskip("moto")
 
@@ -326,9 +330,6 @@ def test_a_server_that_is_away_or_silent_is_unavailable(
     with pytest.raises(StoreUnavailable, match=r"s3://pend-backups"):
         open_repository(opened.url)
 
-    import socket
-    from datetime import timedelta
-
     monkeypatch.setattr(
         object_repository, "_CLIENT", {"timeout": timedelta(seconds=0.2)}
     )
@@ -458,6 +459,35 @@ def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def wait_for_an_answer(report: Report, port: int) -> None:
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }
+    object_repository._CLIENT["read_timeout"] = timedelta(hours=1)
+    object_repository._CLIENT["timeout"] = timedelta(hours=1)
+    report("begins")
+    try:
+        open_repository(f"s3://{BUCKET}/x")
+    except KeyboardInterrupt:
+        report("interrupted")
+
+
+def test_the_wait_for_a_server_can_be_interrupted() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Child(wait_for_an_answer, silent.getsockname()[1]) as child,
+    ):
+        child.wait_for_reports()
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(4)  # it waits for the answer now
+            os.kill(child.pid, signal.SIGINT)
+            assert child.finish().reports[-1] == "interrupted"
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

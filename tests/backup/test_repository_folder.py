@@ -135,6 +135,16 @@ def test_everything_is_for_its_owner_only(repository: Repository, path: Path) ->
     assert modes == wanted
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_does_not_lock_the_owner_out(repository: Repository, path: Path) -> None:
+    os.chown(path, 4321, 4321)
+    repository.put("backups/a/manifest.json", [b"{}"])
+    below_root = [each for each in path.rglob("*") if each.name != "repository.json"]
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in below_root} == {
+        (4321, 4321)
+    }
+
+
 @pytest.mark.parametrize(
     "name",
     [

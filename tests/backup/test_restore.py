@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,15 +17,19 @@ from psycopg import sql
 import pend_storage as ps
 from pend_storage import crashpoints
 from pend_storage._restored import note_of
+from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._leases import holders
 from pend_storage.backup._opening import open_repository
+from pend_storage.backup._side_store import restore_files
+from pend_storage.backup._streams import Keys
+from pend_storage.backup._unclaimed import write_files
 from pend_storage.config._database_url import overridden_url
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.operations.backup.restore import restore
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import OWN_DIRECTORY, JsonStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.crash import Report, run_until_crash
 from pend_storage.testing.domain import SCHEMA
@@ -137,7 +142,7 @@ def test_without_the_live_store(site: Site, into: str) -> None:
         site.settings.json.directory.rename(site.path / "lost")
     else:
         text = (site.path / "pend.toml").read_text()
-        url = "postgresql://nobody@127.0.0.1:1/gone"
+        url = "postgresql://absent@127.0.0.1:1/gone"
         old = site.settings.require_postgres().url
         (site.path / "pend.toml").write_text(text.replace(old, url))
     if "://" in into and site.settings.postgres is not None:
@@ -286,7 +291,7 @@ def test_nothing_is_ever_replaced(
         ("point:never", "no mark"),
         ("20010131T120000Z-snapshot-000000", "no backup"),
         ("before:logs/a@999", "no archived commit has made version 999"),
-        ("before:logs/nobody@1", "no archived commit has changed"),
+        ("before:logs/absent@1", "no archived commit has changed"),
         ("last tuesday", "is no target"),
     ],
 )
@@ -469,3 +474,29 @@ def test_two_restores_into_one_directory(
     with crashpoints.handled(second):
         restore(site.settings, "latest", str(side))
     assert len(refusals) == 1
+
+
+# -- files that a repository may not smuggle in ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".pend-storage/journal", "a/.PEND-storage/x.json", "../x.json", "/etc/x.json"],
+)
+def test_a_file_that_leads_elsewhere(json_site: Site, name: str) -> None:
+    site = json_site
+    a_mistake(site)
+    keys = Keys()
+    repository = open_repository(str(site.path / "repository"))
+    (site.path / "evil").write_text("{}")
+    part, digests = write_files(
+        {name: site.path / "evil"}, repository, keys, folder="backups/x"
+    )
+    manifest = Catalog(repository).backups()[0]
+    forged = msgspec.structs.replace(
+        manifest, parts=(*manifest.parts, part), files=digests
+    )
+    (site.path / "side").mkdir()
+    with pytest.raises(ConfigError, match=r"none of the data|is not the name"):
+        restore_files(site.path / "side", repository, forged, keys, own=OWN_DIRECTORY)
+    assert not any((site.path / "side").iterdir())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
@@ -19,15 +21,19 @@ from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
 from pend_storage.backup._target import parse_target, resolve
+from pend_storage.errors import CorruptFile
+from pend_storage.events import Progress
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.testing.domain import SCHEMA, a_log, a_tally
+from pend_storage.testing.domain import SCHEMA, a_berth, a_log, a_ship, a_tally
+from pend_storage.testing.servers import temporary_postgres
 
 from .repositories import ENVIRONMENT, KEYS, a_repository, archive, back_up
+from .servers import newest
 
 Opened: TypeAlias = Callable[[], AbstractContextManager[Store]]
 State: TypeAlias = dict[tuple[str, str], tuple[int, Any]]
@@ -66,6 +72,14 @@ def openers(
             yield store
 
     return {"memory": memory, "json": json, "postgres": postgres}
+
+
+@contextmanager
+def newest_postgres() -> Iterator[str]:
+    """URL of a server of version 18."""
+    settings = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "8MB"}
+    with temporary_postgres(bindir=newest(), settings=settings) as server:
+        yield server.url
 
 
 def state_of(store: Store) -> State:
@@ -170,3 +184,104 @@ def test_every_position_from_each_store_on_each_store(
     pick: st.DataObject,
 ) -> None:
     check_history(openers[source], openers[target], steps, pick)
+
+
+def a_rich_history(store: Store) -> None:
+    """Records with every kind of value, references, tombstones."""
+    store.collection("berths").put_many([a_berth(), a_berth("2", number=2)])
+    store.collection("ships").put(
+        a_ship(
+            berth_id="2",
+            cargo_grams=10**30,
+            price=Decimal("12.3400"),
+            draught=Decimal("1E+5"),
+            speed=1e23,
+            papers={"deep": [1, 1.0, 1e23, "é\u2028", None, {"b": 2, "a": 1}]},
+            anything=[True, 0, -0.5],
+        )
+    )
+    for number in range(3):
+        store.collection("tallies").put(a_tally("t", value=number))
+    store.collection("logs").put(a_log("gone"))
+    store.collection("logs").delete("gone")
+
+
+def passed_on(source: Store, target: Store, folder: Path) -> dict[str, set[StoredRow]]:
+    """Restore a store's backup into another one, and compare; returns its rows."""
+    repository = a_repository(folder)
+    back_up(source, repository)
+    to(Catalog(repository), "latest", target)
+    rows = canonical(target)
+    assert rows == canonical(source)
+    return rows
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_values_are_byte_equal_over_postgresql_15_and_18_and_json(
+    openers: dict[str, Opened], tmp_path: Path, *, archived: bool
+) -> None:
+    with (
+        openers["postgres"]() as first,
+        newest_postgres() as url,
+        PostgresStore(SCHEMA, url) as newest,
+        openers["json"]() as files,
+        openers["postgres"]() as last,
+    ):
+        newest.migrate()
+        if archived:  # the values come by the log, and not by the snapshot
+            repository = a_repository(tmp_path / "log")
+            first.collection("logs").put(a_log("before"))
+            back_up(first, repository)
+            a_rich_history(first)
+            archive(first, repository)
+            to(Catalog(repository), "latest", newest)
+            assert canonical(newest) == canonical(first)
+        else:
+            a_rich_history(first)
+            passed_on(first, newest, tmp_path / "1")
+        passed_on(newest, files, tmp_path / "2")
+        assert passed_on(files, last, tmp_path / "3") == canonical(first)
+        assert len(canonical(last)["logs"]) == 1 + archived
+
+
+class Forgetful(MemoryStore):
+    """A store that loses the last row of a snapshot."""
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return super().load_snapshot([*rows][:-1], progress=progress)
+
+
+def test_what_has_arrived_is_compared_with_the_manifest(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, Forgetful(SCHEMA) as target:
+        source.collection("logs").put_many([a_log("a"), a_log("b")])
+        repository = a_repository(tmp_path)
+        back_up(source, repository)
+        with pytest.raises(CorruptFile, match=r"differs .* logs \(1 records"):
+            to(Catalog(repository), "latest", target)
+        note = note_of(target)
+        assert note is not None
+        assert note.state == "filling", "no process opens it"
+        with pytest.raises(CorruptFile, match="Drop it"):
+            to(Catalog(repository), "latest", target)
+
+
+def test_a_progress_bar_ends_at_its_total(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        source.collection("logs").put_many([a_log("a"), a_log("b")])
+        repository = a_repository(tmp_path)
+        back_up(source, repository)
+        source.collection("logs").put(a_log("c"))
+        archive(source, repository)
+        report = to(
+            Catalog(repository),
+            "latest",
+            target,
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    total = report.rows + report.changes
+    assert seen[-1][0] == seen[-1][1] >= total
+    assert all(done <= of for done, of in seen)

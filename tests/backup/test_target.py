@@ -186,8 +186,8 @@ def test_a_key_without_such_a_version() -> None:
     message = refused(archive, "before:logs/k1@71")
     assert "no archived commit has made version 71" in message
     assert "70, 40, 10" in message
-    assert "no archived commit has changed logs['nobody']" in refused(
-        archive, "before:logs/nobody@1"
+    assert "no archived commit has changed logs['absent']" in refused(
+        archive, "before:logs/absent@1"
     )
 
 
@@ -197,7 +197,7 @@ def test_another_environment_and_another_kind() -> None:
     physical = history.back_up(75, 7, kind="physical")
     archive = history.archived()
     assert "environment 'staging'" in refused(archive, other.id)
-    assert "kind physical" in refused(archive, physical.id)
+    assert "--kind physical" in refused(archive, physical.id)
     assert resolved(archive, "80").backup == history.backups[1]
 
 

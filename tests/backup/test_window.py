@@ -15,9 +15,15 @@ PART = Part(name="p", size=1, sha256="", content_size=1, content_sha256="")
 
 
 def a_segment(
-    epoch: int, after: int, upto: int, before: SegmentManifest | None, **more: str
+    epoch: int,
+    after: int,
+    upto: int,
+    before: SegmentManifest | None,
+    *,
+    digest: str | None = None,
+    begun: str | None = None,
 ) -> SegmentManifest:
-    number = more.pop("digest", f"{epoch:04d}{after:08d}{upto:08d}")
+    number = digest or f"{epoch:04d}{after:08d}{upto:08d}"
     return SegmentManifest(
         id=f"{epoch}-{after}-{number}",
         identity=IDENTITY[epoch % 2],
@@ -32,7 +38,7 @@ def a_segment(
         part=PART,
         previous=None if before is None else before.digest,
         digest=number,
-        **more,
+        begun=begun,
     )
 
 

@@ -25,6 +25,8 @@ FILES: Final = {
     "cli/_app.py": "opens the null device, for output after a closed pipe",
     "cli/_inspect.py": "a temporary directory of its own",
     "cli/_quarantine.py": "reads a file that the user names on the command line",
+    "operations/backup/diff.py": "a temporary directory of its own",
+    "operations/backup/physical.py": "a temporary directory of its own",
     "operations/doctor/_directory.py": "reads the table of mounts of the system",
     "operations/inspect.py": "creates files that the user names, and a temporary directory",
     "operations/migrate_trial.py": "a temporary directory of its own",

@@ -25,6 +25,7 @@ __all__ = ["TarFile", "extract_tar", "files_of_tar", "tar_of"]
 
 _BLOCK: Final = 1 << 20
 _UNIT: Final = 512
+_STREAM: Final = "r|"
 _END: Final = bytes(2 * _UNIT)
 
 
@@ -131,7 +132,7 @@ def files_of_tar(
     """
     stream = _Stream(content)
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_UNIT * 20) as archive:
+        with tarfile.open(None, _STREAM, stream, 20 * _UNIT) as archive:
             for member in archive:
                 if member.isdir():
                     if folder is not None:

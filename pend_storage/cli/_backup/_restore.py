@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage._shown import moment, one_line, shown
+from pend_storage.cli._backup._physical import restore_server
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._output import Output, seconds
 from pend_storage.cli._session import Session, pass_session
+from pend_storage.errors import ConfigError
 
 if TYPE_CHECKING:
     from pend_storage.backup._losses import Losses
@@ -39,6 +41,25 @@ __all__ = ["restore", "show_losses"]
     help="Schema of the database, where one database has to hold both.  [default: public]",
 )
 @click.option(
+    "--kind",
+    type=click.Choice(["snapshot", "physical"]),
+    default="snapshot",
+    show_default=True,
+    help="What to begin with: a snapshot, or a copy of the server's files, which becomes a "
+    "server of its own in DIR.",
+)
+@click.option(
+    "--backup",
+    metavar="ID",
+    help="Physical backup to begin with.  [default: the newest before the target]",
+)
+@click.option(
+    "--timeline",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Timeline to follow, of a physical backup.  [default: the newest]",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Say what it would be, and what is lost; no more."
 )
 @pass_session
@@ -46,8 +67,11 @@ def restore(
     session: Session,
     target: str,
     into: str,
-    schema_name: str | None,
     *,
+    kind: str,
+    schema_name: str | None,
+    backup: str | None,
+    timeline: int | None,
     dry_run: bool,
 ) -> Exit:
     """Restore to a position of the past, into a store beside the live one.
@@ -59,6 +83,22 @@ def restore(
     """
     from pend_storage.operations.backup.restore import restore as run
 
+    if kind == "physical":
+        if "://" in into or schema_name is not None:
+            raise ConfigError(
+                "a physical backup becomes a server of its own: name a new directory by "
+                "--into, without --schema-name."
+            )
+        return restore_server(
+            session,
+            target,
+            into,
+            backup=backup,
+            timeline=timeline,
+            dry_run=dry_run,
+        )
+    if backup is not None or timeline is not None:
+        raise ConfigError("--backup and --timeline go with --kind physical only.")
     out = session.output
     result = run(
         session.settings,

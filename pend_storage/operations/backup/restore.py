@@ -30,6 +30,7 @@ from pend_storage.operations.backup.side import (
 )
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.store import Store
+from pend_storage.stores.json import OWN_DIRECTORY
 
 __all__ = ["Restored", "find_target", "restore"]
 
@@ -207,7 +208,11 @@ class _Restore:
                 # Once it is sealed, a directory takes no part, and writes no legacy file.
                 report, records = self._fill(store, stage, store.checkpoint)
             files = restore_files(
-                made.partial, self.catalog.repository, self.found.backup, self.keys
+                made.partial,
+                self.catalog.repository,
+                self.found.backup,
+                self.keys,
+                own=OWN_DIRECTORY,
             )
             _CLOSED()
             made.complete()

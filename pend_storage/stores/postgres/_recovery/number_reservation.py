@@ -31,15 +31,15 @@ RESERVED_META: Final = "postgres.reserved"
 """Meta entry with the highest reserved number, as a position: ``pend_renumber`` reads all
 positions, so the numbers hold when the database moves to another server.
 """
-_NEXT: Final = (
-    "pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint"
-)
+_ID: Final = "pg_catalog.pg_current_xact_id()::text::bigint"
+"""Later transactions have higher ids than this one."""
 _RAISE: Final = Statement(
     f"""insert into {OWN}store_meta as m (name, value)
 select '{OFFSET_META}', pg_catalog.to_jsonb(
          $1::bigint operator(pg_catalog./) {NUMBERS_PER_TRANSACTION}::bigint
-         operator(pg_catalog.-) {_NEXT} operator(pg_catalog.+) 1::bigint)
- where $1::bigint {GE} ((coalesce({OFFSET}, 0::bigint) operator(pg_catalog.+) {_NEXT})
+         operator(pg_catalog.-) {_ID})
+ where $1::bigint {GE} ((coalesce({OFFSET}, 0::bigint) operator(pg_catalog.+) {_ID}
+                         operator(pg_catalog.+) 1::bigint)
                         {TIMES} {NUMBERS_PER_TRANSACTION}::bigint)
 on conflict (name) do update set value = excluded.value
  where (m.value {MEMBER_TEXT} '{{}}'::text[])::bigint
