@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
+import msgspec
+
 from pend_storage._model.snapshots import StoredRow
 from pend_storage.backup._manifest import CollectionFacts
 
@@ -17,6 +19,8 @@ __all__ = ["RowDigest"]
 
 _BYTES: Final = 16
 _MODULUS: Final = 1 << 8 * _BYTES
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class RowDigest:
@@ -55,12 +59,9 @@ class RowDigest:
     def _hash(self, row: StoredRow) -> int:
         key, version, body = row
         end = b"\0%d" % (body is not None)
-        text = self._prefix + b"%b\0%d\0%b%b" % (
-            key.encode(),
-            version,
-            body or b"",
-            end,
-        )
+        # PostgreSQL keeps no order of the members of a JSON value: equal records differ in it.
+        content = _encode(_decode(body)) if body else b""
+        text = self._prefix + b"%b\0%d\0%b%b" % (key.encode(), version, content, end)
         return int.from_bytes(blake2b(text, digest_size=_BYTES).digest())
 
     def hexdigest(self) -> str:

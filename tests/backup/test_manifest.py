@@ -14,6 +14,7 @@ from pend_storage.backup._manifest import (
     require_format,
     unpack,
 )
+from pend_storage._model.snapshots import StoredRow
 from pend_storage.backup._row_digest import RowDigest
 from pend_storage.errors import ConfigError, CorruptFile
 from tests.backup.snapshots_made import a_manifest, harbour
@@ -76,6 +77,13 @@ def test_the_digest_of_rows_depends_on_each_part_of_a_row_and_on_no_order() -> N
     ]
     digests = {wanted.digest, *(digest.hexdigest() for digest in changed)}
     assert len(digests) == 1 + len(changed)
+
+
+def test_the_digest_of_rows_depends_on_no_order_of_members() -> None:
+    row = StoredRow("s", 1, b'{"b":1,"a":{"zz":[1,{"d":1e3,"c":10}],"y":2}}')
+    other = StoredRow("s", 1, b'{"a":{"y":2,"zz":[1,{"c":10,"d":1e3}]},"b":1}')
+    digests = {RowDigest("ships").add_all([r]).hexdigest() for r in (row, other)}
+    assert len(digests) == 1
 
 
 def test_a_row_that_is_taken_away_leaves_no_trace() -> None:

@@ -247,6 +247,19 @@ def test_values_are_byte_equal_over_postgresql_15_and_18_and_json(
         assert len(canonical(last)["logs"]) == 1 + archived
 
 
+def test_members_in_any_order_reach_postgresql(
+    openers: dict[str, Opened], tmp_path: Path
+) -> None:
+    papers: dict[str, Any] = {"zeta": 1, "a": {"long name": 1, "b": [{"d": 1, "c": 2}]}}
+    with openers["json"]() as source, openers["postgres"]() as target:
+        source.collection("ships").put(a_ship(papers=papers))
+        repository = a_repository(tmp_path)
+        back_up(source, repository)
+        to(Catalog(repository), "latest", target)
+        (ship,) = target.collection("ships").scan()
+        assert ship == a_ship(papers=papers)
+
+
 class Forgetful(MemoryStore):
     """A store that loses the last row of a snapshot."""
 
