@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import pytest
@@ -75,7 +76,7 @@ def kept(backups: Sequence[BackupManifest], policy: Policy, **more: object) -> s
 
 # -- the model ---------------------------------------------------------------------------
 
-BUCKETS: dict[str, Callable[[datetime], object]] = {
+BUCKETS: dict[str, Callable[[datetime], Any]] = {
     "hourly": lambda at: (at.year, at.month, at.day, at.hour),
     "daily": lambda at: (at.year, at.month, at.day),
     "weekly": lambda at: (at - timedelta(days=at.weekday())).date().isoformat(),
