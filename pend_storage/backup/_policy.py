@@ -107,12 +107,16 @@ def plan(
             reasons.add(b, "pinned")
         if b.id in used:
             reasons.add(b, "a restore or a drill uses it")
-    _by_policy(good, policy, reference, reasons)
-    base = _base(good, reference - policy.log_within) if segments else None
+    snapshots, copies = _families(good)
+    for family in (snapshots, copies):
+        _by_policy(family, policy, reference, reasons)
+    # The change log continues a snapshot, and never a copy of a server's files.
+    base = _base(snapshots, reference - policy.log_within) if segments else None
     if base is not None:
         reasons.add(base, "begins the window of the change log")
     for b in ordered:
-        if b.id in faults and not (good and _position(good[-1]) > _position(b)):
+        family = snapshots if b.kind == "snapshot" else copies
+        if b.id in faults and not (family and _position(family[-1]) > _position(b)):
             reasons.add(b, f"{faults[b.id]}, but no newer one is good")
     _by_need(ordered, reasons)
     decisions = [_decision(b, reasons, faults) for b in ordered]
@@ -121,6 +125,17 @@ def plan(
         backups=tuple(decisions),
         segments=_droppable(segments, anchors, reference - policy.log_within),
     )
+
+
+def _families(
+    good: Sequence[BackupManifest],
+) -> tuple[list[BackupManifest], list[BackupManifest]]:
+    """Divide backups into snapshots, and copies of a server's files.
+
+    Neither does what the other one does, so a new one of one family drops none of the other.
+    """
+    snapshots = [b for b in good if b.kind == "snapshot"]
+    return snapshots, [b for b in good if b.kind != "snapshot"]
 
 
 def _faults(

@@ -51,7 +51,8 @@ class PruneReport:
     segments: int
     """Segments of the change log that go."""
     abandoned: int
-    """Objects that go, of backups that were interrupted or deleted before."""
+    """Objects that go, of backups that were interrupted or deleted before, and of a server's
+    log that no backup needs."""
     bytes: int
     """Of everything that goes."""
     damaged: tuple[Damage, ...]

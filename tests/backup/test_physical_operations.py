@@ -11,6 +11,8 @@ import pytest
 from pend_storage._restored import note_of
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._verify import Verifying
+from pend_storage.backup.physical._base import facts_of
+from pend_storage.backup.physical._lsn import parse_lsn
 from pend_storage.backup.physical._targets import OFFSET_META
 from pend_storage.cli._app import run
 from pend_storage.config import Settings, load_settings
@@ -27,6 +29,7 @@ from pend_storage.operations.backup.physical_restore import (
     ServerRestored,
     restore_physical,
 )
+from pend_storage.operations.backup.retention import prune_backups
 from pend_storage.operations.backup.side import SideAddress, open_side_postgres
 from pend_storage.phases import Role
 from pend_storage.store import Store
@@ -75,7 +78,7 @@ def begin(made: Lab) -> None:
     with open_postgres(settings) as store:
         archive_server_log(settings, made.place / "spool")
         put(store, 1)
-        create_physical(settings)
+        create_physical(settings, keep=True)
         for number in range(2, 6):
             put(store, number)
     archive_server_log(settings, made.place / "spool")
@@ -242,3 +245,28 @@ def test_the_commands_make_archive_and_plan(own: Lab) -> None:
     assert "begin with 17" in incremental[1]
     assert verified[0] == 0
     assert "physical" in listed[1]
+
+
+def test_the_log_before_every_backup_of_its_server_is_pruned(own: Lab) -> None:
+    def work() -> tuple[int, int, list[int], int]:
+        settings = settings_of(own)
+        spool = own.place / "spool"
+        create_physical(settings)
+        archive_server_log(settings, spool)
+        size = own.facts.segment_size
+        before = own.archive.segments(size)[1]
+        planned = prune_backups(settings, dry_run=True).abandoned
+        assert own.archive.segments(size)[1] == before
+        prune_backups(settings)
+        starts = [
+            parse_lsn(facts_of(each).start) // size
+            for each in Catalog(own.repository).backups()
+        ]
+        after = own.archive.segments(size)[1]
+        return min(starts), before[0], after, planned
+
+    first, oldest, after, planned = as_server_user(work)
+
+    assert oldest < first  # there was something to delete
+    assert after[0] == first
+    assert planned > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from pend_storage.backup.physical._targets import (
     sequence_target,
     time_target,
 )
+from pend_storage.cli._app import run
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from tests.backup.servers import DEBIAN, Lab, as_server_user, lab
 
@@ -196,6 +198,26 @@ def test_a_program_that_is_not_installed_is_named(
         PgBackRest.find("main")
     with pytest.raises(ConfigError, match="no name of a stanza"):
         PgBackRest.find("--config=/etc/shadow")
+
+
+def test_the_commands_take_the_name_of_a_stanza(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(tmp_path, info=stanza(FULL), output="status: error")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    config = tmp_path / "pend.toml"
+    config.write_text('[environments.development.json]\ndirectory = "data"\n')
+
+    def call(*words: str) -> int:
+        words = ("backup", *words, "--pgbackrest", "main", "--config", str(config))
+        return run(list(words))
+
+    assert call("list") == 0
+    assert "20260131-120000F" in capsys.readouterr().out
+    assert call("verify") == 1
+    assert call("create") == 2
+    assert call("create", "--kind", "physical") == 3  # it lists no new one
+    assert "lists no new backup" in capsys.readouterr().err
 
 
 PROGRAM = shutil.which("pgbackrest")

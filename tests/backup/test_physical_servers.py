@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -306,3 +308,38 @@ def test_files_are_those_that_were_copied(new: Lab) -> None:
             verify_files(new.tools, place, what="again")
 
     as_server_user(work)
+
+
+def test_a_receiver_that_follows_stores_what_comes_and_ends_cleanly(old: Lab) -> None:
+    def work() -> tuple[int, list[str]]:
+        stop, stored = threading.Event(), 0
+        for files in old.receiver.follow(stop, interval=0.1):
+            stored += files
+            if stored:
+                stop.set()
+            else:
+                old.fill(1)
+                old.sql("select pg_switch_wal()")
+        running = subprocess.run(
+            ["pgrep", "-f", f"pg_receivewal --directory={old.place}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        return stored, running.split()
+
+    stored, running = as_server_user(work)
+
+    assert stored >= 1
+    assert running == []
+
+
+def test_a_server_that_removed_the_log_is_no_silent_gap() -> None:
+    with lab(newest(), {"max_slot_wal_keep_size": "1MB"}) as made:
+        as_server_user(made.prepare)
+        for _ in range(4):
+            made.fill(1)
+            made.sql("select pg_switch_wal()")
+        made.sql("checkpoint")
+        with pytest.raises(ConfigError, match="Until then the archive ends before"):
+            made.archive_once()

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,13 @@ def time_of(one: BackupManifest) -> datetime:
     return datetime.fromisoformat(one.point.at).astimezone(UTC)
 
 
+def alike(
+    one: BackupManifest, others: Sequence[BackupManifest]
+) -> list[BackupManifest]:
+    """Return the backups of the same family: snapshots, or copies of a server's files."""
+    return [o for o in others if (o.kind == "snapshot") == (one.kind == "snapshot")]
+
+
 def model(
     backups: Sequence[BackupManifest],
     policy: Policy,
@@ -105,7 +113,8 @@ def model(
     newest_time = max([time_of(b) for b in good], default=NOW)
     reference = min(NOW, newest_time)
     later = {
-        b.id: [o for o in good if o.point.sequence > b.point.sequence] for b in backups
+        b.id: [o for o in alike(b, good) if o.point.sequence > b.point.sequence]
+        for b in backups
     }
     result = set()
     for b in backups:
@@ -115,7 +124,8 @@ def model(
             for name, bucket in BUCKETS.items():
                 mine = bucket(time_of(b))
                 is_newest = all(bucket(time_of(o)) != mine for o in later[b.id])
-                newer = {bucket(time_of(o)) for o in good if bucket(time_of(o)) > mine}
+                newer = {bucket(time_of(o)) for o in alike(b, good)}
+                newer = {each for each in newer if each > mine}  # type: ignore[operator]
                 is_wanted |= is_newest and len(newer) < getattr(policy, name)
             if policy.within is not None:
                 is_wanted |= time_of(b) >= reference - policy.within
@@ -197,11 +207,27 @@ def test_whatever_the_clock_says_the_last_good_one_stays(
     for b in backups:
         b_kept = kept(backups, policy, now=NOW + wrong)
         assert b.id in b_kept or any(
-            o.id in b_kept and o.point.sequence > b.point.sequence for o in backups
+            o.id in b_kept and o.point.sequence > b.point.sequence
+            for o in alike(b, backups)
         )
 
 
 # -- single rules ------------------------------------------------------------------------
+
+
+def test_copies_of_a_server_drop_no_snapshot() -> None:
+    """Only from a snapshot does the change log lead on, and only a snapshot is portable."""
+    snapshot = backup(1, NOW - 9 * DAY)
+    copies = [
+        msgspec.structs.replace(backup(n, NOW - (9 - n) * DAY), kind="physical")
+        for n in range(2, 5)
+    ]
+    log = [segment(0, 2, NOW - 8 * DAY), segment(2, 9, NOW)]
+
+    found = plan([snapshot, *copies], log, Policy(last=1), now=NOW)
+
+    assert found.dropped == ("b3", "b2")
+    assert found.segments == ()
 
 
 def test_the_last_good_one_stays_where_no_rule_keeps_any() -> None:
@@ -268,11 +294,11 @@ def test_a_damaged_backup_goes_once_a_newer_one_is_good() -> None:
 
 
 def test_incremental_ones_go_before_what_they_continue() -> None:
-    every = [
-        backup(1, NOW - 9 * DAY),
-        backup(2, NOW - 8 * DAY, parent="b1"),
-        backup(3, NOW),
+    full = [
+        msgspec.structs.replace(backup(n, at), kind="physical")
+        for n, at in ((1, NOW - 9 * DAY), (3, NOW))
     ]
+    every = [full[0], backup(2, NOW - 8 * DAY, parent="b1"), full[1]]
 
     assert plan(every, (), Policy(last=1), now=NOW).dropped == ("b2", "b1")
 

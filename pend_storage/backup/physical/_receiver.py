@@ -62,7 +62,8 @@ class Receiver:
         """Make the spool, and the slot that keeps the log at the server.
 
         Raises:
-            ConfigError: the name of the slot is wrong, or it may not be made.
+            ConfigError: the name of the slot is wrong, it may not be made, or the server
+                has removed what it was to keep.
             StoreUnavailable: it failed.
         """
         if not _SLOT_NAME.fullmatch(self.slot):
@@ -81,6 +82,14 @@ class Receiver:
                 "where s.slot_name operator(pg_catalog.=) %(name)s::name)",
                 {"name": self.slot},
             )
+            row = connection.execute(
+                "select s.wal_status from pg_catalog.pg_replication_slots as s "
+                "where s.slot_name operator(pg_catalog.=) %s::name",
+                [self.slot],
+            ).fetchone()
+        if row is not None and row[0] == "lost":
+            # A receiver with an empty spool would go on behind the gap, and say nothing.
+            raise self._removed(f"its slot {self.slot} is lost")
 
     def once(self) -> int:
         """Archive everything up to now; return the number of files stored.
@@ -198,13 +207,16 @@ class Receiver:
     def _failure(self, output: str) -> ConfigError | StoreUnavailable:
         words = last_words(output)
         if _GONE in output or _LOST.search(output):
-            return ConfigError(
-                f"the server has removed a part of its log that was not archived: {words}. "
-                f"Drop the slot: SELECT pg_drop_replication_slot('{self.slot}'); empty the "
-                f"spool {one_line(str(self.spool))}; and make a new backup: `backup create "
-                "--kind physical`. Until then the archive ends before the gap."
-            )
+            return self._removed(words)
         return StoreUnavailable(f"it ended: {words}", store="pg_receivewal")
+
+    def _removed(self, words: str) -> ConfigError:
+        return ConfigError(
+            f"the server has removed a part of its log that was not archived: {words}. "
+            f"Drop the slot: SELECT pg_drop_replication_slot('{self.slot}'); empty the "
+            f"spool {one_line(str(self.spool))}; call this again, and make a new backup: "
+            "`backup create --kind physical`. Until then the archive ends before the gap."
+        )
 
 
 def slot_warning(server: Server) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pend_storage.cli._backup._pgbackrest import create_in_stanza, pgbackrest_option
 from pend_storage.cli._backup._physical import create_physical
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._output import seconds
@@ -41,6 +42,7 @@ __all__ = ["create"]
     metavar="SECONDS",
     help="Wait for another process that makes a backup.",
 )
+@pgbackrest_option
 @pass_session
 def create(
     session: Session,
@@ -51,6 +53,7 @@ def create(
     keep: bool,
     portable: bool,
     wait: float,
+    stanza: str | None,
 ) -> Exit:
     """Make a backup of the primary at one exact position, and read it back.
 
@@ -62,6 +65,8 @@ def create(
 
     del portable
     out = session.output
+    if stanza is not None:
+        return create_in_stanza(session, stanza, kind=kind)
     if kind != "snapshot":
         return create_physical(
             session, kind, parent=parent, label=label, keep=keep, wait=wait

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pend_storage._shown import moment
+from pend_storage.cli._backup._pgbackrest import list_stanza, pgbackrest_option
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
 
@@ -22,8 +23,9 @@ _COLUMNS = (
 
 
 @click.command("list", short_help="Backups, with their state and window.")
+@pgbackrest_option
 @pass_session
-def list_command(session: Session) -> Exit:
+def list_command(session: Session, *, stanza: str | None) -> Exit:
     """List the backups of the environment, oldest first.
 
     A backup can be restored to every commit from its own position to the end of its window.
@@ -31,6 +33,8 @@ def list_command(session: Session) -> Exit:
     """
     from pend_storage.operations.backup.catalog import list_backups
 
+    if stanza is not None:
+        return list_stanza(session, stanza)
     found = list_backups(session.settings)
     out = session.output
     if found.backups:
@@ -46,9 +50,11 @@ def list_command(session: Session) -> Exit:
         out.line(f"gap: {gap}", style="warn")
     for damage in found.damaged:
         out.line(f"damaged: {damage.name}: {damage.reason}", style="fail")
-    bad = (
-        found.damaged or found.gaps or any(b.state == "damaged" for b in found.backups)
-    )
+    for backup in found.backups:
+        for fault in backup.log_faults:
+            out.line(f"log after {backup.manifest.id}: {fault}", style="fail")
+    is_bad = any(b.state == "damaged" or b.log_faults for b in found.backups)
+    bad = found.damaged or found.gaps or is_bad
     return session.finish(
         Exit.FOUND if bad else Exit.DONE,
         {
@@ -98,6 +104,7 @@ def as_document(listed: Listed) -> dict[str, Any]:
         "verified_at": listed.verified_at,
         "drilled_at": listed.drilled_at,
         "pinned": listed.pinned,
+        "log_faults": listed.log_faults,
         "window": {
             "earliest": window.earliest,
             "latest": window.latest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pend_storage._shown import listed
+from pend_storage.cli._backup._pgbackrest import pgbackrest_option, verify_stanza
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
 from pend_storage.errors import ConfigError
@@ -22,9 +23,15 @@ __all__ = ["verify"]
     is_flag=True,
     help="Decode each record, and compare what refers to others.",
 )
+@pgbackrest_option
 @pass_session
 def verify(
-    session: Session, *, backup_id: str | None, everything: bool, deep: bool
+    session: Session,
+    *,
+    backup_id: str | None,
+    everything: bool,
+    deep: bool,
+    stanza: str | None,
 ) -> Exit:
     """Verify the backup ID with the log that follows it; without ID, everything.
 
@@ -35,6 +42,8 @@ def verify(
 
     if backup_id is not None and everything:
         raise ConfigError("an ID and --all exclude one another: give one of them.")
+    if stanza is not None:
+        return verify_stanza(session, stanza)
     out = session.output
     found = verify_backups(session.settings, backup_id, deep=deep, stage=out.progress)
     for damage in found.damaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pend_storage._model.snapshots import RESTORED_META, LogPoint
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._manifest import BackupManifest
+from pend_storage.backup._repository import Repository
+from pend_storage.backup._restore import USE
 from pend_storage.backup._seal import begin_filling, highest_number, seal
 from pend_storage.backup._segments import read_segment
 from pend_storage.backup._streams import Keys
@@ -138,12 +141,12 @@ def restore_physical(
         search = _Search(settings, catalog, keys, live)
         chosen, recovery = search.find(wanted, backup)
         above = highest_number(_highest_archived(catalog), *live)
-    chain = chain_of(chosen, {each.id: each for each in catalog.backups()})
     if dry_run:
         facts = facts_of(chosen)
         archive = WalArchive(repository, keys, facts.system)
         plan = plan_log(facts, archive, timeline=timeline)
         require_log(plan, recovery, chosen)
+        chain = _chain(repository, chosen.id)
         return ServerPlan(
             backup=chosen.id,
             chain=tuple(each.id for each in chain),
@@ -153,11 +156,11 @@ def restore_physical(
     login = libpq_settings(settings)
     tools = find_tools(int(str(chosen.server).partition(".")[0]))
     with (
-        repository.lease(f"use-{chosen.id}"),
+        repository.lease(f"{USE}{chosen.id}-{secrets.token_hex(4)}"),
         stage("restoring the server", unit="bytes"),
     ):
         made = restore_server(
-            chain,
+            _chain(repository, chosen.id),  # read again, under the lease
             repository,
             keys,
             tools,
@@ -193,6 +196,12 @@ def restore_physical(
         gap=made.plan.gap,
         seconds=time.monotonic() - began,
     )
+
+
+def _chain(repository: Repository, backup: str) -> list[BackupManifest]:
+    catalog = Catalog(repository)
+    known = {each.id: each for each in catalog.backups()}
+    return chain_of(catalog.backup(backup), known)
 
 
 # -- the target -----------------------------------------------------------------------------

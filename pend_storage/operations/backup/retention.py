@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from dataclasses import dataclass
 
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._policy import Policy
-from pend_storage.backup._prune import PruneReport, prune
+from pend_storage.backup._prune import PRUNE, PruneReport, prune
 from pend_storage.backup._standing import PINNED, standing_of
+from pend_storage.backup.physical._log_retention import delete_log, unneeded_log
 from pend_storage.config import Settings
 from pend_storage.operations.backup.opening import open_repository
 
@@ -47,7 +50,7 @@ def policy_of(settings: Settings) -> Policy:
 def prune_backups(
     settings: Settings, *, dry_run: bool = False, wait: float = 0.0
 ) -> PruneReport:
-    """Delete the backups and segments that the policy does not keep.
+    """Delete the backups and segments that the policy does not keep, and what they alone need.
 
     Args:
         settings: of the environment.
@@ -59,12 +62,27 @@ def prune_backups(
         LockTimeout: another process prunes.
         StoreUnavailable: the repository cannot be reached.
     """
-    return prune(
-        open_repository(settings),
+    repository = open_repository(settings)
+    report = prune(
+        repository,
         policy_of(settings),
         environment=settings.environment,
         dry_run=dry_run,
         wait=wait,
+    )
+    gone = set(report.deleted) if dry_run else set()
+    with contextlib.ExitStack() as held:
+        lease = (
+            None if dry_run else held.enter_context(repository.lease(PRUNE, wait=wait))
+        )
+        kept = [b for b in Catalog(repository).backups() if b.id not in gone]
+        log = unneeded_log(repository, kept)
+        if lease is not None:
+            delete_log(repository, log, lease)
+    return dataclasses.replace(
+        report,
+        abandoned=report.abandoned + len(log),
+        bytes=report.bytes + sum(each.size for each in log),
     )
 
 
