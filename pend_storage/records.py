@@ -1,4 +1,4 @@
-"""Values that stores exchange: rows, batches, changes.
+"""Values that stores exchange: rows, batches, changes, snapshots.
 
 The module can be called, as ``ps.records(...)``: see
 :func:`~pend_storage.legacy._record_files.records`.
@@ -29,6 +29,14 @@ from pend_storage._model.records import (
     Row,
     Versioned,
 )
+from pend_storage._model.snapshots import (
+    KeyChange,
+    LogPoint,
+    SnapshotReader,
+    StoredChange,
+    StoredRecord,
+    StoredRow,
+)
 from pend_storage.legacy._record_files import records
 
 __all__ = [
@@ -42,13 +50,19 @@ __all__ = [
     "ChangedRecord",
     "Delete",
     "FindingRecord",
+    "KeyChange",
     "LegacyFile",
+    "LogPoint",
     "Outcome",
     "Page",
     "Pending",
     "Put",
     "QuarantinedRecord",
     "Row",
+    "SnapshotReader",
+    "StoredChange",
+    "StoredRecord",
+    "StoredRow",
     "Versioned",
     "records",
 ]

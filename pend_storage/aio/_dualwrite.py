@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pend_storage._model.snapshots import LogPoint
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.phases import Phase
@@ -68,6 +70,17 @@ class AsyncDualWriteMixin:
             "switch", phase, accept=accept, timeout=timeout, by=by
         )
         return report
+
+    async def note_backup(
+        self,
+        id: str,  # noqa: A002 - the name that backups have everywhere
+        point: LogPoint,
+        *,
+        at: datetime,
+        verified_at: datetime,
+    ) -> None:
+        """Record a verified backup at a position, for readiness; ``at`` is its time."""
+        await self._ask("note_backup", id, point, at=at, verified_at=verified_at)
 
     async def history(self) -> tuple[Switch, ...]:
         """Return the latest switches, oldest first."""
