@@ -75,6 +75,8 @@ def archive(store: Store, repository: Repository) -> SegmentManifest:
     after = 0 if previous is None else previous.upto
     now = datetime.now(UTC)
     changes = [stored(store, change) for change in store.changes(after)]
+    if previous is not None and not changes:
+        return previous
     end = SegmentEnd(
         store.identity(),
         store.role().epoch,
