@@ -270,3 +270,31 @@ def test_the_log_before_every_backup_of_its_server_is_pruned(own: Lab) -> None:
     assert oldest < first  # there was something to delete
     assert after[0] == first
     assert planned > 0
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("restore.base-fetched", marks=pytest.mark.deep),
+        pytest.param("restore.server-fetched", marks=pytest.mark.deep),
+        "restore.server-sealed",
+    ],
+)
+def test_an_interrupted_restore_is_repeated(own: Lab, point: str) -> None:
+    place = own.place / point
+
+    def work() -> ServerRestored:
+        known = numbers(own)
+        done = restore_physical(settings_of(own), f"before:{known[3]}", place)
+        assert isinstance(done, ServerRestored)
+        return done
+
+    assert killed_at(point, work)
+    assert (place / ".pend-restoring").exists()
+    restored = as_server_user(work)
+    end_servers(own.place)
+
+    assert restored.stopped.startswith("recovery stopping before")
+    assert not (place / ".pend-restoring").exists()
+    with pytest.raises(ConfigError, match="never writes over anything"):
+        as_server_user(work)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
+from pend_storage import crashpoints
 from pend_storage._model.snapshots import RESTORED_META, LogPoint
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -66,6 +67,11 @@ from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.store import Store
 
+_SEALED: Final = crashpoints.declare(
+    "restore.server-sealed",
+    "the server runs and is sealed, and its directory says not so",
+)
+
 __all__ = ["ServerPlan", "ServerRestored", "restore_physical"]
 
 
@@ -119,10 +125,13 @@ def restore_physical(
 ) -> ServerRestored | ServerPlan:
     """Restore a physical backup into a new directory, as a server that runs beside the live one.
 
+    After an interruption, call it again.
+
     Args:
         settings: of the environment.
         target: as for a snapshot; times and numbers must lie after the end of the backup.
-        into: a directory that does not exist, or is empty.
+        into: a directory that does not exist, is empty, or is what an interrupted restore
+            left.
         backup: id of the backup; None: the newest that ends before the target.
         timeline: to follow; None: the newest that continues the backup.
         dry_run: only find what it would be.
@@ -181,6 +190,8 @@ def restore_physical(
     except BaseException:
         made.side.stop()
         raise
+    _SEALED()
+    made.side.complete()
     made.side.release()
     return ServerRestored(
         directory=made.side.directory,
