@@ -34,7 +34,7 @@ from pend_storage.backup._repository import (
     StoredObject,
     require_name,
 )
-from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 
 __all__ = ["FolderRepository"]
 
@@ -139,13 +139,18 @@ class FolderRepository(Repository):
 
     @staticmethod
     def _publish(new: _NewFile, name: str, *, replaces: bool) -> None:
-        with _explained(new.folder.path / name):
-            if replaces:
-                new.folder.rename(new.temporary, name)
-            else:
-                new.folder.move_new(new.temporary, name)
-            _NAMED()
-            new.folder.sync()
+        path = new.folder.path / name
+        try:
+            with _explained(path):
+                if replaces:
+                    new.folder.rename(new.temporary, name)
+                else:
+                    new.folder.move_new(new.temporary, name)
+                _NAMED()
+                new.folder.sync()
+        except FileNotFoundError as error:
+            reason = "its unfinished file was removed by another program"
+            raise StoreUnavailable(reason, store=str(path)) from error
 
     @override
     def delete(self, name: str) -> None:

@@ -10,6 +10,7 @@ import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from pend_storage._model.records import Change
@@ -201,21 +202,28 @@ def entries_after(source: Source, end: SegmentManifest) -> LogReading:
 
 def _continued(
     store: Store, end: SegmentManifest
-) -> tuple[LogEntry | None, Iterator[LogEntry]]:
+) -> tuple[LogEntry, Iterator[LogEntry]]:
     """Return the last entry of a segment, as the log has it, and those after it."""
     known = end.last_sequence
     if known is None:
-        return None, _from(store, end.upto)
+        return _place_of(end), _from(store, end.upto)
     log = store.changes(known - 1)
     try:
         first = next(log, None)
     except ChangesExpired:  # pruned up to that entry, or beyond: nothing to compare
-        return None, _from(store, end.upto)
+        return _place_of(end), _from(store, end.upto)
     if first is None or (first.sequence, first.token) != (known, end.last_token):
         raise Broken(f"the store's log does not have the entry {known} any more")
     before = next(_entries(store, [first]))
     rest = (change for change in log if change.sequence > end.upto)
     return before, _entries(store, rest)
+
+
+def _place_of(end: SegmentManifest) -> LogEntry:
+    """Return the end of a segment as an entry without records, where there is no other."""
+    at = datetime.fromisoformat(end.upto_at)
+    nothing = StoredChange(sequence=end.upto, epoch=end.epoch, at=at, records=())
+    return LogEntry(end.epoch, end.upto, end.identity, nothing)
 
 
 def _from(store: Store, after: int) -> Iterator[LogEntry]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +20,8 @@ from pend_storage.store import Store
 __all__ = ["Losses", "commits_after", "losses"]
 
 _SHOWN: Final = 20
-_COUNTED: Final = 100_000
-"""Keys that are counted at most; above, their number is the least that it may be."""
+_READ: Final = 100_000
+"""Commits that are read at most; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +29,10 @@ class Losses:
     """Commits after a position, as far as they are known."""
 
     commits: int
-    records: int
-    """Changes of records in these commits."""
     keys: int
-    """Keys that they have changed; 100,000 at most are counted."""
+    """Keys that they have changed, in those commits that were read."""
+    is_partial: bool
+    """Whether only the first commits were read, so that there may be more keys."""
     first: tuple[tuple[str, str], ...]
     """Collection and key of the first ones, 20 at most."""
     archived: int
@@ -43,7 +44,12 @@ class Losses:
 
 
 def losses(
-    resolved: Resolved, catalog: Catalog, keys: Keys, stores: Sequence[Store]
+    resolved: Resolved,
+    catalog: Catalog,
+    keys: Keys,
+    stores: Sequence[Store],
+    *,
+    most: int = _READ,
 ) -> Losses:
     """Return what a restore to a position lacks, by the archive and the live stores.
 
@@ -52,35 +58,50 @@ def losses(
         catalog: of the repository.
         keys: to decrypt with.
         stores: the live ones as far as they can be reached, each with its own log.
+        most: commits that are read; the rest is counted.
 
     Raises:
         CorruptFile: a later segment is damaged.
         StoreUnavailable: the repository cannot be reached.
     """
-    tally = _Tally()
-    segments = resolved.later
-    end = segments[-1].upto if segments else resolved.upto
-    for entry in read_changes(catalog.repository, segments, keys, resolved.upto, end):
-        tally.add(entry)
-    archived = len(tally.commits)
+    tally = _Tally(most)
+    end = resolved.upto
+    for segment in resolved.later:
+        if tally.is_full:
+            tally.count(segment.entries)
+        else:
+            after, upto = max(end, segment.after), segment.upto
+            for entry in read_changes(catalog.repository, [segment], keys, after, upto):
+                tally.add(entry)
+        end = segment.upto
+    archived = tally.commits
     unknown = None if stores else "the live store cannot be reached"
     for store in stores:
         try:
-            for change in _after(store, end):
-                tally.add(change)
+            _add_live(tally, store, end)
         except ChangesExpired as error:
             unknown = f"the live log begins after {error.oldest}, and the archive ends at {end}"
         except PendStorageError as error:
             unknown = f"the live store cannot be read: {error}"
     return Losses(
-        commits=len(tally.commits),
-        records=tally.records,
+        commits=tally.commits,
         keys=len(tally.keys),
-        first=tuple(tally.keys)[:_SHOWN],
+        is_partial=tally.is_full,
+        first=tuple(itertools.islice(tally.keys, _SHOWN)),
         archived=archived,
         unknown=unknown,
         highest=highest_number(max(tally.highest, end), *stores),
     )
+
+
+def _add_live(tally: _Tally, store: Store, end: int) -> None:
+    """Add the commits of a live store after the end of the archive."""
+    for change in store.changes(end):
+        if tally.is_full:
+            tally.count(store.pending(change.sequence - 1).commits)
+            return
+        if change.sequence > end:
+            tally.add(change)
 
 
 def commits_after(stores: Sequence[Store], sequence: int) -> int | None:
@@ -92,24 +113,31 @@ def commits_after(stores: Sequence[Store], sequence: int) -> int | None:
     return sum(found) if found else None
 
 
-def _after(store: Store, sequence: int) -> Iterator[Change]:
-    return (change for change in store.changes(sequence) if change.sequence > sequence)
-
-
 class _Tally:
-    def __init__(self) -> None:
-        self.commits: set[int] = set()
-        self.records = self.highest = 0
+    """Counts of commits: the first ones are read, and the rest is counted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: set[int] = set()
+        self.commits = self.highest = 0
         self.keys: dict[tuple[str, str], None] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """True once no further commit is to be read."""
+        return len(self._seen) >= self._most
+
+    def count(self, commits: int) -> None:
+        """Count commits that were not read."""
+        self.commits += commits
+
     def add(self, change: Change | StoredChange) -> None:
-        """Count a commit once, whichever log it is in."""
-        if change.sequence in self.commits:
+        """Count a commit once, in whichever logs it is."""
+        if change.sequence in self._seen:
             return
-        self.commits.add(change.sequence)
+        self._seen.add(change.sequence)
+        self.commits += 1
         self.highest = max(self.highest, change.sequence)
         for record in change.records:
-            self.records += 1
             self.highest = max(self.highest, record.version)
-            if len(self.keys) < _COUNTED:
-                self.keys[record.collection, record.key] = None
+            self.keys[record.collection, record.key] = None

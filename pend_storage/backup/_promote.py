@@ -45,7 +45,7 @@ Copy: TypeAlias = Callable[[Store, Store, int], object]
 """Copies the newer rows of a store into one that is secondary, at an epoch."""
 
 _UNSEEN: Final = 1 << 34
-"""Numbers reserved where a store is out of reach, for those that it gave and nobody saw:
+"""Numbers reserved where a store is out of reach, for those that it gave and no archive has:
 as many as a database gives in 16 million transactions."""
 _ATTEMPTS: Final = 20
 _AT_ONCE: Final = 500
@@ -91,7 +91,7 @@ class Promotion:
 
     @property
     def note(self) -> RestoreNote:
-        """What is recorded in the restored store."""
+        """Record of the restore, in the restored store."""
         return self._scene.note
 
     def execute(self, *, known: int = 0, copy: Copy | None = None) -> Promoted:

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import moment
 from pend_storage.backup._catalog import Catalog
@@ -27,6 +29,7 @@ class Place(NamedTuple):
     sequence: int
     at: datetime
 
+    @override
     def __str__(self) -> str:
         """Return it as messages show it."""
         return f"sequence {self.sequence} at {moment(self.at)}"
@@ -46,6 +49,8 @@ class Reach:
     segments: tuple[SegmentManifest, ...]
     begin: Place
     end: Place
+    gap: str | None = None
+    """Gap of the archive behind its end, in a sentence; None: nothing is archived there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ class Archive:
             and self.environment in {None, backup.environment}
         ]
         made = [
-            Reach(w.backup, w.segments, Place.of(w.earliest), Place.of(w.latest))
+            Reach(w.backup, w.segments, Place.of(w.earliest), Place.of(w.latest), w.gap)
             for w in windows(own, self.segments)
         ]
         return sorted(made, key=lambda r: (r.begin.epoch, r.begin.sequence, r.begin.at))

@@ -19,7 +19,7 @@ from pend_storage import crashpoints
 from pend_storage._model.snapshots import LogPoint, StoredChange
 from pend_storage._restored import RestoreNote, note_of
 from pend_storage._shown import listed, shown
-from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
 from pend_storage.backup._manifest import BackupManifest
 from pend_storage.backup._repository import Repository
 from pend_storage.backup._row_digest import RowDigest
@@ -328,11 +328,32 @@ def in_use(
     A repository that this user may only read cannot be pruned by it either: then there is
     none. Yields a function that raises LockTimeout once the lease may be lost.
     """
+    still_held: Callable[[], None] = _always
     with contextlib.ExitStack() as held:
         name = f"{USE}{backup.id}-{secrets.token_hex(4)}"
+        with contextlib.suppress(ConfigError):  # no permission to write
+            still_held = held.enter_context(repository.lease(name)).require
+        _require_published(repository, backup)
         try:
-            lease = held.enter_context(repository.lease(name))
-        except ConfigError:  # no permission to write
-            yield lambda: None
-            return
-        yield lease.require
+            yield still_held
+        except FileNotFoundError as error:
+            missing = error.filename or error
+            raise CorruptFile(
+                f"an object of it, or of the log after it, is missing: {missing}",
+                path=f"backup {backup.id}",
+            ) from error
+
+
+def _always() -> None:
+    """Stand for the lease of a repository without the permission to write."""
+
+
+def _require_published(repository: Repository, backup: BackupManifest) -> None:
+    """Refuse a backup that was pruned after it was found, and before it had a lease."""
+    try:
+        repository.read(f"{folder_of(backup.id)}/{MANIFEST}")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the backup {backup.id} was pruned at this moment. Call it again: the target may "
+            "be reached from another backup."
+        ) from None

@@ -75,7 +75,7 @@ _RESERVED: Final = declare(
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What is restored, and from where."""
+    """Origin of a restored store: position, backup, target."""
 
     source: LogPoint
     backup: str

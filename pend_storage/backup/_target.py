@@ -249,8 +249,15 @@ class _Resolver:
                 return reach
         if not before:
             self._refuse_early(wanted, good, damaged=len(reaches) - len(good))
-        last = max((c.end for c in before), key=lambda e: (e.epoch, e.sequence, e.at))
+        furthest = max(before, key=lambda r: (r.end.epoch, r.end.sequence, r.end.at))
+        last = furthest.end
         later = next((c for c in good if not wanted.is_from(c.begin)), None)
+        if later is None and furthest.gap is not None:
+            raise ConfigError(
+                f"{wanted.text} lies behind a gap of the archive: {furthest.gap}. From the "
+                f"backups, {last} can be restored at most; make a new one: pend-storage "
+                "backup create"
+            )
         if later is None:
             self._refuse_late(wanted, last)
         raise ConfigError(

@@ -73,7 +73,7 @@ class Undo:
 
     @property
     def action(self) -> str:
-        """What is to be done: ``write``, ``delete`` or ``nothing``."""
+        """Step to be taken: ``write``, ``delete`` or ``nothing``."""
         if not self.is_needed:
             return "nothing"
         return "delete" if self.earlier.record is None else "write"

@@ -22,8 +22,17 @@ from pend_storage.backup._window import chains, gaps, windows
 from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.schema import Schema
 
-__all__ = ["Verifier", "Verifying", "log_damage", "verify_backup", "with_affected"]
+__all__ = [
+    "UNDECRYPTED",
+    "Verifier",
+    "Verifying",
+    "log_damage",
+    "verify_backup",
+    "with_affected",
+]
 
+UNDECRYPTED: Final = "no identity that was given can decrypt it"
+"""Reason of a damage that is one of the keys, and not of the backup."""
 _MOST: Final = 20
 """Records of a part that are reported."""
 
@@ -47,8 +56,9 @@ class Verifying:
 
         Args:
             repository: where the backups are.
-            keys: to decrypt with. What they cannot decrypt is compared by the hash of its
-                stored bytes, and named in :attr:`unread`.
+            keys: to decrypt with. Without an identity, what is encrypted is compared by the
+                hash of its stored bytes, and named in :attr:`unread`. With one that does
+                not fit, that is a fault, too: a restore would find it.
             schema: to decode each record with; None: records are not decoded.
             verifiers: of further kinds of backups.
         """
@@ -150,6 +160,8 @@ class Verifying:
         except FileNotFoundError:
             yield damage("it is missing")
         else:
+            if self.keys.decrypts:
+                yield damage(UNDECRYPTED)
             self.unread.append(part.name)
 
     def content(self, part: Part, backup: str) -> Iterator[Damage]:

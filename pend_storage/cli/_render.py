@@ -9,11 +9,16 @@ from pend_storage._shown import moment
 from pend_storage.cli._output import Cell, Output, seconds
 
 if TYPE_CHECKING:
+    from pend_storage.operations.backup.facts import (
+        BackupFacts,
+        DrillFact,
+        GoodBackup,
+    )
     from pend_storage.operations.facts import Obstacle, PairFacts, StoreFacts
     from pend_storage.operations.quarantine import BrokenFile
     from pend_storage.operations.status import EnvironmentStatus
 
-__all__ = ["show_broken", "show_details", "show_obstacles", "show_phase"]
+__all__ = ["show_backup", "show_broken", "show_details", "show_obstacles", "show_phase"]
 
 
 def show_phase(out: Output, status: EnvironmentStatus) -> None:
@@ -48,6 +53,67 @@ def show_phase(out: Output, status: EnvironmentStatus) -> None:
             f"not in the wanted phase: pend-storage phase set {flag.wanted.value}",
             style="warn",
         )
+
+
+def show_backup(out: Output, found: BackupFacts | None) -> None:
+    """Render the facts about the backups; nothing where no repository is configured."""
+    if found is None:
+        return
+    if found.problem is not None:
+        out.line(
+            f"backups: the repository cannot be read: {found.problem}", style="warn"
+        )
+        return
+    good, drill, window = found.last_good, found.drill, found.window
+    rows: list[tuple[Cell, ...]] = [
+        ("last good backup", "never" if good is None else _good_backup(good)),
+        ("archive", _archive(found)),
+        ("last drill", "never" if drill is None else _last_drill(drill)),
+    ]
+    if window is not None:
+        gap = "" if window.gap is None else f"; gap: {window.gap}"
+        reach = f"{moment(window.earliest)} to {moment(window.latest)}{gap}"
+        rows.insert(1, ("restorable", reach))
+    if found.next_run is not None:
+        rows.append(("next backup", moment(found.next_run)))
+    if found.bytes is not None:
+        free = found.free_bytes
+        room = "" if free is None else f", {free:,} free"
+        rows.append(("repository", f"{found.bytes:,} bytes{room}; {found.repository}"))
+    out.facts(rows)
+    if found.is_old:
+        out.line(
+            "the last good backup is too old: pend-storage backup create", style="warn"
+        )
+    if found.damaged:
+        out.line(
+            f"{found.damaged:,} backups or objects are damaged: pend-storage backup verify "
+            "--all",
+            style="fail",
+        )
+    if found.failure is not None:
+        out.line(f"the last scheduled backup failed: {found.failure}", style="fail")
+
+
+def _good_backup(good: GoodBackup) -> str:
+    return f"{good.id}, {seconds(good.age_seconds)} old, state of {moment(good.at)}"
+
+
+def _archive(found: BackupFacts) -> str:
+    lag = found.archive
+    if lag is None or lag.upto is None:
+        return "never"
+    if lag.problem is not None:
+        return f"up to {lag.upto}; {lag.problem}"
+    if lag.commits is None or lag.seconds is None:
+        return f"up to {lag.upto}; how far the log is, is not known"
+    return f"{lag.commits:,} commits, {seconds(lag.seconds)} behind"
+
+
+def _last_drill(drill: DrillFact) -> str:
+    reason = "" if drill.reason is None else f": {drill.reason}"
+    rto = "" if drill.rto_seconds is None else f", RTO {seconds(drill.rto_seconds)}"
+    return f"{moment(drill.at)}, {drill.outcome}{reason}{rto}"
 
 
 def show_broken(out: Output, files: Sequence[BrokenFile]) -> None:

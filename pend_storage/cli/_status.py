@@ -14,7 +14,12 @@ import click
 
 from pend_storage._shown import moment
 from pend_storage.cli._exits import Exit
-from pend_storage.cli._render import show_broken, show_details, show_phase
+from pend_storage.cli._render import (
+    show_backup,
+    show_broken,
+    show_details,
+    show_phase,
+)
 from pend_storage.cli._session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -83,6 +88,7 @@ def _show(session: Session, found: EnvironmentStatus) -> Exit:
     show_broken(out, found.broken)
     if found.details is not None:
         show_details(out, found.details)
+    show_backup(out, found.backup)
     code = Exit.DONE if found.is_well else Exit.FOUND
     return session.finish(code, {**_summary(found), "result": found})
 
@@ -94,5 +100,6 @@ def _summary(found: EnvironmentStatus) -> Mapping[str, Any]:
         "phase": found.phase,
         "wanted": found.flag.wanted,
         "lag": None if details is None else details.lag,
+        "backup": found.backup,
         "readiness": None if details is None else details.ahead,
     }

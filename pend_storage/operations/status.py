@@ -6,10 +6,10 @@ The probe works with one store unreachable, and never assigns the first roles of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from pend_storage.config import Settings
 from pend_storage.dualwrite._roles import SIDES, Side
@@ -35,7 +35,11 @@ from pend_storage.operations.facts import (
 )
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.phases import Phase, Role
+from pend_storage.store import Store
 from pend_storage.stores.json import has_store
+
+if TYPE_CHECKING:
+    from pend_storage.operations.backup.facts import BackupFacts, BackupProbe
 
 __all__ = ["EnvironmentStatus", "StatusProbe"]
 
@@ -56,6 +60,8 @@ class EnvironmentStatus:
     problem: str | None
     """Reason why the stores cannot be opened as a pair."""
     details: PairFacts | None = None
+    backup: BackupFacts | None = None
+    """None: no repository of backups is configured."""
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
 
@@ -85,6 +91,7 @@ class EnvironmentStatus:
             or found
             or (lag is not None and lag.blocked is not None)
             or any(side.problem is not None for side in sides)
+            or (self.backup is not None and not self.backup.is_well)
         )
 
 
@@ -102,6 +109,7 @@ class StatusProbe:
         self._pair: ConfiguredPair | None = None
         self._broken: tuple[BrokenFile, ...] = ()
         self._problem: str | None = None
+        self._backups: BackupProbe | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +150,7 @@ class StatusProbe:
             postgres=sides.get("postgres"),
             problem=self._problem,
             details=pair_facts(pair, phase) if details and pair is not None else None,
+            backup=self._backup(pair, phase) if details else None,
             broken=self._broken
             if pair is None
             else known(lambda: broken_files(pair)) or (),
@@ -158,6 +167,27 @@ class StatusProbe:
             self._pair = open_pair(self._settings)
         except PendStorageError as error:
             self._problem = str(error)
+
+    def _backup(
+        self, pair: ConfiguredPair | None, phase: Phase | None
+    ) -> BackupFacts | None:
+        """Probe the backups; the log is that of the primary, where it is open here."""
+        if self._settings.backup is None:
+            return None
+        if self._backups is None:
+            # Not before: most environments have none of its packages.
+            from pend_storage.operations.backup.facts import (  # noqa: PLC0415
+                BackupProbe,
+            )
+
+            self._backups = BackupProbe(self._settings)
+        if pair is None:
+            with open_alone(self._settings) as alone:
+                return self._backups.facts(alone)
+        if phase is None:
+            return self._backups.facts()
+        is_json = phase.json_role is Role.PRIMARY
+        return self._backups.facts((pair.json if is_json else pair.postgres,))
 
     def _sides(self) -> dict[Side, StoreFacts]:
         found: dict[Side, StoreFacts] = {}
@@ -192,6 +222,20 @@ class StatusProbe:
                 return store_facts(store, place)
         except PendStorageError as error:
             return StoreFacts(place=place, problem=str(error))
+
+
+@contextlib.contextmanager
+def open_alone(settings: Settings) -> Iterator[tuple[Store, ...]]:
+    """Open the only store of an environment, for its log; none where it does not answer."""
+    with contextlib.ExitStack() as opened:
+        found: tuple[Store, ...] = ()
+        with contextlib.suppress(PendStorageError):
+            if settings.postgres is None and settings.json is not None:
+                if has_store(settings.json.directory):
+                    found = (opened.enter_context(open_json(settings)),)
+            elif settings.json is None and settings.postgres is not None:
+                found = (opened.enter_context(open_postgres(settings)),)
+        yield found
 
 
 _BY_OTHER_ROLE: Final[Mapping[tuple[Side, Role | None], Phase]] = {

@@ -45,6 +45,15 @@ class Site:
         return cls._made(path, "postgres-only", "postgres", place)
 
     @classmethod
+    def with_both(cls, path: Path, url: str) -> Site:
+        (path / "data").mkdir(parents=True)
+        site = cls._made(path, "parallel", "json", 'directory = "data"')
+        more = f'[environments.production.postgres]\nurl = "{url}"\n'
+        config = path / "pend.toml"
+        config.write_text(config.read_text() + more)
+        return site
+
+    @classmethod
     def _made(cls, path: Path, phase: str, kind: str, place: str) -> Site:
         text = _ONE_STORE.format(phase=phase, kind=kind, place=place)
         (path / "pend.toml").write_text(text)

@@ -172,6 +172,9 @@ def test_switches_are_followed_in_order(
     assert values(repository) == list(range(number + 2))
     [chain] = chains(Catalog(repository).segments())
     assert len({s.identity for s in chain.segments}) == 2
+    logs = [change for store in pair.stores for change in store.changes()]
+    epochs = {change.token: change.epoch for change in logs}
+    assert {change.token: change.epoch for change in entries(repository)} == epochs
     places = [(s.epoch, s.upto) for s in chain.segments]
     assert places == sorted(places)
 
@@ -252,6 +255,19 @@ def test_what_a_forced_promotion_has_lost_begins_a_chain(
         assert values(repository) == [*range(6), 10, 11, 12]
         write(postgres, 13, 15)
         assert archive(repository, json, postgres).gap is None
+
+
+def test_a_forced_promotion_is_found_where_the_log_was_pruned(
+    pair: DualWriteStore, repository: Repository
+) -> None:
+    to_parallel(pair)
+    write(pair, 0, 3)
+    json, postgres = pair.stores
+    archive(repository, json, postgres)
+    json.prune(json.head())
+    force_promotion(json, postgres, "postgres")
+    write(postgres, 10, 13)
+    assert archive(repository, json, postgres).gap is not None
 
 
 def test_what_a_lost_follower_lacks_begins_a_chain(

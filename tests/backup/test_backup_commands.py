@@ -149,6 +149,23 @@ def test_a_segment_taken_from_the_middle_is_a_gap(site: Site) -> None:
     assert site.run("backup", "verify", made["id"]).code == 1
 
 
+def test_a_damaged_segment_leaves_the_backup_good(site: Site) -> None:
+    made = site.ok("backup", "create")
+    write(site, 1)
+    site.ok("backup", "archive")
+    [segment] = (site.path / "repository" / "log").glob("*.zst")
+    flip(segment)
+    result = site.run("backup", "verify", "--json")
+    assert result.code == 1
+    [damage] = result.document["damaged"]
+    assert damage["affected"] == [made["id"]]
+    listing = site.run("backup", "list", "--json")
+    assert listing.code == 1
+    [backup] = listing.document["backups"]
+    assert backup["state"] == "verified"
+    assert segment.name in backup["log_faults"][0]
+
+
 def test_a_gap_of_the_log_is_found_once(site: Site) -> None:
     site.ok("backup", "create")
     write(site, 1)
@@ -217,6 +234,10 @@ def test_nothing_secret_is_shown_or_stored_in_the_clear(site: Site) -> None:
     outputs.append(site.run("backup", "verify", "--deep", "--json", **known))
     assert outputs[-1].document["unread"] == []
     assert outputs[-1].code == 0
+    wrong = str(pyrage.x25519.Identity.generate())
+    outputs.append(site.run("backup", "verify", PEND_BACKUP_IDENTITY=wrong))
+    assert outputs[-1].code == 1
+    assert site.ok("backup", "list")["backups"][0]["state"] == "verified"
     for result in outputs:
         assert NUMBER not in result.out + result.err
         assert str(identity) not in result.out + result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -17,7 +18,7 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import SCHEMA, Tally, a_berth, a_cargo, a_tally
 from tests.backup.postgres_rows import catalogue, content, fill, rows_in
-from tests.migration.test_declared_equals_migrated import ODD, differences
+from tests.migration.test_declared_equals_migrated import ODD, Odd, differences
 from tests.security.database_roles import new_roles
 
 Rows = list[tuple[str, StoredRow]]
@@ -110,8 +111,19 @@ def test_names_and_rules_of_any_kind_come_back(
 ) -> None:
     url = new_migrated_database(ODD)
     before = catalogue(url)
+    record = Odd(
+        id='"\\',
+        version=1,
+        order='"\\',
+        xmin=Decimal("1.50"),
+        word="back\\slash",
+        Größe=3,
+    )
+    row = StoredRow(record.id, 9, ODD["user"].codec.encode(record))
     with PostgresStore(ODD, url) as store:
-        store.load_snapshot([])
+        store.load_snapshot([("user", row)])
+        with store.snapshot() as snapshot:
+            assert list(snapshot.rows("user")) == [row]
     assert catalogue(url) == before
     assert differences(url, ODD) == []
 

@@ -16,7 +16,13 @@ from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 from pend_storage.testing.servers import find_pgbouncer, temporary_pgbouncer
-from tests.backup.postgres_rows import content, fill, loaded_from, rows_in
+from tests.backup.postgres_rows import (
+    content,
+    fill,
+    loaded_from,
+    rows_in,
+    stored,
+)
 from tests.security.database_roles import new_roles
 
 
@@ -141,6 +147,20 @@ def test_it_is_exact_under_many_writers(store: PostgresStore) -> None:
         assert rows == replayed
 
 
+def test_vacuum_leaves_the_rows_of_a_snapshot(store: PostgresStore, url: str) -> None:
+    fill(store, 5)
+    before = content(store)
+    with (
+        store.snapshot() as snapshot,
+        psycopg.connect(url, autocommit=True) as admin,
+    ):
+        for number in range(5):
+            store.collection(Tally).put(a_tally(f"t{number:03}", 100))
+        admin.execute("vacuum tallies, tombstones")
+        admin.execute("vacuum (freeze) ships")
+        assert loaded_from(rows_in(snapshot, store)) == before
+
+
 def test_an_iteration_may_be_abandoned(store: PostgresStore, url: str) -> None:
     with psycopg.connect(url) as admin:  # more than fits into the buffers in between
         admin.execute(
@@ -220,11 +240,16 @@ def test_the_application_role_may_and_the_reader_learns_how(
             pass
 
 
-def test_it_needs_one_connection_of_a_pooler(postgres_server: str, url: str) -> None:
+def test_it_needs_one_connection_of_a_pooler(
+    postgres_server: str, url: str, new_migrated_database: Callable[[Schema], str]
+) -> None:
     if find_pgbouncer() is None:
         pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
     settings = {"default_pool_size": "1", "server_idle_timeout": "1"}
-    database = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    database, other = (
+        str(psycopg.conninfo.conninfo_to_dict(each)["dbname"])
+        for each in (url, new_migrated_database(SCHEMA))
+    )
     with temporary_pgbouncer(postgres_server, settings) as bouncer:
         pooled = bouncer.url_of(database)
         with PostgresStore(SCHEMA, pooled, pooler="transaction") as store:
@@ -232,4 +257,11 @@ def test_it_needs_one_connection_of_a_pooler(postgres_server: str, url: str) -> 
             before = content(store)
             with store.snapshot() as snapshot:
                 rows = rows_in(snapshot, store)
+            log = list(stored(store.changes()))
         assert loaded_from(rows) == before
+        pooled = bouncer.url_of(other)
+        with PostgresStore(SCHEMA, pooled, pooler="transaction") as store:
+            store.load_snapshot(rows)
+            store.load_changes(log)
+            assert content(store) == before
+            assert list(store.record_history("ships", "s001")) == []

@@ -1,4 +1,4 @@
-"""Promotion of a restored store: nothing is given twice, and nobody goes on with the old."""
+"""Promotion of a restored store: nothing is given twice, and no process goes on with the old one."""
 
 from __future__ import annotations
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import pyrage
 import pytest
 from typing_extensions import override
 
@@ -27,6 +29,7 @@ from pend_storage.backup._streams import Keys, put_stream, read_stream
 from pend_storage.errors import ConfigError, LockTimeout, StoreUnavailable
 from pend_storage.testing import Child
 from pend_storage.testing.crash import Report
+from tests.backup.environments import an_environment
 
 pytest.importorskip("moto")
 
@@ -57,6 +60,7 @@ class Faults:
         self.forgets_condition = False
         self.hides_listing = False
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.bodies: list[tuple[str, str, bytes]] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -75,6 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length) if length else b""
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.faults.seen.append((self.command, self.path, headers))
+        self.faults.bodies.append((self.command, self.path, body))
         if self._fails():
             return
         if self.faults.forgets_condition:
@@ -450,6 +455,7 @@ def test_an_endpoint_without_encryption_is_for_this_machine_only(
 def test_a_forked_child_is_refused_and_does_not_hang(opened: Repository) -> None:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(20)
         code = 1
         try:
@@ -488,6 +494,39 @@ def test_the_wait_for_a_server_can_be_interrupted() -> None:
             assert connection.recv(4)  # it waits for the answer now
             os.kill(child.pid, signal.SIGINT)
             assert child.finish().reports[-1] == "interrupted"
+
+
+def test_the_commands_work_with_an_encrypted_bucket(
+    url: str, line: Faults, tmp_path: Path
+) -> None:
+    key = pyrage.x25519.Identity.generate()
+    environment = an_environment(tmp_path)
+    environment.write(f'encrypt_to = ["{key.to_public()}"]')
+    text = environment.config.read_text()
+    environment.config.write_text(
+        text.replace('repository = "repository"', f'repository = "{url}"')
+    )
+    environment.put("one", "two", text="a text of a person")
+    access = {name: os.environ[name] for name in os.environ if name[:4] == "AWS_"}
+
+    def run(*arguments: str, **more: str) -> Any:
+        result = environment.run("backup", *arguments, "--json", **access, **more)
+        assert SECRET not in result.out + result.err
+        assert str(key) not in result.out + result.err
+        assert result.code == 0, result.out + result.err
+        return result.document
+
+    secret = {"PEND_BACKUP_IDENTITY": str(key)}
+    run("create", **secret)
+    environment.put("three")
+    run("archive", **secret)
+    run("verify", "--all", "--deep", **secret)
+    run("restore", "--to", "latest", "--into", str(tmp_path / "side"), **secret)
+    bodies = [body for method, _, body in line.bodies if method == "PUT"]
+    kinds = {body[:4] for body in bodies}
+    assert b"age-" in kinds
+    assert bytes.fromhex("28b52ffd") not in kinds, "compressed, and not encrypted"
+    assert not any(b"a text of a person" in body for body in bodies)
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage._files import directory
 from pend_storage.backup import _folder_repository as folder_repository
 from pend_storage.backup._opening import open_repository
 from pend_storage.backup._repository import Repository
@@ -89,6 +90,27 @@ def test_create_only_replaces_nothing(repository: Repository) -> None:
 
     repository.put("facts/a.json", [b"third"])
     assert repository.read("facts/a.json") == b"third"
+
+
+def test_create_only_holds_on_a_file_system_that_only_has_links(
+    repository: Repository, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "renameat2", lambda *_, **__: False)
+    test_create_only_replaces_nothing(repository)
+    assert below(path) == ["facts", "facts/a.json", "repository.json"]
+
+
+def test_an_unfinished_file_that_was_removed_is_no_missing_object(
+    repository: Repository, path: Path
+) -> None:
+    def content() -> Iterator[bytes]:
+        yield b"x"
+        for each in path.rglob(".*"):
+            each.unlink()
+
+    for create_only in (True, False):
+        with pytest.raises(StoreUnavailable, match="removed by another program"):
+            repository.put("x", content(), create_only=create_only)
 
 
 def test_of_two_creators_at_the_same_time_one_succeeds(repository: Repository) -> None:

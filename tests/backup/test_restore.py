@@ -24,15 +24,16 @@ from pend_storage.backup._side_store import restore_files
 from pend_storage.backup._streams import Keys
 from pend_storage.backup._unclaimed import write_files
 from pend_storage.config._database_url import overridden_url
+from pend_storage.dualwrite import CODES
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.operations.backup.restore import restore
-from pend_storage.phases import Role
+from pend_storage.phases import Role, RoleState
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import OWN_DIRECTORY, JsonStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.crash import Report, run_until_crash
-from pend_storage.testing.domain import SCHEMA
+from pend_storage.testing.domain import SCHEMA, a_log
 
 from .sites import Site, texts_of
 
@@ -224,6 +225,37 @@ def test_a_role_that_owns_its_database_only(
             connection.execute(sql.SQL("drop owned by {}").format(owned))
 
 
+@pytest.mark.parametrize("into", ["json", "postgres"], indirect=True)
+def test_a_pair_across_a_switch(
+    tmp_path: Path, new_migrated_database: Migrated, into: str
+) -> None:
+    site = Site.with_both(tmp_path / "site", new_migrated_database(SCHEMA))
+    with site.open() as store:
+        logs = store.collection("logs")
+        logs.put(a_log("a", text="json"))
+    site.back_up()
+    site.archive()
+    with site.open() as pair:
+        assert isinstance(pair, ps.DualWriteStore)
+        pair.switch(ps.Phase.PARALLEL, accept=CODES)
+        pair.backfill()
+        pair.collection("logs").put(a_log("b", text="json, later"))
+        pair.switch(ps.Phase.POSTGRES_PRIMARY, accept=CODES)
+        pair.collection("logs").put(a_log("a", text="postgres"))
+        bad = pair.collection("logs").put(a_log("a", text="BAD"))
+    site.archive()
+    result = restore(site.settings, f"before:logs/a@{bad}", into)
+    assert result.segments >= 2
+    assert (result.lost.commits, result.lost.unknown) == (1, None)
+    with opened(into) as restored:
+        assert texts_of(restored) == {"a": "postgres", "b": "json, later"}
+        assert restored.role() == RoleState(Role.DETACHED, result.epoch)
+    named = restore(site.settings, f"{result.backup}", str(tmp_path / "first"))
+    assert named.epoch < result.epoch
+    with opened(str(tmp_path / "first")) as restored:
+        assert texts_of(restored) == {"a": "json"}
+
+
 # -- refusals -------------------------------------------------------------------------------
 
 
@@ -382,20 +414,6 @@ def test_a_lease_keeps_the_backup_while_it_is_read(site_with_mistake: Site) -> N
         assert len(names) == 1
         assert names[0].startswith(f"use-{result.backup}-")
     assert not holders(repository, "use-")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_repository_that_may_only_be_read(json_site: Site) -> None:
-    site = json_site
-    a_mistake(site)
-    folders = [p for p in (site.path / "repository").rglob("*") if p.is_dir()]
-    for folder in [site.path / "repository", *folders]:
-        folder.chmod(0o500)
-    try:
-        restore(site.settings, "latest", str(site.path / "side"))
-    finally:
-        for folder in [site.path / "repository", *folders]:
-            folder.chmod(0o700)
 
 
 # -- processes that die ---------------------------------------------------------------------

@@ -15,13 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from pend_storage._files.directory import Directory
 from pend_storage._model.snapshots import RESTORED_META, StoredRow
 from pend_storage._restored import note_of
-from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._catalog import MANIFEST, Catalog, folder_of
+from pend_storage.backup._folder_repository import FolderRepository
+from pend_storage.backup._losses import losses
 from pend_storage.backup._reachable import archive_of
 from pend_storage.backup._restore import RestoreReport, restore
 from pend_storage.backup._target import parse_target, resolve
-from pend_storage.errors import CorruptFile
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.events import Progress
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
@@ -285,3 +288,70 @@ def test_a_progress_bar_ends_at_its_total(tmp_path: Path) -> None:
     total = report.rows + report.changes
     assert seen[-1][0] == seen[-1][1] >= total
     assert all(done <= of for done, of in seen)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 100])
+def test_many_losses_are_counted_without_reading_all(tmp_path: Path, most: int) -> None:
+    with MemoryStore(SCHEMA) as source:
+        repository = a_repository(tmp_path)
+        write(source, "put", "a")
+        back_up(source, repository)
+        for key in ("b", "c", "d", "e"):
+            write(source, "put", key)
+            if key != "e":
+                archive(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        start = str(found.backups[0].point.sequence)
+        resolved = resolve(parse_target(start), found, text=start)
+        lost = losses(resolved, catalog, KEYS, [source], most=most)
+        assert (lost.commits, lost.archived, lost.unknown) == (4, 3, None)
+        assert lost.keys == len(lost.first) == min(most, 4)
+        assert lost.is_partial == (most <= 4)
+        assert lost.highest >= source.head()
+
+
+def test_a_backup_that_was_pruned_before_its_lease(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        repository = a_repository(tmp_path)
+        backup = back_up(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        resolved = resolve(parse_target("latest"), found, text="latest")
+        repository.delete(f"{folder_of(backup.id)}/{MANIFEST}")
+        with pytest.raises(ConfigError, match="pruned at this moment"):
+            restore(resolved, catalog, KEYS, target)
+        assert note_of(target) is None, "nothing was begun"
+
+
+def test_an_object_that_is_missing(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        repository = a_repository(tmp_path)
+        backup = back_up(source, repository)
+        catalog = Catalog(repository)
+        found = archive_of(catalog, KEYS)
+        resolved = resolve(parse_target("latest"), found, text="latest")
+        repository.delete(backup.parts[0].name)
+        with pytest.raises(CorruptFile, match="is missing"):
+            restore(resolved, catalog, KEYS, target)
+
+
+class ReadOnly(FolderRepository):
+    """A repository whose folder this user may only read."""
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes], *, create_only: bool = False
+    ) -> int:
+        raise ConfigError(f"{name}: permission denied. Correct the permissions.")
+
+
+def test_a_repository_that_may_only_be_read(tmp_path: Path) -> None:
+    with MemoryStore(SCHEMA) as source, MemoryStore(SCHEMA) as target:
+        write(source, "put", "a")
+        back_up(source, a_repository(tmp_path))
+        catalog = Catalog(ReadOnly(Directory(tmp_path)))
+        to(catalog, "latest", target)
+        assert canonical(target) == canonical(source)

@@ -173,6 +173,15 @@ def test_in_a_gap_both_of_its_ends_are_named(text: str) -> None:
     assert resolved(history.archived(), "45").upto == 45
 
 
+def test_behind_a_gap_after_which_there_is_no_backup() -> None:
+    history = chained()
+    lost = history.segments[2]
+    message = refused(history.without(lost).archived(), "85")
+    assert "lies behind a gap" in message
+    assert "sequence 50 at" in message
+    assert "backup create" in message
+
+
 def test_unknown_names_are_refused_with_a_suggestion() -> None:
     history = chained()
     archive = history.archived()

@@ -175,6 +175,17 @@ def test_without_an_identity_the_stored_bytes_are_compared(
         assert damage.name == part.name
 
 
+def test_an_identity_that_does_not_fit_is_a_fault(repository: Repository) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    manifest = write_backup(
+        repository, harbour(), keys=Keys([str(identity.to_public())])
+    )
+    other = str(pyrage.x25519.Identity.generate())
+    found = Verifying(repository, Keys(identities=[other])).backup(manifest)
+    assert len(found) == len(manifest.parts)
+    assert "no identity that was given" in found[0].reason
+
+
 # -- the log --------------------------------------------------------------------------------
 
 

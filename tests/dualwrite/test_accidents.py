@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite import _lag as lag
-from pend_storage.dualwrite import _relay as relay
+from pend_storage.dualwrite import _log_pruning as log_pruning
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase
 from pend_storage.stores._inmemory import write_planner
@@ -239,7 +239,7 @@ class Skewed(datetime):
 def test_clocks_that_are_wrong_change_neither_order_nor_outcome(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (write_planner, relay, lag):
+    for module in (write_planner, log_pruning, lag):
         monkeypatch.setattr(module, "datetime", Skewed)
     process = Process(place)
     jumps = [timedelta(days=n) for n in (0, 30, -400, 5, -1)]
@@ -273,7 +273,7 @@ def test_a_clock_that_is_ahead_forgets_nothing_that_is_still_needed(
     for n in range(9):
         one.put("a", f"{n}")
     one.postgres.is_cut = False
-    monkeypatch.setattr(relay, "datetime", Skewed)
+    monkeypatch.setattr(log_pruning, "datetime", Skewed)
     monkeypatch.setattr(Skewed, "by", timedelta(days=3_000))
 
     one.store._relay.prune()

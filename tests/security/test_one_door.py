@@ -27,6 +27,7 @@ FILES: Final = {
     "cli/_quarantine.py": "reads a file that the user names on the command line",
     "operations/backup/diff.py": "a temporary directory of its own",
     "operations/backup/physical.py": "a temporary directory of its own",
+    "operations/backup/scratch.py": "asks where temporary files are kept",
     "operations/doctor/_directory.py": "reads the table of mounts of the system",
     "operations/inspect.py": "creates files that the user names, and a temporary directory",
     "operations/migrate_trial.py": "a temporary directory of its own",

@@ -50,9 +50,11 @@ def list_command(session: Session, *, stanza: str | None) -> Exit:
         out.line(f"gap: {gap}", style="warn")
     for damage in found.damaged:
         out.line(f"damaged: {damage.name}: {damage.reason}", style="fail")
-    bad = (
-        found.damaged or found.gaps or any(b.state == "damaged" for b in found.backups)
-    )
+    for backup in found.backups:
+        for fault in backup.log_faults:
+            out.line(f"log after {backup.manifest.id}: {fault}", style="fail")
+    is_bad = any(b.state == "damaged" or b.log_faults for b in found.backups)
+    bad = found.damaged or found.gaps or is_bad
     return session.finish(
         Exit.FOUND if bad else Exit.DONE,
         {
@@ -102,6 +104,7 @@ def as_document(listed: Listed) -> dict[str, Any]:
         "verified_at": listed.verified_at,
         "drilled_at": listed.drilled_at,
         "pinned": listed.pinned,
+        "log_faults": listed.log_faults,
         "window": {
             "earliest": window.earliest,
             "latest": window.latest,

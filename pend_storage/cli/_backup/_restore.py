@@ -154,16 +154,18 @@ def _show(out: Output, result: Restored) -> None:
 
 def show_losses(out: Output, lost: Losses) -> None:
     """Render the commits that a restored store lacks."""
+    least = "at least " if lost.is_partial else ""
     if lost.commits:
         out.line(
-            f"not in it: {lost.commits:,} later commits, which changed {lost.keys:,} records; "
+            f"not in it: {lost.commits:,} later commits, which changed {least}{lost.keys:,} "
+            "records; "
             f"{lost.archived:,} of them are in the archive",
             style="warn",
         )
         for collection, key in lost.first:
             out.line(f"    {one_line(collection)}[{shown(key)}]")
         if lost.keys > len(lost.first):
-            out.line(f"    and {lost.keys - len(lost.first):,} more")
+            out.line(f"    and {least}{lost.keys - len(lost.first):,} more")
     elif lost.unknown is None:
         out.line("nothing is lost: there is no later commit")
     if lost.unknown is not None:

@@ -31,6 +31,9 @@ class Listed:
     drilled_at: datetime | None
     """Of the last drill that was good."""
     pinned: bool
+    log_faults: tuple[str, ...]
+    """Damage of the log in its window, by the last verification: it can be restored to
+    what lies before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,11 @@ def show_backup(settings: Settings, backup_id: str) -> Detail:
     )
 
 
+def _log_faults(fact: Fact) -> tuple[str, ...]:
+    found = fact.detail.get("log")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
 def _listed(catalog: Catalog, window: Window) -> Listed:
     manifest = window.backup
     facts = catalog.facts(manifest.id)
@@ -119,4 +127,5 @@ def _listed(catalog: Catalog, window: Window) -> Listed:
         verified_at=max(good, default=None),
         drilled_at=max(drilled, default=None),
         pinned=pinned[-1].ok if pinned else manifest.kept,
+        log_faults=_log_faults(verified[-1]) if verified else (),
     )

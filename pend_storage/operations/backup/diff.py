@@ -19,6 +19,7 @@ from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
 from pend_storage.operations.backup.side import (
     SideAddress,
+    live_stores,
     open_side_json,
     open_side_postgres,
 )
@@ -129,7 +130,8 @@ def _spooled(settings: Settings, text: str, stage: Stage) -> Iterator[Store]:
     """Restore a target into a directory that is removed afterwards."""
     parse_target(text)
     catalog, keys = Catalog(open_repository(settings)), keys_of(settings)
-    found = find_target(settings, text, catalog, keys)
+    with live_stores(settings) as live:  # they know marks that no backup has yet
+        found = find_target(settings, text, catalog, keys, live)
     with (
         tempfile.TemporaryDirectory(prefix="pend-diff-") as folder,
         open_side_json(settings, Path(folder) / "data") as store,

@@ -9,7 +9,13 @@ from typing import Final
 from pend_storage._shown import cut
 from pend_storage.backup._catalog import Catalog, Damage
 from pend_storage.backup._manifest import BackupManifest, SegmentManifest
-from pend_storage.backup._verify import Verifier, Verifying, log_damage, with_affected
+from pend_storage.backup._verify import (
+    UNDECRYPTED,
+    Verifier,
+    Verifying,
+    log_damage,
+    with_affected,
+)
 from pend_storage.backup._window import windows
 from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS
 from pend_storage.config import Settings
@@ -124,20 +130,31 @@ def _scope(
 
 
 def _record(catalog: Catalog, result: Verification) -> None:
-    """Add the result to each backup that was read, and to each that a damage affects."""
+    """Add the result to each backup that was read, and to each that a damage affects.
+
+    A backup is good or damaged by its own parts: one whose log is damaged restores to all
+    that lies before the damage.
+    """
     known = {manifest.id for manifest in catalog.backups()}
-    faults: dict[str, list[str]] = {name: [] for name in result.backups}
+    own: dict[str, list[str]] = {name: [] for name in result.backups}
+    of_log: dict[str, list[str]] = {}
+    of_keys: set[str] = set()
     for damage in result.damaged:
+        faults = own if damage.backup is not None else of_log
         for name in known.intersection(damage.affected):
             faults.setdefault(name, []).append(f"{damage.name}: {damage.reason}")
-    for name, found in faults.items():
+            # A key that does not fit says nothing about the backup.
+            if damage.reason == UNDECRYPTED:
+                of_keys.add(name)
+    for name in own.keys() - of_keys:
         catalog.add_fact(
             name,
             "verified",
-            ok=not found,
+            ok=not own[name],
             detail={
                 "deep": result.deep,
-                "damaged": [cut(text) for text in found[:_MOST]],
+                "damaged": [cut(text) for text in own[name][:_MOST]],
+                "log": [cut(text) for text in of_log.get(name, [])[:_MOST]],
                 "unread": len(result.unread),
             },
         )

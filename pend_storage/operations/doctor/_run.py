@@ -69,6 +69,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield from directory_findings(settings, module, settings.json)
     else:
         yield warn("json directory", "not configured", "Set json.directory.")
+    yield from _backups(settings)
     if settings.postgres is None:
         yield warn("database", "not configured", "Set postgres.url.")
         return
@@ -84,6 +85,27 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from database_findings(settings, settings.postgres)
     if settings.json is not None:
         yield from pair_findings(settings)
+
+
+def _backups(settings: Settings) -> Iterator[Finding]:
+    """Find what is wrong with the backups; nothing where there is no repository."""
+    if settings.backup is None:
+        yield warn(
+            "backups",
+            "no repository is configured, so nothing is backed up here",
+            "Set backup.repository; see the reference of the configuration.",
+        )
+        return
+    try:
+        require_packages("zstandard")
+        # Not before: it imports the package that was asked for.
+        from pend_storage.operations.doctor._backups import (  # noqa: PLC0415
+            backup_findings,
+        )
+    except ConfigError as error:
+        yield fail("backups", str(error), error=error)
+        return
+    yield from backup_findings(settings)
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ def _alone(
     tables: Sequence[str],
     wait: float,
 ) -> Iterator[None]:
-    """Run the block in one transaction that nobody else disturbs."""
+    """Run the block in one transaction, with the tables locked for all others."""
     locked = f"lock table {', '.join(tables)}, {OWN}changes in access exclusive mode"
 
     def enter() -> None:

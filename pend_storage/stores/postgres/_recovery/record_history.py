@@ -41,11 +41,11 @@ select place.low, c.sequence, c.epoch, {MICROSECONDS}, c."by", c.reason, c.item
   from place left join lateral (
     select e.sequence, e.epoch, e.at, e."by", e.reason, r.item, r.place
       from {OWN}changes as e
-     cross join lateral pg_catalog.json_array_elements(
-       case when pg_catalog.strpos(e.records::text,
-                   pg_catalog.to_json($2::text)::text) {GT} 0 then e.records
-            else '[]'::json end) with ordinality as r (item, place)
+     cross join lateral pg_catalog.json_array_elements(e.records)
+       with ordinality as r (item, place)
      where e.sequence {GE} place.low and e.sequence {LE} $3::bigint
+       and pg_catalog.strpos(
+             e.records::text, (select pg_catalog.to_json($2::text)::text)) {GT} 0
        and (r.item operator(pg_catalog.->>) 0) {EQ} $1::text
        and (r.item operator(pg_catalog.->>) 1) {EQ} $2::text
   ) as c on true
