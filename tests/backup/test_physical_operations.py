@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -291,7 +292,12 @@ def test_an_interrupted_restore_is_repeated(own: Lab, point: str) -> None:
 
     assert killed_at(point, work)
     assert (place / ".pend-restoring").exists()
+    left = place / "data" / "postmaster.pid"
+    pid = int(left.read_text().split()[0]) if left.exists() else None
     restored = as_server_user(work)
+    if pid is not None:  # the server that it left has ended
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
     end_servers(own.place)
 
     assert restored.stopped.startswith("recovery stopping before")
