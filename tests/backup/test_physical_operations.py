@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -270,3 +271,36 @@ def test_the_log_before_every_backup_of_its_server_is_pruned(own: Lab) -> None:
     assert oldest < first  # there was something to delete
     assert after[0] == first
     assert planned > 0
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("restore.base-fetched", marks=pytest.mark.deep),
+        pytest.param("restore.server-fetched", marks=pytest.mark.deep),
+        "restore.server-sealed",
+    ],
+)
+def test_an_interrupted_restore_is_repeated(own: Lab, point: str) -> None:
+    place = own.place / point
+
+    def work() -> ServerRestored:
+        known = numbers(own)
+        done = restore_physical(settings_of(own), f"before:{known[3]}", place)
+        assert isinstance(done, ServerRestored)
+        return done
+
+    assert killed_at(point, work)
+    assert (place / ".pend-restoring").exists()
+    left = place / "data" / "postmaster.pid"
+    pid = int(left.read_text().split()[0]) if left.exists() else None
+    restored = as_server_user(work)
+    if pid is not None:  # the server that it left has ended
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    end_servers(own.place)
+
+    assert restored.stopped.startswith("recovery stopping before")
+    assert not (place / ".pend-restoring").exists()
+    with pytest.raises(ConfigError, match="never writes over anything"):
+        as_server_user(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from pend_storage.backup.physical._lsn import (
     parse_segment,
     segment_at,
 )
-from pend_storage.backup.physical._side_server import make_side_directory
+from pend_storage.backup.physical._side_server import (
+    CLAIM,
+    claim_side_directory,
+    make_side_directory,
+)
 from pend_storage.backup.physical._targets import (
     named_point,
     sequence_target,
@@ -239,3 +244,23 @@ def test_a_side_directory_is_new_private_and_short(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ConfigError):
         make_side_directory(tmp_path / "link")
+
+
+def test_only_what_a_restore_left_is_emptied(tmp_path: Path) -> None:
+    tools = Tools(tmp_path, 15)
+    place = tmp_path / "side"
+    claim = claim_side_directory(place, tools)
+    (place / "wal").mkdir()
+    with pytest.raises(ConfigError, match="another process restores into"):
+        claim_side_directory(place, tools)
+    os.close(claim)
+    os.close(claim_side_directory(place, tools))
+    assert [each.name for each in place.iterdir()] == [CLAIM]
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / CLAIM).write_text("notes")
+    (mine / "file").touch()
+    with pytest.raises(ConfigError, match="never writes over anything"):
+        claim_side_directory(mine, tools)
+    assert (mine / "file").exists()

@@ -142,8 +142,8 @@ def _failure(
     if _NOT_REACHED in said:
         return ConfigError(
             f"the target is not in the archived log, which ends before it"
-            f"{_last_time(said)}. Nothing was restored; remove {side.directory}, and choose "
-            "an earlier target: `backup list` shows what can be restored."
+            f"{_last_time(said)}. Nothing was restored; choose an earlier target: `backup "
+            "list` shows what can be restored."
         )
     fatal = _REASON.findall(said)
     words = one_line(fatal[-1], 300) if fatal else last_words(said)

@@ -19,7 +19,7 @@ from pend_storage.backup.physical._lsn import SegmentName, lsn_text, parse_lsn
 from pend_storage.backup.physical._pitr import Recovered, recover
 from pend_storage.backup.physical._side_server import (
     SideServer,
-    make_side_directory,
+    claim_side_directory,
     require_no_root,
 )
 from pend_storage.backup.physical._targets import RecoveryTarget
@@ -118,13 +118,16 @@ def restore_server(
 ) -> RestoredServer:
     """Restore a server into a new directory, up to a target; it runs when this returns.
 
+    The caller seals its store, and calls :meth:`SideServer.complete`. Until then it counts as
+    interrupted, and the next call empties the directory.
+
     Args:
         chain: of backups, the full one first.
         repository: place of backups, and of the archived log.
         keys: to decrypt with.
         tools: of the version of the server that was copied.
         target: where to stop.
-        into: a directory that does not exist, or is empty.
+        into: a directory that does not exist, is empty, or is what an interrupted restore left.
         login: settings of libpq with user and database.
         timeline: to follow; None: the newest that continues the backup.
         timeout: seconds for the recovery.
@@ -140,7 +143,8 @@ def restore_server(
     archive = WalArchive(repository, keys, facts.system)
     plan = plan_log(facts, archive, timeline=timeline)
     require_log(plan, target, chain[-1])
-    side = SideServer(make_side_directory(into), tools, facts.settings)
+    claim = claim_side_directory(into, tools)
+    side = SideServer(into.absolute(), tools, facts.settings, claim)
     fetch_chain(chain, repository, keys, tools, side.directory)
     with Directory(side.directory) as folder:
         folder.make_directory("wal").close()

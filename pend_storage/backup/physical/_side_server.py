@@ -6,6 +6,7 @@
     DIRECTORY/wal               segments of the archived log that it replays
     DIRECTORY/server.log        what it says
     DIRECTORY/.s.PGSQL.5432     its socket; the directory is for its owner alone
+    DIRECTORY/.pend-restoring   locked while it is made; gone when it is complete
 
 Nothing of the copied server's configuration is used, because it names the copied server's
 places, its archive and its standbys: its files are kept under other names.
@@ -14,6 +15,7 @@ places, its archive and its standbys: its files are kept under other names.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,15 +25,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage._files.directory import Directory
+from pend_storage._files.durability import write_all
 from pend_storage._shown import shown
 from pend_storage.backup.physical._tools import Tools
 from pend_storage.errors import ConfigError, StoreUnavailable
 
-__all__ = ["PORT", "SideServer", "make_side_directory", "require_no_root"]
+__all__ = [
+    "CLAIM",
+    "PORT",
+    "SideServer",
+    "claim_side_directory",
+    "make_side_directory",
+    "require_no_root",
+]
 
 PORT: Final = 5432
 """Part of the name of the socket; the server has no TCP port."""
 LOG: Final = "server.log"
+CLAIM: Final = ".pend-restoring"
+_CLAIMED: Final = b"A restore of pend_storage has begun to fill this directory.\n"
 _RULES: Final = "side_hba.conf"
 _NAMES: Final = "side_ident.conf"
 _CONFIGURATION: Final = "postgresql.conf"
@@ -95,6 +107,55 @@ def make_side_directory(path: Path) -> Path:
     return path
 
 
+def claim_side_directory(path: Path, tools: Tools) -> int:
+    """Make the directory of a side server, or empty that of an interrupted restore.
+
+    Args:
+        path: must not exist, be empty, or be what an interrupted restore left.
+        tools: to stop a server that runs in it.
+
+    Returns:
+        The descriptor of the locked file that says that it is not complete.
+
+    Raises:
+        ConfigError: it has something else in it, or another process restores into it.
+    """
+    path = path.absolute()
+    if not _is_interrupted(path):
+        make_side_directory(path)
+    with Directory(path) as folder:
+        claim = folder.open_or_create(CLAIM)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(claim)
+            raise ConfigError(
+                f"another process restores into {shown(str(path))}. Let it finish, or name "
+                "another directory."
+            ) from None
+        os.ftruncate(claim, 0)
+        write_all(claim, _CLAIMED, 0)
+        data = path / "data"
+        if folder.find("data") is not None:
+            tools.run(
+                "pg_ctl", "stop", f"--pgdata={data}", "--mode=immediate", timeout=60
+            )
+        for name in folder.names():
+            if name != CLAIM:
+                folder.remove_tree(name)
+    return claim
+
+
+def _is_interrupted(path: Path) -> bool:
+    try:
+        with Directory(path) as folder:
+            found = folder.read(CLAIM)
+            # An empty one was made right before the end of the process.
+            return found == _CLAIMED or (not found and folder.names() == [CLAIM])
+    except OSError:
+        return False
+
+
 @dataclass(slots=True)
 class SideServer:
     """Restored server in its directory."""
@@ -103,6 +164,8 @@ class SideServer:
     tools: Tools
     settings: Mapping[str, str] = field(default_factory=dict)
     """That must be at least as high as those of the copied server."""
+    claim: int = -1
+    """Descriptor of :func:`claim_side_directory`."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -218,6 +281,13 @@ class SideServer:
             raise StoreUnavailable(
                 f"process {process.pid} did not stop", store=str(self.directory)
             )
+
+    def complete(self) -> None:
+        """Record that it is whole: a later restore into its directory is refused."""
+        with Directory(self.directory) as folder:
+            folder.unlink(CLAIM)
+            folder.sync()
+        os.close(self.claim)
 
     def release(self) -> None:
         """Leave the running server to the user."""
