@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pend_storage._model.snapshots import StoredRow
 from pend_storage.backup._manifest import (
     FORMAT,
     BackupManifest,
@@ -14,7 +15,6 @@ from pend_storage.backup._manifest import (
     require_format,
     unpack,
 )
-from pend_storage._model.snapshots import StoredRow
 from pend_storage.backup._row_digest import RowDigest
 from pend_storage.errors import ConfigError, CorruptFile
 from tests.backup.snapshots_made import a_manifest, harbour
