@@ -126,7 +126,7 @@ def model(
                 mine = bucket(time_of(b))
                 is_newest = all(bucket(time_of(o)) != mine for o in later[b.id])
                 newer = {bucket(time_of(o)) for o in alike(b, good)}
-                newer = {each for each in newer if each > mine}  # type: ignore[operator]
+                newer = {each for each in newer if each > mine}
                 is_wanted |= is_newest and len(newer) < getattr(policy, name)
             if policy.within is not None:
                 is_wanted |= time_of(b) >= reference - policy.within
