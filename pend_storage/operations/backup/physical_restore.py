@@ -17,6 +17,7 @@ from pend_storage.backup._manifest import BackupManifest
 from pend_storage.backup._repository import Repository
 from pend_storage.backup._restore import USE
 from pend_storage.backup._seal import begin_filling, highest_number, seal
+from pend_storage.backup._streams import Keys
 from pend_storage.backup._target_grammar import (
     AtSequence,
     BeforeSequence,
@@ -136,17 +137,7 @@ def restore_physical(
         chosen, recovery = search.find(wanted, backup)
         above = highest_number(_highest_archived(catalog), *live)
     if dry_run:
-        facts = facts_of(chosen)
-        archive = WalArchive(repository, keys, facts.system)
-        plan = plan_log(facts, archive, timeline=timeline)
-        require_log(plan, recovery, chosen)
-        chain = _chain(repository, chosen.id)
-        return ServerPlan(
-            backup=chosen.id,
-            chain=tuple(each.id for each in chain),
-            target=recovery.text,
-            log=plan,
-        )
+        return _plan(repository, keys, chosen, recovery, timeline)
     login = libpq_settings(settings)
     tools = find_tools(int(str(chosen.server).partition(".")[0]))
     with (
@@ -191,6 +182,26 @@ def restore_physical(
         beyond=beyond,
         gap=made.plan.gap,
         seconds=time.monotonic() - began,
+    )
+
+
+def _plan(
+    repository: Repository,
+    keys: Keys,
+    chosen: BackupManifest,
+    recovery: RecoveryTarget,
+    timeline: int | None,
+) -> ServerPlan:
+    facts = facts_of(chosen)
+    archive = WalArchive(repository, keys, facts.system)
+    plan = plan_log(facts, archive, timeline=timeline)
+    require_log(plan, recovery, chosen)
+    chain = _chain(repository, chosen.id)
+    return ServerPlan(
+        backup=chosen.id,
+        chain=tuple(each.id for each in chain),
+        target=recovery.text,
+        log=plan,
     )
 
 
