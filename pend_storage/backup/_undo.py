@@ -17,7 +17,7 @@ from pend_storage._redaction import record_label, redacted
 from pend_storage._restored import note_of
 from pend_storage.backup._lineage import FILLED_META, POSITION_META
 from pend_storage.errors import ChangesExpired, ConfigError, PendStorageError
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import LEGACY_FILES, CollectionSpec
 from pend_storage.store import Store
 
 __all__ = ["Archived", "Earlier", "Undo", "Wanted", "plan_undo", "write_undo"]
@@ -189,12 +189,15 @@ def _is_complete(logs: Mapping[str, Store]) -> bool:
     """Return whether the logs have every commit that was ever made.
 
     Rows that were copied into a store are in no log of it. So a store that was restored,
-    or filled from one that is not there any more, shows nothing by the lack of an entry.
+    filled from one that is not there any more, or made of legacy files, shows nothing by
+    the lack of an entry.
     """
     for store in logs.values():
         try:
             next(store.changes(0), None)
             if note_of(store) is not None:
+                return False
+            if next(store.scan(LEGACY_FILES), None) is not None:
                 return False
             for name, member in ((POSITION_META, "of"), (FILLED_META, "source")):
                 value = store.meta(name)

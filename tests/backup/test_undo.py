@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def test_what_was_never_in_a_log_is_not_taken_for_missing() -> None:
     with pytest.raises(ConfigError, match="kept neither in the change log"):
         plan(store)
     assert plan(store, Wanted(version=0)).action == "delete"
+
+
+def test_a_record_of_an_adopted_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as before:
+        put(before, "1")
+    shutil.rmtree(tmp_path / ".pend-storage")  # only its file is left, as other code made it
+    with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as store:
+        assert text_of(store) == "1"
+        put(store, "2")
+        with pytest.raises(ConfigError, match="--to 0"):
+            plan(store)
 
 
 def test_a_pruned_log_does_not_show_that_there_was_nothing() -> None:
