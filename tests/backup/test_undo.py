@@ -21,6 +21,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.factory import open_pair
+from pend_storage.operations.backup.create import create_backup
 from pend_storage.operations.backup.undo import parse_wanted, undo
 from pend_storage.phases import Phase
 from pend_storage.records import ChangedRecord
@@ -30,6 +31,8 @@ from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log, a_ship
+
+from .environments import an_environment
 
 
 def put(store: Store, text: str, key: str = "l1") -> int:
@@ -149,7 +152,9 @@ def test_what_was_never_in_a_log_is_not_taken_for_missing() -> None:
 def test_a_record_of_an_adopted_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as before:
         put(before, "1")
-    shutil.rmtree(tmp_path / ".pend-storage")  # only its file is left, as other code made it
+    shutil.rmtree(
+        tmp_path / ".pend-storage"
+    )  # only its file is left, as other code made it
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as store:
         assert text_of(store) == "1"
         put(store, "2")
@@ -182,6 +187,22 @@ def test_the_archive_is_asked_for_what_the_log_does_not_have() -> None:
     assert asked == [("logs", "l1", Wanted(), second)]
     write_undo(store, found)
     assert text_of(store) == "first"
+
+
+def test_a_change_that_is_not_archived_yet_is_undone_from_a_backup(
+    tmp_path: Path,
+) -> None:
+    environment = an_environment(tmp_path)
+    environment.put("l1", text="adopted")
+    shutil.rmtree(environment.folder / "data" / ".pend-storage")
+    create_backup(environment.settings)  # the record is in no log, as in a first import
+    environment.put("l1", text="wrong")
+
+    found = undo(environment.settings, "logs", "l1")
+
+    assert (found.undo.action, found.undo.earlier.source) == ("write", "the archive")
+    with environment.store() as store:
+        assert text_of(store) == "adopted"
 
 
 @pytest.mark.parametrize("text", ["", "x", "before:", "before:x", "-1", "4 7"])

@@ -19,7 +19,7 @@ from pend_storage.backup._undo import Earlier, Undo, Wanted, plan_undo, write_un
 from pend_storage.backup._window import chains
 from pend_storage.config import Settings
 from pend_storage.dualwrite._switch_history import current_actor
-from pend_storage.errors import ConfigError, CorruptFile
+from pend_storage.errors import ChangesExpired, ConfigError, CorruptFile
 from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
@@ -134,7 +134,24 @@ class _Archive:
         with contextlib.suppress(ConfigError):  # the commit may not be archived yet
             resolved = find_target(self._settings, target, catalog, keys, self._stores)
             return self._state_at(resolved, catalog, keys, collection, key)
+        with contextlib.suppress(ConfigError):  # nothing can be restored at all
+            end = find_target(self._settings, "latest", catalog, keys, self._stores)
+            if self._goes_on(end.upto, (collection, key, present)):
+                return self._state_at(end, catalog, keys, collection, key)
         return None
+
+    def _goes_on(self, end: int, wanted: tuple[str, str, int]) -> bool:
+        """Return whether a log leads from the end of the archive to the present version.
+
+        No log has an earlier change of the record, or it would have been found there. So
+        what it was before is what it was at that end.
+        """
+        for store in self._stores:
+            with contextlib.suppress(ChangesExpired):
+                for change in store.changes(end):
+                    if any(record[:3] == wanted for record in change.records):
+                        return True
+        return False
 
     def _before(
         self,
