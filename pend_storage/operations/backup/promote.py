@@ -38,7 +38,7 @@ from pend_storage.operations.phase import FlagChange, change_flag
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
 
-__all__ = ["Promotion", "PromotionReport", "promote", "side_settings"]
+__all__ = ["PromotionReport", "promote", "side_settings"]
 
 _LOST: Final = (
     StoreUnavailable,
