@@ -11,7 +11,6 @@ import pytest
 
 from pend_storage._restored import note_of
 from pend_storage.backup._catalog import Catalog
-from pend_storage.backup._verify import Verifying
 from pend_storage.backup.physical._base import facts_of
 from pend_storage.backup.physical._lsn import parse_lsn
 from pend_storage.backup.physical._targets import OFFSET_META
@@ -20,10 +19,8 @@ from pend_storage.config import Settings, load_settings
 from pend_storage.errors import ConfigError, StaleEpoch
 from pend_storage.factory import open_postgres
 from pend_storage.operations.backup.physical import (
-    PHYSICAL_VERIFIERS,
     archive_server_log,
     create_physical,
-    verify_server_logs,
 )
 from pend_storage.operations.backup.physical_restore import (
     ServerPlan,
@@ -32,6 +29,7 @@ from pend_storage.operations.backup.physical_restore import (
 )
 from pend_storage.operations.backup.retention import prune_backups
 from pend_storage.operations.backup.side import SideAddress, open_side_postgres
+from pend_storage.operations.backup.verify import verify_backups
 from pend_storage.phases import Role
 from pend_storage.store import Store
 from pend_storage.stores.postgres import PostgresStore
@@ -162,11 +160,9 @@ def test_moved_numbers_are_refused(own: Lab) -> None:
 
 
 def test_everything_stored_is_verified(own: Lab) -> None:
-    def work() -> tuple[list[object], list[tuple[str, str]], list[tuple[str, str]]]:
+    def work() -> tuple[tuple[object, ...], list[str]]:
         settings = settings_of(own)
-        verifying = Verifying(own.repository, own.keys, verifiers=PHYSICAL_VERIFIERS)
-        backup, *_ = Catalog(own.repository).backups()
-        whole = list[object](verifying.backup(backup)), verify_server_logs(settings)
+        whole = verify_backups(settings, record=False).damaged
         victim = max(
             (own.place / "repository" / "wal").rglob("*.zst"),
             key=lambda path: path.stat().st_size,
@@ -174,15 +170,14 @@ def test_everything_stored_is_verified(own: Lab) -> None:
         content = victim.read_bytes()
         victim.chmod(0o600)
         victim.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-        damaged = verify_server_logs(settings)
+        damaged = verify_backups(settings, record=False).damaged
         victim.write_bytes(content)
-        return *whole, damaged
+        return whole, [damage.name for damage in damaged]
 
-    backup, log, damaged = as_server_user(work)
+    whole, damaged = as_server_user(work)
 
-    assert backup == []
-    assert log == []
-    assert len(damaged) == 1
+    assert whole == ()
+    assert [name.partition("/")[0] for name in damaged] == ["wal"]
 
 
 @pytest.mark.parametrize("point", ["backup.base-part-written", "backup.base-verified"])

@@ -38,7 +38,7 @@ from pend_storage.backup.physical._server import (
 )
 from pend_storage.backup.physical._targets import OFFSET_META
 from pend_storage.backup.physical._tools import find_tools
-from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS, wal_damage
+from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS
 from pend_storage.backup.physical._wal import WalArchive
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError, StoreUnavailable
@@ -57,7 +57,6 @@ __all__ = [
     "follow_server_log",
     "highest_number_of",
     "libpq_settings",
-    "verify_server_logs",
 ]
 
 _VERIFIED: Final = crashpoints.declare(
@@ -335,23 +334,6 @@ def _receiver(settings: Settings, spool: Path, slot: str) -> Iterator[Receiver]:
     with repository.lease(f"wal-{system}"):
         tools = find_tools(server.major, settings=address)
         yield Receiver(tools, server, archive, spool.absolute(), address, slot)
-
-
-def verify_server_logs(settings: Settings) -> list[tuple[str, str]]:
-    """Read the archived log of every server; return name and fault of what is damaged.
-
-    Raises:
-        StoreUnavailable: the repository cannot be reached.
-    """
-    repository, keys = open_repository(settings), keys_of(settings)
-    systems = {
-        name.split("/")[1] for name in (each.name for each in repository.list("wal/"))
-    }
-    return [
-        (damage.name, damage.reason)
-        for system in sorted(systems)
-        for damage in wal_damage(WalArchive(repository, keys, system), system)
-    ]
 
 
 def _integer(value: object) -> int:

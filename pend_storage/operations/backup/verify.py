@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,8 @@ from pend_storage.backup._verify import (
     with_affected,
 )
 from pend_storage.backup._window import windows
-from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS
+from pend_storage.backup.physical._verification import PHYSICAL_VERIFIERS, wal_damage
+from pend_storage.backup.physical._wal import WalArchive
 from pend_storage.config import Settings
 from pend_storage.factory import load_schema
 from pend_storage.operations.backup.opening import keys_of, open_repository
@@ -93,6 +94,8 @@ def verify_backups(
             damaged += work.backup(backup)
         for segment in segments:
             damaged += work.segment(segment)
+    if backup_id is None:
+        damaged += _server_log_damage(work)
     result = Verification(
         repository=repository.url,
         backups=tuple(backup.id for backup in backups),
@@ -106,6 +109,14 @@ def verify_backups(
     if record:
         _record(catalog, result)
     return result
+
+
+def _server_log_damage(work: Verifying) -> Iterator[Damage]:
+    """Read the archived write-ahead logs of all servers; yield what is damaged."""
+    names = (each.name for each in work.repository.list("wal/"))
+    for system in sorted({name.split("/")[1] for name in names}):
+        archive = WalArchive(work.repository, work.keys, system)
+        yield from wal_damage(archive, system)
 
 
 def _scope(
