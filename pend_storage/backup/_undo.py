@@ -107,9 +107,12 @@ def plan_undo(
     row = store.read(spec.name, [key], deleted=True).get(key)
     present = 0 if row is None else row.version
     record = None if row is None else row.record
-    earlier = _from_logs(store.record_history(spec.name, key), present, wanted, logs)
+    earlier = _from_logs(store.record_history(spec.name, key), present, wanted)
     if earlier is None:
         earlier = archived(spec.name, key, wanted, present)
+    # Last of all: a log says nothing of rows that were loaded past it.
+    if earlier is None and wanted.version is None and _is_complete(logs):
+        earlier = Earlier(0, None, "the change log")
     if earlier is None:
         raise ConfigError(_unknown(spec, key, wanted))
     found: tuple[Difference, ...] = ()
@@ -164,7 +167,6 @@ def _from_logs(
     history: Iterable[KeyChange],
     present: int,
     wanted: Wanted,
-    logs: Mapping[str, Store],
 ) -> Earlier | None:
     """Return the earlier state by the logs; None where they do not show it."""
     if wanted.version == 0:
@@ -172,8 +174,6 @@ def _from_logs(
     for change in history:
         if _fits(change, present, wanted):
             return Earlier(change.version, change.record, "the change log")
-    if wanted.version is None and _is_complete(logs):
-        return Earlier(0, None, "the change log")
     return None
 
 

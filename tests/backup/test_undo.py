@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._model.snapshots import StoredRow
 from pend_storage.backup._undo import Earlier, Undo, Wanted, plan_undo, write_undo
 from pend_storage.cli._app import run as run_command
 from pend_storage.config import JsonSettings, PostgresSettings, Settings
@@ -170,6 +171,20 @@ def test_a_pruned_log_does_not_show_that_there_was_nothing() -> None:
     put(store, "third", key="l2")
     with pytest.raises(ConfigError, match="kept neither"):
         plan(store)
+
+
+def test_rows_that_were_loaded_are_found_in_the_archive_and_not_taken_for_new() -> None:
+    with MemoryStore(SCHEMA) as store:
+        body = SCHEMA["logs"].codec.encode(a_log("l1", "loaded"))
+        store.load_snapshot([("logs", StoredRow("l1", 7, body))])
+        put(store, "wrong")
+        known = Earlier(7, a_log("l1", "loaded"), "the archive")
+
+        found = plan_undo(
+            store, "logs", "l1", Wanted(), logs={"m": store}, archived=lambda *_: known
+        )
+
+        assert (found.action, found.earlier) == ("write", known)
 
 
 def test_the_archive_is_asked_for_what_the_log_does_not_have() -> None:
