@@ -129,7 +129,7 @@ class RedisFlag(VersionedFlag):
             # Values are bytes until their length was checked, whatever the URL asks for.
             client.connection_pool.connection_kwargs.pop("decode_responses", None)
             client.connection_pool.make_connection()  # connects to nothing yet
-            _require_place(client)
+            _require_place(client, self._url)
         except (ValueError, TypeError):
             # The message of redis-py may quote a password.
             raise ConfigError(
@@ -348,14 +348,17 @@ def _signing_keys(given: str | None) -> FlagKeys | None:
     return FlagKeys.parse(given, place=place) if given else None
 
 
-def _require_place(client: redis.Redis) -> None:
+def _require_place(client: redis.Redis, url: str) -> None:
     """Refuse a place with an ``@``: a part of a password that is not percent-encoded.
 
     Raises:
-        ValueError: the host or the path has one.
+        ValueError: the host, the path or what follows it has one.
     """
     about: dict[str, Any] = client.connection_pool.connection_kwargs
-    if any("@" in str(about.get(name, "")) for name in ("host", "path")):
+    _, _, beyond = url.partition(
+        "?"
+    )  # of unix://app:/secret?@/socket, the password's end
+    if any("@" in str(text) for text in (about.get("host"), about.get("path"), beyond)):
         raise ValueError
 
 

@@ -212,6 +212,7 @@ def test_no_text_of_the_real_driver_has_a_password(place: str) -> None:
 @example(password=f"12/{MARK}", spell=SPELLINGS[0])
 @example(password=f"/{MARK}", spell=SPELLINGS[0])
 @example(password=f"12?{MARK}", spell=SPELLINGS[0])
+@example(password=f"/{MARK}?", spell=SPELLINGS[0])
 @example(password=f"a&{MARK}=1", spell=SPELLINGS[0])
 def test_no_text_has_a_password_of_redis(
     place: str, password: str, spell: Callable[[str], str]
@@ -247,8 +248,17 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
+    "backup show": ["x"],
+    "backup restore": ["--to", "latest", "--into", "{url}", "--dry-run"],
+    "backup diff": ["{url}"],
+    "backup promote": ["{url}", "--dry-run"],
+    "backup undo": ["users", "x", "--dry-run"],
+    "backup pin": ["x"],
+    "backup unpin": ["x"],
 }
 """Arguments of the commands that cannot be called without any."""
+ENDLESS: Final = {"relay", "backup schedule run"}
+"""Commands that go on until a signal."""
 WITHOUT_CONFIGURATION: Final = {"demo"}
 """Commands that read no configuration; this one starts servers of its own."""
 CONFIG: Final = """
@@ -262,6 +272,8 @@ url_env = "MY_DATABASE"
 connect_timeout = 0.2
 [environments.development.redis]
 url_env = "MY_REDIS"
+[environments.development.backup]
+repository = "backups"
 """
 _RUN: Final = """
 import io, json, os, sys, threading, signal
@@ -270,7 +282,7 @@ from pend_storage.cli._app import run
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
     alarm = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)) \
-        if "relay" in arguments else None
+        if {"relay", "run"} & set(arguments) else None
     alarm and alarm.start()
     try:
         run(arguments)
@@ -325,7 +337,7 @@ def calls(url: str) -> list[list[str]]:
             a.format(url=url) if a == "{url}" else a for a in ARGUMENTS.get(name, [])
         ]
         made += [[*path, *own], [*path, *own, "--json"]]
-        if name != "relay" and "://" in url:  # what is no URL is no secret to them
+        if name not in ENDLESS and "://" in url:  # what is no URL is no secret to them
             made.append([*path, *own, url, "--log-level=debug"])
     return made
 
