@@ -30,7 +30,7 @@ from pend_storage.backup._segments import LOG, SegmentEnd, id_after, write_segme
 from pend_storage.backup._streams import Keys
 from pend_storage.backup._window import chains, end_of
 from pend_storage.errors import ConfigError, LockTimeout, StoreUnavailable
-from pend_storage.events import Event, Hook, log_event
+from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.store import Store
 
 __all__ = ["LEASE", "Archived", "Archiver"]
@@ -149,7 +149,7 @@ class Archiver:
         self._repository = repository
         self._keys = keys
         self._lease = lease
-        self._hook = hook
+        self._hook = guarded(hook)
         self._cut_at = float("-inf")
         self._begun = _Begun(0, 0, _FIRST)
         catalog = Catalog(repository)

@@ -33,11 +33,12 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 _UNITS: Final = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?(?:min|s|m|h|d|w)\s*)+")
-_STEP: Final = re.compile(r"(\d+(?:\.\d+)?)(min|s|m|h|d|w)")
+_DURATION: Final = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?(?:min|s|m|h|d|w)\s{0,9})+")
+_STEP: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(min|s|m|h|d|w)")
 _LONGEST: Final = timedelta(days=36_500)
 _SCHEDULE: Final = re.compile(
-    r"(?:hourly|daily|weekly|monthly)|[\w*,/#-]+(?:\s+[\w*,/#-]+){4}", re.ASCII
+    r"(?:hourly|daily|weekly|monthly)|[\w*,/#-]{1,99}(?:\s{1,9}[\w*,/#-]{1,99}){4}",
+    re.ASCII,
 )
 _SCHEMES: Final = frozenset({"file", "s3"})
 _ADDRESSES: Final = (

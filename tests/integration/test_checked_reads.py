@@ -298,6 +298,9 @@ KNOWN_WRITERS: Final = {
     "legacy/views/_file_records.py": {"FileRecords.move"},
     "legacy/views/_envelope.py": {"LegacyEnvelope._write"},
     "legacy/views/_parts.py": {"LegacyParts._mark_present"},
+    # Wait by yield, or add facts to a repository: no records.
+    "operations/backup/physical.py": {"follow_server_log", "create_physical"},
+    "operations/backup/schedule.py": {"follow_schedule"},
     "operations/purge.py": {"_Purge._erase"},
     "operations/purge_older.py": {"_erase_older"},
     "operations/quarantine.py": {"accept"},
@@ -323,6 +326,8 @@ KNOWN_WRITERS: Final = {
         "RecordPerLineObject._set",
     },
     "stores/json/_directory_session.py": {"DirectorySession._record_schema"},
+    # Into a store without a role: each row if it is newer.
+    "stores/json/_recovery.py": {"_append", "DirectoryRecovery.reserve_numbers"},
     "stores/json/_store.py": {
         "JsonStore.apply",
         "JsonStore.commit",

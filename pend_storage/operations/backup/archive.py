@@ -11,7 +11,7 @@ from typing import Final
 from pend_storage.backup._archive import LEASE, Archived, Archiver
 from pend_storage.config import Settings
 from pend_storage.errors import StoreUnavailable
-from pend_storage.events import Hook, log_event
+from pend_storage.events import Hook, guarded, log_event
 from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
 
@@ -67,7 +67,7 @@ def archive_once(
         StoreUnavailable: a store or the repository cannot be reached, or is full.
     """
     totals = ArchiveTotals()
-    with _archiver(settings, wait, hook) as archiver:
+    with _archiver(settings, wait, guarded(hook)) as archiver:
         totals.add(archiver.run())
     return totals
 
@@ -98,7 +98,7 @@ def follow_log(
         LockTimeout: another process archives by now.
     """
     totals = ArchiveTotals()
-    with _archiver(settings, wait, hook) as archiver:
+    with _archiver(settings, wait, guarded(hook)) as archiver:
         pause = interval
         while True:
             try:
