@@ -121,7 +121,16 @@ def run(arguments: Sequence[str]) -> int:
     )  # until the options of the command are parsed
     # Millions of records pass through, and they form no cycles; a collection after every
     # 700 new objects would take a third of the time.
+    before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
+    try:
+        return _invoke_translated(arguments, as_json=as_json)
+    finally:
+        gc.set_threshold(*before)  # of a program that calls a command
+
+
+def _invoke_translated(arguments: Sequence[str], *, as_json: bool) -> int:
+    """Run a command; translate every error to its exit code."""
     try:
         return _invoke(arguments)
     except PendStorageError as error:

@@ -33,7 +33,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "planted.py").write_text(_MODULE)
     (tmp_path / "beside.py").write_text("RAN = True\n")
     importlib.invalidate_caches()
+    module = SCHEMA.module  # loading names the module that has it
     yield tmp_path
+    SCHEMA.module = module
     for name in ("planted", "beside"):
         sys.modules.pop(name, None)
 
