@@ -124,6 +124,10 @@ class Catalog:
             ConfigError: there is none, or more than one; or it is damaged.
         """
         known = {manifest.id: manifest for manifest in self._backups}
+        if "://" in backup_id:  # not shown, because it may hold a password
+            raise ConfigError(
+                "an address is not the id of a backup; see: pend-storage backup list"
+            )
         if backup_id in known:
             return known[backup_id]
         fitting = [name for name in known if backup_id in name]

@@ -119,7 +119,9 @@ def parse_target(text: str) -> Target:
         return AtTime(_time(text))
     if _BEGINNING.fullmatch(text):
         return AtBackup(text)
-    raise ConfigError(f"{shown(text)} is no target. Write {FORMS}.")
+    # An address is not shown, because it may hold a password.
+    cited = "an address" if "://" in text else shown(text)
+    raise ConfigError(f"{cited} is no target. Write {FORMS}.")
 
 
 def _is_number(text: str) -> bool:
