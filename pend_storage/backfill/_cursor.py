@@ -7,13 +7,12 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._model.meta_names import BACKFILL_META
 from pend_storage._model.records import JSON
 from pend_storage.store import Store
 
 __all__ = ["BACKFILL_META", "Cursor"]
 
-BACKFILL_META: Final = "backfill"
-"""Name of the target's meta entry that holds the cursor."""
 
 _ORDER: Final = 2
 """Version of the copying order: 2 copies ``legacy_files`` first."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from pend_storage._model.meta_names import BACKFILL_META, POSITION_META, TAINTED_META
 from pend_storage._model.records import Change, ChangedRecord, Row
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._restored import RestoreNote
@@ -19,7 +20,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.store import Store
 
 __all__ = [
-    "FILLED_META",
+    "BACKFILL_META",
     "POSITION_META",
     "SHOWN",
     "TAINTED_META",
@@ -33,12 +34,6 @@ __all__ = [
     "own_changes",
 ]
 
-POSITION_META: Final = "mark"
-"""Meta of a follower: the position up to which it has applied the log of its primary."""
-FILLED_META: Final = "backfill"
-"""Meta of a follower: how far it was filled from its primary."""
-TAINTED_META: Final = "spoiled"
-"""Meta of a store that holds what its primary does not know of."""
 SHOWN: Final = 20
 """Keys that a plan names."""
 _AT_ONCE: Final = 200
@@ -87,7 +82,7 @@ def is_complete(note: RestoreNote, store: Store) -> bool:
     """Return whether a related store has had everything that was restored."""
     if store.identity() == note.source:
         return highest_number(0, store) >= note.sequence
-    mark, filled = store.meta(POSITION_META), store.meta(FILLED_META)
+    mark, filled = store.meta(POSITION_META), store.meta(BACKFILL_META)
     if not isinstance(mark, Mapping) or mark.get("of") != note.source:
         return False
     after = mark.get("after")

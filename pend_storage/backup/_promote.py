@@ -24,7 +24,7 @@ import msgspec
 from pend_storage._model.snapshots import RESTORED_META
 from pend_storage._restored import RestoreNote
 from pend_storage.backup._lineage import (
-    FILLED_META,
+    BACKFILL_META,
     POSITION_META,
     TAINTED_META,
     Losses,
@@ -252,7 +252,7 @@ class Promotion:
         erased = iter(ahead.erased)
         while page := tuple(islice(erased, _AT_ONCE)):
             self._restored.apply(page, epoch=before)
-        _forget(self._restored, FILLED_META, POSITION_META)
+        _forget(self._restored, BACKFILL_META, POSITION_META)
         return ahead.newer + len(ahead.erased)
 
     def _taint(self, name: str, store: Store, epoch: int, *, is_brought: bool) -> None:
@@ -299,7 +299,7 @@ class Promotion:
             if peer is not None and followed(peer) != self._restored.identity():
                 # Positions in a log that is not followed any more. Not before: they show
                 # how the two are related.
-                _forget(peer, POSITION_META, "witness", FILLED_META)
+                _forget(peer, POSITION_META, "witness", BACKFILL_META)
         return Promoted(
             epoch=epoch,
             above=self.note.above,

@@ -15,7 +15,7 @@ from pend_storage._model.diff import Difference, differences
 from pend_storage._model.snapshots import KeyChange
 from pend_storage._redaction import record_label, redacted
 from pend_storage._restored import note_of
-from pend_storage.backup._lineage import FILLED_META, POSITION_META
+from pend_storage.backup._lineage import BACKFILL_META, POSITION_META
 from pend_storage.errors import ChangesExpired, ConfigError, PendStorageError
 from pend_storage.schema import LEGACY_FILES, CollectionSpec
 from pend_storage.store import Store
@@ -199,7 +199,7 @@ def _is_complete(logs: Mapping[str, Store]) -> bool:
                 return False
             if next(store.scan(LEGACY_FILES), None) is not None:
                 return False
-            for name, member in ((POSITION_META, "of"), (FILLED_META, "source")):
+            for name, member in ((POSITION_META, "of"), (BACKFILL_META, "source")):
                 value = store.meta(name)
                 if isinstance(value, Mapping) and value.get(member) not in logs:
                     return False

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 
+from pend_storage._model.meta_names import BACKFILL_META, POSITION_META, TAINTED_META
 from pend_storage._model.records import JSON, Change
 from pend_storage.dualwrite._log_position import (
     HELD_BACK,
@@ -49,16 +50,6 @@ __all__ = [
     "rebind",
     "resume_position",
 ]
-
-POSITION_META: Final = "mark"
-"""Name of the meta entry of a follower that holds its :class:`ReplicationPosition`."""
-BACKFILL_META: Final = "backfill"
-"""Name of the meta entry in which a backfill leaves how far it has come, with the members
-``source`` (identity), ``head`` (of the source, when it began) and ``complete``."""
-TAINTED_META: Final = "spoiled"
-"""Meta of a store that holds what its primary does not know of: the other one was promoted
-by force, or it came with records in the place of another one. It must be emptied before it
-follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

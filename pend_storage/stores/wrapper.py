@@ -32,10 +32,34 @@ from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 
-__all__ = ["WrapperStore"]
+__all__ = ["InnerRecovery", "WrapperStore"]
 
 
-class WrapperStore(Store):
+class InnerRecovery(Store):
+    """Forwards snapshots and bulk loading to an inner store; a base for wrappers."""
+
+    inner: Store
+
+    @override
+    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
+        return self.inner.snapshot()
+
+    @override
+    def load_snapshot(
+        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
+    ) -> int:
+        return self.inner.load_snapshot(rows, progress=progress)
+
+    @override
+    def load_changes(self, changes: Iterable[StoredChange]) -> int:
+        return self.inner.load_changes(changes)
+
+    @override
+    def reserve_numbers(self, above: int) -> None:
+        self.inner.reserve_numbers(above)
+
+
+class WrapperStore(InnerRecovery):
     """Wrapper of a store that forwards every operation; override those to be changed.
 
     ``commit_each`` calls an overridden ``commit``, so that no commit passes it by.
@@ -188,24 +212,6 @@ class WrapperStore(Store):
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:
         return self.inner.unread_files()
-
-    @override
-    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
-        return self.inner.snapshot()
-
-    @override
-    def load_snapshot(
-        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
-    ) -> int:
-        return self.inner.load_snapshot(rows, progress=progress)
-
-    @override
-    def load_changes(self, changes: Iterable[StoredChange]) -> int:
-        return self.inner.load_changes(changes)
-
-    @override
-    def reserve_numbers(self, above: int) -> None:
-        self.inner.reserve_numbers(above)
 
     @override
     def record_history(

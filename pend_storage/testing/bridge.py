@@ -32,9 +32,6 @@ from pend_storage._model.records import (
 )
 from pend_storage._model.snapshots import (
     KeyChange,
-    SnapshotReader,
-    StoredChange,
-    StoredRow,
 )
 from pend_storage._transaction import Transaction
 from pend_storage._whole_files.exclusive_use import IsHeld
@@ -45,10 +42,10 @@ from pend_storage.aio import (
     AsyncTransactionCollection,
 )
 from pend_storage.errors import PendStorageError
-from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.stores.wrapper import InnerRecovery
 
 __all__ = ["BridgedStore"]
 
@@ -76,7 +73,7 @@ class _LoopThread:
         self._loop.close()
 
 
-class BridgedStore(Store):
+class BridgedStore(InnerRecovery):
     """Store that makes every call through an asynchronous store.
 
     Collections and transactions are those of the asynchronous store, too.
@@ -239,24 +236,6 @@ class BridgedStore(Store):
         )
 
     # -- recovery: backups and restores have no event loop ---------------------------------
-
-    @override
-    def snapshot(self) -> AbstractContextManager[SnapshotReader]:
-        return self.inner.snapshot()
-
-    @override
-    def load_snapshot(
-        self, rows: Iterable[tuple[str, StoredRow]], *, progress: Progress | None = None
-    ) -> int:
-        return self.inner.load_snapshot(rows, progress=progress)
-
-    @override
-    def load_changes(self, changes: Iterable[StoredChange]) -> int:
-        return self.inner.load_changes(changes)
-
-    @override
-    def reserve_numbers(self, above: int) -> None:
-        self.inner.reserve_numbers(above)
 
     @override
     def record_history(

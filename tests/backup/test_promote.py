@@ -76,7 +76,7 @@ def replaced(place: Place, side: Store) -> Place:
 
 def test_names_of_metas_are_those_of_the_pair() -> None:
     assert _lineage.POSITION_META == positions.POSITION_META
-    assert _lineage.FILLED_META == positions.BACKFILL_META
+    assert _lineage.BACKFILL_META == positions.BACKFILL_META
     assert _lineage.TAINTED_META == positions.TAINTED_META
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage._model.meta_names import NUMBERS_PER_TRANSACTION, OFFSET_META
 from pend_storage._shown import listed, moment, shown
 from pend_storage.errors import ConfigError
 
@@ -29,10 +30,6 @@ __all__ = [
     "transaction_of",
 ]
 
-OFFSET_META: Final = "postgres.numbering"
-"""Meta entry of a PostgreSQL store with the offset of its numbers; absent: 0."""
-NUMBERS_PER_TRANSACTION: Final = 1024
-"""Sequence numbers of one transaction."""
 _LOWEST: Final = 3
 """First id that PostgreSQL gives to a transaction."""
 _WRAP: Final = 1 << 32

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pend_storage._model.meta_names import NUMBERS_PER_TRANSACTION, OFFSET_META
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._connection.own_names import (
     EQ,
@@ -44,10 +45,6 @@ __all__ = [
 
 PINNED: Final = f"set search_path = {SEARCH_PATH}"
 """Setting of every function: names in its text have no other meaning than here."""
-OFFSET_META: Final = "postgres.numbering"
-"""Meta entry with the offset added to transaction ids; absent: 0."""
-NUMBERS_PER_TRANSACTION: Final = 1024
-"""Sequence numbers of one transaction: more than the largest group of commits."""
 PRUNED_META: Final = "postgres.pruned"
 """Meta entry with the sequence up to which the log is pruned; absent: 0."""
 _LOCK_TIMEOUT: Final = "500ms"
