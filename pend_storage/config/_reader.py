@@ -31,6 +31,7 @@ from pend_storage.config._file_tables import (
     DualWriteTable,
     EnvironmentTable,
     JsonTable,
+    OpenFeatureTable,
     PostgresTable,
     RedisTable,
     ServerTable,
@@ -39,6 +40,7 @@ from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
     DualWriteSettings,
     JsonSettings,
+    OpenFeatureSettings,
     PostgresSettings,
     RedisSettings,
     Settings,
@@ -121,6 +123,7 @@ def _load(
         json=reader.json(read.json),
         postgres=reader.postgres(read.postgres),
         redis=reader.redis(read.redis),
+        openfeature=reader.openfeature(read.openfeature),
         auto_switch=read.auto_switch,
         auto_switch_allowed=reader.allowed(following),
         auto_switch_pause=following.least_pause,
@@ -286,6 +289,13 @@ class _Reader:
         signing_key = self.variables.get(table.flag_key_env or _FLAG_KEY)
         return RedisSettings(
             url=url, key=table.key, signing_key=signing_key, unsigned=table.unsigned
+        )
+
+    def openfeature(self, table: OpenFeatureTable | None) -> OpenFeatureSettings | None:
+        if table is None:
+            return None
+        return OpenFeatureSettings(
+            flag_key=table.flag_key, domain=table.domain, timeout=table.timeout
         )
 
     def allowed(self, table: AutoSwitchTable) -> tuple[Phase, ...] | None:
