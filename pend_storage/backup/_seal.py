@@ -55,6 +55,8 @@ CARRIED_NOT: Final = frozenset(
         "restore-loaded",
         # pace of automatic switches that are under way
         "auto_switch",
+        # knobs that were set for what the servers were at then: the configuration decides
+        "tuning",
     }
 )
 """Names of meta entries that a restored store does not get."""

@@ -23,6 +23,7 @@ from typing import Final
 
 from pend_storage._model.records import Advance
 from pend_storage.dualwrite._background import start_thread
+from pend_storage.dualwrite._batch_limit import MOST_RECORDS
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite._lag import Lag, lag_of
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
@@ -95,6 +96,7 @@ class Relay:
         self._interval = interval
         self._retention = retention
         self._archive_hold = archive_hold
+        self._most_records = MOST_RECORDS
         self.after_fork()
         router.subscribe(self)
 
@@ -112,6 +114,7 @@ class Relay:
             on_obstacle=self._record_obstacle,
             on_moved=self._schedule.record_progress,
         )
+        self._log_drain.room.most_records = self._most_records
         self._maintained = self._pruned = self._edits_synced = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
@@ -130,6 +133,11 @@ class Relay:
         with self._starting:
             if self._thread is None and not self._is_stopped:
                 self._thread = start_thread(self._work, "pend-relay")
+
+    def set_most_records(self, most: int | None) -> None:
+        """Set the records that one call applies at most; None: the library's own limit."""
+        self._most_records = MOST_RECORDS if most is None else most
+        self._log_drain.room.most_records = self._most_records
 
     def wake(self) -> None:
         """Drain at once, without the pause that an obstacle has caused."""

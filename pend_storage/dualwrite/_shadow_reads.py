@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -106,6 +106,7 @@ class ShadowReadSampler:
             share: of the reads, 0 to 1.
         """
         self.share = share
+        self._shares: Mapping[str, float] = {}
         self._router = router
         self._breaker = breaker
         self._confirmer = confirmer
@@ -123,6 +124,12 @@ class ShadowReadSampler:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._random = random.Random()  # noqa: S311 - which reads is no secret
+
+    def set_shares(self, share: float, by_collection: Mapping[str, float]) -> None:
+        """Set the share of the reads, and those of collections that have their own."""
+        # Two assignments: a call between them draws with one old share, once.
+        self._shares = {**by_collection}
+        self.share = share
 
     # -- the caller's side --------------------------------------------------------------
 
@@ -144,6 +151,8 @@ class ShadowReadSampler:
     def _is_chosen(self, collection: str) -> bool:
         """Draw whether to compare a read. Findings are not compared: they would be found."""
         share = self.share
+        if self._shares:
+            share = self._shares.get(collection, share)
         return bool(share) and collection != FINDINGS and self._random.random() < share
 
     def _add(self, sample: _Sample) -> None:

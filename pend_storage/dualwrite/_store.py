@@ -35,7 +35,7 @@ from pend_storage.dualwrite._switch_history import (
     recorded_switches,
 )
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
-from pend_storage.dualwrite._wiring import PairOptions, wire
+from pend_storage.dualwrite._wiring import PairOptions, follow_knobs, wire
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.phases import Phase
@@ -147,10 +147,12 @@ class DualWriteStore(RoutedStore):
         self._relay = parts.relay
         self._replicator = parts.replicator
         self._metadata = parts.metadata
+        self._knobs = parts.knobs
         self._registry = parts.registry
         self._shadow_reads = parts.shadow_reads
         self._maintenance = parts.maintenance
         self._phases = parts.phases
+        follow_knobs(parts)
 
     def _default_jobs(self) -> tuple[Backfill | None, Validate | None]:
         """Return the jobs that copy and compare where no argument names others."""
@@ -169,6 +171,7 @@ class DualWriteStore(RoutedStore):
         for part in (self._router, self._replicator, self._relay, self._shadow_reads):
             part.after_fork()
         self._registry.after_fork()
+        self._knobs.after_fork()
         self._continuity.after_fork()
         self._phases.after_fork()
         self._router.invalidate()
@@ -383,6 +386,7 @@ class DualWriteStore(RoutedStore):
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._shadow_reads.stop, _CLOSING)
             stack.callback(self._replicator.stop, _CLOSING)
+            stack.callback(self._knobs.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from pend_storage._model.knobs import COMPARE, RELAY_BATCH, Knobs
 from pend_storage.dualwrite._circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite._divergence_check import (
     ComparisonRules,
@@ -20,6 +21,7 @@ from pend_storage.dualwrite._divergence_check import (
 )
 from pend_storage.dualwrite._divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
+from pend_storage.dualwrite._live_knobs import LiveKnobs
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._maintenance import Backfill, Maintenance, Validate
 from pend_storage.dualwrite._pair import Pair
@@ -33,7 +35,7 @@ from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
 from pend_storage.events import Hook
 
-__all__ = ["PairOptions", "PairParts", "wire"]
+__all__ = ["PairOptions", "PairParts", "follow_knobs", "wire"]
 
 _FIRST_PAUSE = 1.0
 """Seconds between the first two attempts at an obstacle, where no relay has a thread."""
@@ -72,6 +74,7 @@ class PairParts:
     relay: Relay
     confirmer: DivergenceConfirmer
     metadata: PairMetadata
+    knobs: LiveKnobs
 
     @cached_property
     def replicator(self) -> SynchronousReplicator:
@@ -105,6 +108,7 @@ class PairParts:
             confirmer=self.confirmer,
             registry=self.registry,
             edits=self.edits,
+            knobs=self.knobs,
             hook=self.options.hook,
             backfill=self.options.backfill,
             validate=self.options.validate,
@@ -151,6 +155,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         archive_hold=options.archive_hold,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
+    metadata = PairMetadata(router)
     return PairParts(
         pair=pair,
         options=options,
@@ -162,5 +167,24 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         edits=edits,
         relay=relay,
         confirmer=DivergenceConfirmer(rules, relay.catch_up),
-        metadata=PairMetadata(router),
+        metadata=metadata,
+        knobs=LiveKnobs(metadata, hook),
     )
+
+
+def follow_knobs(parts: PairParts) -> None:
+    """Let the parts follow the knobs of the pair, once it is in use."""
+    options, sampler, relay = parts.options, parts.shadow_reads, parts.relay
+
+    def apply(knobs: Knobs) -> None:
+        share = knobs.value(COMPARE)
+        sampler.set_shares(
+            options.compare if share is None else share, knobs.by_collection(COMPARE)
+        )
+        most = knobs.value(RELAY_BATCH)
+        relay.set_most_records(None if most is None else int(most))
+
+    parts.knobs.subscribe(apply)
+    # Without its own thread a pair reads nothing by itself.
+    if options.relay_interval is not None:
+        parts.router.subscribe(parts.knobs)
