@@ -31,6 +31,7 @@ from pend_storage.collection import collection as collection
 from pend_storage.contract import StoreBackend as StoreBackend
 from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
+from pend_storage.dualwrite import Canary as Canary
 from pend_storage.dualwrite import Compared as Compared
 from pend_storage.dualwrite import Finding as Finding
 from pend_storage.dualwrite import Lag as Lag

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -26,6 +26,7 @@ __all__ = [
     "Knobs",
     "RateLimit",
     "Setting",
+    "change_knob",
     "kind_of",
     "parse_knobs",
 ]
@@ -187,6 +188,30 @@ def parse_knobs(value: JSON) -> Knobs:
             f"program knows version {_VERSION}: a newer one has set them. Upgrade this one."
         )
     return Knobs(msgspec.convert(value, _Stored).knobs)
+
+
+def change_knob(
+    read: Callable[[], JSON],
+    replace_value: Callable[[JSON, JSON], bool],
+    name: str,
+    setting: Setting,
+) -> None:
+    """Set a knob, or reset it; those that others set at the same time stay.
+
+    Args:
+        read: returns the meta entry :data:`TUNING_META`.
+        replace_value: replaces the entry if it is as expected.
+        name: of the knob.
+        setting: the new one.
+
+    Raises:
+        ConfigError: a newer version has set knobs.
+    """
+    while True:
+        found = read()
+        after = parse_knobs(found).with_setting(name, setting).to_meta()
+        if replace_value(found, after):
+            return
 
 
 def kind_of(name: str, collections: Iterable[str]) -> KnobKind:

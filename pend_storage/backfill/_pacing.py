@@ -63,6 +63,7 @@ class Pacer:
         self._done = 0
         """Records since the rate was changed last."""
         self._throttled: dict[str, float] = {}
+        self._fit_size(self._present_rate())
 
     @property
     def throttled(self) -> Mapping[str, float]:
@@ -91,8 +92,11 @@ class Pacer:
             if ahead <= 0:
                 break
             self._wait("rate", min(ahead, _RATE_POLL))
+        self._fit_size(rate)
+
+    def _fit_size(self, rate: float | None) -> None:
+        """Make the chunks small enough for a rate to be seen, and changed, between them."""
         if self._live is not None and rate is not None:
-            # Small enough for the rate to be seen, and changed, between two chunks.
             self.size = max(1, min(self.size, int(rate * _RATE_CHUNK)))
 
     def _present_rate(self) -> float | None:

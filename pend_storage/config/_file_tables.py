@@ -104,6 +104,7 @@ class DualWriteTable(FileTable):
 
     secondary_timeout: _Patience | str = 1.0
     compare: _Share = 0.05
+    canary: _Share = 0.0
     ignore: list[str] = []
     switch_patience: _Patience = 30.0
     relay_interval: _Interval = 0.2

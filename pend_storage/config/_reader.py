@@ -315,6 +315,7 @@ class _Reader:
         return DualWriteSettings(
             secondary_timeout=self._timeout(table.secondary_timeout),
             compare=table.compare,
+            canary=table.canary,
             ignore=tuple(table.ignore),
             switch_patience=table.switch_patience,
             relay_interval=table.relay_interval,

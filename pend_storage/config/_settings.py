@@ -158,6 +158,8 @@ class DualWriteSettings:
     """Seconds that a write waits for the secondary; 0: not at all, None: without limit."""
     compare: float = 0.05
     """Share of the reads that are compared with the secondary, 0 to 1."""
+    canary: float = 0.0
+    """Share of the keys whose reads the secondary answers where both agree, 0 to 1."""
     ignore: tuple[str, ...] = ()
     """Fields that are not compared: ``users.last_seen``, ``*.extra.note``."""
     switch_patience: float = 30.0

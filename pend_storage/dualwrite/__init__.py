@@ -1,5 +1,6 @@
 """Dual writes to two stores under live traffic, and the four phases between them."""
 
+from pend_storage.dualwrite._canary_reads import Canary
 from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_values
 from pend_storage.dualwrite._forced_promotion import ForcedPromotion, force_promotion
 from pend_storage.dualwrite._lag import Lag
@@ -16,6 +17,7 @@ __all__ = [
     "CODES",
     "Backfill",
     "Blocker",
+    "Canary",
     "Compared",
     "DualWriteStore",
     "Finding",

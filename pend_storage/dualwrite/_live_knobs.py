@@ -11,6 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeAlias
 
 from pend_storage._model.knobs import (
@@ -19,6 +21,7 @@ from pend_storage._model.knobs import (
     TUNING_META,
     Knobs,
     Setting,
+    change_knob,
     parse_knobs,
 )
 from pend_storage._shown import clause
@@ -55,6 +58,7 @@ class LiveKnobs:
         self._interval = interval
         self._known = NO_KNOBS
         self._is_unreadable = False
+        self._was_read = False
         self._listeners: list[KnobListener] = []
         self.after_fork()
 
@@ -66,7 +70,7 @@ class LiveKnobs:
         self._read_at = -self._interval
 
     def subscribe(self, listener: KnobListener) -> None:
-        """Call a listener at every change, in the thread that has noticed it."""
+        """Call a listener at the first reading and at every change, in the reading thread."""
         self._listeners.append(listener)
 
     # -- the thread ---------------------------------------------------------------------
@@ -113,6 +117,24 @@ class LiveKnobs:
         finally:
             self._reading.release()
 
+    # -- setting ------------------------------------------------------------------------
+
+    def set(self, name: str, value: float | None, *, by: str, reason: str) -> Setting:
+        """Set a knob of the pair, or reset it; its name and range are checked already.
+
+        Raises:
+            ConfigError: a newer version has set knobs.
+            StoreUnavailable: the primary cannot be reached.
+        """
+        setting = Setting(value, by, reason, datetime.now(UTC).isoformat())
+        change_knob(
+            partial(self._metadata.get, TUNING_META),
+            partial(self._metadata.compare_and_set, TUNING_META),
+            name,
+            setting,
+        )
+        return setting
+
     def _report_failure(self, error: PendStorageError) -> None:
         if self._is_unreadable or self._stop.is_set():
             return
@@ -127,12 +149,13 @@ class LiveKnobs:
 
     def _follow(self, found: Knobs) -> None:
         before, self._known = self._known, found
+        is_first, self._was_read = not self._was_read, True
         changed = [
             (name, setting)
             for name, setting in found.settings.items()
             if before.settings.get(name) != setting
         ]
-        if not changed:
+        if not (changed or is_first):
             return
         for listener in self._listeners:
             listener(found)

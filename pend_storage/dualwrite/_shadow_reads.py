@@ -12,13 +12,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage._model.records import Row
 from pend_storage._shown import shown
 from pend_storage.dualwrite._background import start_thread
+from pend_storage.dualwrite._canary_reads import Canary
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker
 from pend_storage.dualwrite._divergence_check import (
     DivergenceConfirmer,
@@ -62,6 +63,8 @@ class Compared:
     """Those that differed at the first read."""
     confirmed: int
     """Those of them that certainly differ."""
+    canary: Canary = field(default_factory=Canary)
+    """Counters of the canary reads."""
 
 
 class _KeySample(NamedTuple):
@@ -106,6 +109,8 @@ class ShadowReadSampler:
             share: of the reads, 0 to 1.
         """
         self.share = share
+        self.on_confirmed: Callable[[str], None] = lambda _collection: None
+        """Called with the collection of a difference that is certain."""
         self._shares: Mapping[str, float] = {}
         self._router = router
         self._breaker = breaker
@@ -137,6 +142,10 @@ class ShadowReadSampler:
         """Sample a read by key, if it is chosen."""
         if self._is_chosen(collection):
             self._add(_KeySample(collection, keys))
+
+    def add_keys(self, collection: str, keys: Sequence[str]) -> None:
+        """Compare keys, whatever the share is."""
+        self._add(_KeySample(collection, keys))
 
     def sample_query(self, collection: str, query: Query) -> None:
         """Sample a query, if it is chosen."""
@@ -170,7 +179,8 @@ class ShadowReadSampler:
 
     def compared(self) -> Compared:
         """Return the counters so far."""
-        return Compared(**self._counts)
+        counts: Mapping[str, Any] = self._counts
+        return Compared(**counts)
 
     def wait(self, timeout: float) -> bool:
         """Wait until all samples so far are compared; return False after a timeout.
@@ -257,6 +267,8 @@ class ShadowReadSampler:
         self._registry.record_equal((collection, key) for key in equal)
         self._counts["confirmed"] += bool(found)
         self._registry.record(found.values())
+        if found:
+            self.on_confirmed(collection)
         return bool(found)
 
     def _compare_answers(
@@ -288,6 +300,7 @@ class ShadowReadSampler:
                 require_following(route)
                 self._counts["confirmed"] += 1
                 self._registry.record([_answer(collection)])
+                self.on_confirmed(collection)
                 return
             if now - started >= 4 * HELD_BACK:
                 return  # it goes on changing: nothing can be said about it

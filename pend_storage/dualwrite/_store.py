@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -36,7 +37,7 @@ from pend_storage.dualwrite._switch_history import (
 )
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
 from pend_storage.dualwrite._wiring import PairOptions, follow_knobs, wire
-from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
+from pend_storage.errors import SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.phases import Phase
 from pend_storage.reports import BackfillReport, ValidationReport
@@ -68,6 +69,7 @@ class DualWriteStore(RoutedStore):
         postgres: Store,
         secondary_timeout: float | None = 1.0,
         compare: float = 0.05,
+        canary: float = 0.0,
         ignore: Iterable[str] = (),
         redact: Redact = hide_values,
         switch_patience: float = 30.0,
@@ -88,6 +90,7 @@ class DualWriteStore(RoutedStore):
             secondary_timeout: seconds that a write waits for the secondary; the relay
                 applies what did not arrive. 0: never wait; None: as long as it takes.
             compare: share of the reads that are compared with the secondary, 0 to 1.
+            canary: share of the keys whose reads the secondary answers where both agree.
             ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
             redact: what of a difference may be shown.
             switch_patience: seconds that a call waits while a switch is under way.
@@ -108,12 +111,11 @@ class DualWriteStore(RoutedStore):
                 belong together any more: one was restored from a backup. They are not closed
                 then.
         """
-        if not 0 <= compare <= 1:
-            raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
         default_backfill, default_validate = self._default_jobs()
         options = PairOptions(
             secondary_timeout=secondary_timeout,
             compare=compare,
+            canary=canary,
             ignore=ignore,
             redact=redact,
             switch_patience=switch_patience,
@@ -150,6 +152,7 @@ class DualWriteStore(RoutedStore):
         self._knobs = parts.knobs
         self._registry = parts.registry
         self._shadow_reads = parts.shadow_reads
+        self._canary = parts.canary
         self._maintenance = parts.maintenance
         self._phases = parts.phases
         follow_knobs(parts)
@@ -172,6 +175,7 @@ class DualWriteStore(RoutedStore):
             part.after_fork()
         self._registry.after_fork()
         self._knobs.after_fork()
+        self._canary.after_fork()
         self._continuity.after_fork()
         self._phases.after_fork()
         self._router.invalidate()
@@ -313,8 +317,8 @@ class DualWriteStore(RoutedStore):
         return self._registry.findings(closed=closed)
 
     def compared(self) -> Compared:
-        """Return the counters of compared reads: sampled, dropped, confirmed."""
-        return self._shadow_reads.compared()
+        """Return the counters of compared reads, and those of canary reads."""
+        return replace(self._shadow_reads.compared(), canary=self._canary.report())
 
     def catch_up(self) -> int:
         """Drain the change log into the secondary now; return the number of commits."""
@@ -386,6 +390,7 @@ class DualWriteStore(RoutedStore):
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._shadow_reads.stop, _CLOSING)
             stack.callback(self._replicator.stop, _CLOSING)
+            stack.callback(self._canary.stop, _CLOSING)
             stack.callback(self._knobs.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from pend_storage._model.knobs import COMPARE, RELAY_BATCH, Knobs
+from pend_storage._model.knobs import CANARY, COMPARE, RELAY_BATCH, Knobs
+from pend_storage.dualwrite._canary_reads import CanaryReads
 from pend_storage.dualwrite._circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite._divergence_check import (
     ComparisonRules,
@@ -33,6 +34,7 @@ from pend_storage.dualwrite._relay_schedule import RelaySchedule
 from pend_storage.dualwrite._replicator import SynchronousReplicator
 from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
+from pend_storage.errors import ConfigError
 from pend_storage.events import Hook
 
 __all__ = ["PairOptions", "PairParts", "follow_knobs", "wire"]
@@ -47,6 +49,7 @@ class PairOptions:
 
     secondary_timeout: float | None
     compare: float
+    canary: float
     ignore: Iterable[str]
     redact: Redact
     switch_patience: float
@@ -57,6 +60,16 @@ class PairOptions:
     validate: Validate | None
     checks: Mapping[str, Check]
     hook: Hook
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none.
+
+        Raises:
+            ConfigError: a share is not from 0 to 1.
+        """
+        for name, share in (("compare", self.compare), ("canary", self.canary)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} must be a share from 0 to 1, not {share}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +110,22 @@ class PairParts:
             self.options.hook,
             share=self.options.compare,
         )
+
+    @cached_property
+    def canary(self) -> CanaryReads:
+        """Canary reads."""
+        sampler = self.shadow_reads
+        canary = CanaryReads(
+            self.router,
+            self.breaker,
+            self.knobs,
+            self.options.hook,
+            check=sampler.add_keys,
+        )
+        sampler.on_confirmed = lambda collection: canary.turn_off(
+            f"a record of {collection} certainly differs"
+        )
+        return canary
 
     @cached_property
     def maintenance(self) -> Maintenance:
@@ -175,6 +204,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
 def follow_knobs(parts: PairParts) -> None:
     """Let the parts follow the knobs of the pair, once it is in use."""
     options, sampler, relay = parts.options, parts.shadow_reads, parts.relay
+    canary = parts.canary
 
     def apply(knobs: Knobs) -> None:
         share = knobs.value(COMPARE)
@@ -183,8 +213,12 @@ def follow_knobs(parts: PairParts) -> None:
         )
         most = knobs.value(RELAY_BATCH)
         relay.set_most_records(None if most is None else int(most))
+        canary.follow(options.canary, knobs.settings.get(CANARY))
 
     parts.knobs.subscribe(apply)
-    # Without its own thread a pair reads nothing by itself.
-    if options.relay_interval is not None:
+    if options.relay_interval is None:
+        # Without its own thread a pair reads nothing by itself.
+        canary.follow(options.canary, None)
+    else:
+        # Off until the knobs were read: a process may have turned them off.
         parts.router.subscribe(parts.knobs)

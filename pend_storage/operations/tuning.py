@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 from pend_storage._model.knobs import (
+    CANARY,
     COMPARE,
     KNOBS,
     TUNING_META,
     KnobKind,
     Setting,
+    change_knob,
     kind_of,
     parse_knobs,
 )
@@ -151,11 +154,13 @@ def _change(
     setting = Setting(
         value, one_line(by, _MOST_NAME), one_line(reason, _MOST_REASON), at
     )
-    while True:
-        found = store.meta(TUNING_META)
-        after = parse_knobs(found).with_setting(name, setting).to_meta()
-        if store.compare_and_set_meta(TUNING_META, found, after):
-            return setting
+    change_knob(
+        partial(store.meta, TUNING_META),
+        partial(store.compare_and_set_meta, TUNING_META),
+        name,
+        setting,
+    )
+    return setting
 
 
 def _require_pair(store: object) -> None:
@@ -180,7 +185,8 @@ def _kind(name: str, collections: Iterable[str]) -> KnobKind:
 def _configured(settings: Settings | None) -> Mapping[str, float]:
     if settings is None:
         return {}
-    return {COMPARE: settings.dual_write.compare}
+    wanted = settings.dual_write
+    return {COMPARE: wanted.compare, CANARY: wanted.canary}
 
 
 def _knob(kind: KnobKind, setting: Setting | None, settings: Settings | None) -> Knob:

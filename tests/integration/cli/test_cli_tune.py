@@ -19,12 +19,16 @@ PATIENCE = 60.0
 COPY = """
 import sys, time
 import pend_storage as ps
+from pend_storage.pend import AdminLog
+
+def a_log(number):
+    return AdminLog(id=f"{number:08x}-0000-0000-0000-000000000000", action="look")
 
 with ps.open_store(create=True) as store:
     if store.phase == "json-only":
         for start in range(0, 4_000, 500):
             store.collection("admin_logs").put_many(
-                [ps.pend.AdminLog(id=f"k{n:05}", action="x") for n in range(start, start + 500)]
+                [a_log(n) for n in range(start, start + 500)]
             )
         store.switch("parallel", accept=("validation", "quarantine", "backup"))
     print("begun", flush=True)
@@ -77,6 +81,9 @@ class Copying:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def copying(server: Site) -> Iterator[Any]:
 def test_the_rate_of_a_backfill_in_another_process_follows_and_survives_a_restart(
     server: Site, copying: Any
 ) -> None:
-    first = copying(20.0)  # 4,000 records: minutes
+    first = copying(200.0)  # a hundred records each half second
     first.wait("begun")
     first.wait_for_records()
 
@@ -110,7 +117,7 @@ def test_the_rate_of_a_backfill_in_another_process_follows_and_survives_a_restar
     assert first.done == paused_at
     first.kill()
 
-    second = copying(20.0)
+    second = copying(1.0)  # by which it would take an hour
     second.wait("begun")
     server.ok("tune", "backfill.rate", "1000000")
     second.wait("done")
