@@ -28,7 +28,7 @@ from pend_storage._shown import clause
 from pend_storage.dualwrite._background import start_thread
 from pend_storage.dualwrite._pair_metadata import PairMetadata
 from pend_storage.dualwrite._route import Route
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook
 
 __all__ = ["KnobListener", "LiveKnobs", "LiveRate"]
@@ -109,8 +109,10 @@ class LiveKnobs:
             self._read_at = time.monotonic()
             try:
                 found = parse_knobs(self._metadata.get(TUNING_META))
-            except PendStorageError as error:
+            except ConfigError as error:
                 self._report_failure(error)
+            except PendStorageError:
+                pass  # out of reach, or a switch is under way: others report that
             else:
                 self._is_unreadable = False
                 self._follow(found)
@@ -135,8 +137,8 @@ class LiveKnobs:
         )
         return setting
 
-    def _report_failure(self, error: PendStorageError) -> None:
-        if self._is_unreadable or self._stop.is_set():
+    def _report_failure(self, error: ConfigError) -> None:
+        if self._is_unreadable:
             return
         self._is_unreadable = True
         self._hook(

@@ -485,7 +485,7 @@ def test_an_empty_table_is_the_usual_flag(tmp_path: Path) -> None:
 
 def test_a_wrong_member_of_the_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"openfeature.*did you mean 'domain'"):
-        settings_of(tmp_path, 'openfeature.domian = "x"')
+        settings_of(tmp_path, 'openfeature.domains = "x"')
     with pytest.raises(ConfigError, match=r"openfeature\.timeout"):
         settings_of(tmp_path, "openfeature.timeout = 0")
 
