@@ -361,6 +361,19 @@ def test_another_version_of_the_schema(site_with_mistake: Site, tmp_path: Path) 
     assert not (tmp_path / "side").exists()
 
 
+def test_a_database_in_which_nothing_has_ever_been(
+    postgres_site: Site, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_mistake(postgres_site)
+    for command in (("diff", postgres_url), ("promote", postgres_url)):
+        assert postgres_site.run("backup", *command) == 2
+        assert "nothing was restored into it" in capsys.readouterr().err, command
+    restored = ("restore", "--to", "latest", "--into", postgres_url)
+    assert postgres_site.run("backup", *restored) == 0
+    assert postgres_site.run("backup", "diff", postgres_url) == 0
+    assert postgres_site.run("backup", "promote", postgres_url, "--yes") == 0
+
+
 # -- damage ---------------------------------------------------------------------------------
 
 

@@ -14,7 +14,12 @@ from pend_storage._shown import clause, listed
 from pend_storage.backup._side_store import require_apart, require_new
 from pend_storage.config import Settings
 from pend_storage.config._database_url import shown_url, url_fault
-from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+from pend_storage.errors import (
+    ConfigError,
+    PendStorageError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
 from pend_storage.factory import load_schema, open_json, open_postgres
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
@@ -23,7 +28,13 @@ from pend_storage.stores.json import JsonStore, has_store
 if TYPE_CHECKING:
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["SideAddress", "live_stores", "open_side_json", "open_side_postgres"]
+__all__ = [
+    "SideAddress",
+    "live_stores",
+    "open_side_json",
+    "open_side_postgres",
+    "require_restored",
+]
 
 _RELATIONS: Final = """
     select c.relname from pg_catalog.pg_class as c
@@ -139,7 +150,8 @@ def _require_other_database(
     with open_postgres(settings) as database:
         same = database.name == store.name
         if not same:
-            with contextlib.suppress(StoreUnavailable):
+            # A database without the tables of a store has no place: it is not in use.
+            with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
                 same = _place(database) == _place(store)
     if same:
         raise ConfigError(
@@ -150,7 +162,12 @@ def _require_other_database(
 
 
 def _place(store: PostgresStore) -> list[str]:
-    """Return system and database behind an address; the last part is a table."""
+    """Return system and database behind an address; the last part is a table.
+
+    Raises:
+        SchemaOutOfDate: the database has no tables of a store.
+        StoreUnavailable: it cannot be reached.
+    """
     system, _timeline, database, _table = store.incarnation().split("/")
     return [system, database]
 
@@ -176,6 +193,21 @@ def _require_empty(side: SideAddress, store: PostgresStore) -> None:
         "anything: make an empty database (CREATE DATABASE), or name a new schema of it by "
         "--schema-name."
     )
+
+
+def require_restored(side: SideAddress, database: PostgresStore) -> None:
+    """Refuse a database in which no store has ever been.
+
+    Raises:
+        ConfigError: it has none; the message says how to restore into it.
+        StoreUnavailable: it cannot be reached.
+    """
+    if database.inspect().revision is None:
+        raise ConfigError(
+            f"{side.label} has no store: nothing was restored into it. Name the database of "
+            "a restore, or restore into it: pend-storage backup restore --to latest "
+            "--into URL"
+        )
 
 
 # -- opening --------------------------------------------------------------------------------
