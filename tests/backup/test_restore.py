@@ -347,6 +347,41 @@ def site_with_mistake(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "app:hunter2@db/x",
+        "app:hun/ter2@db/x",
+        "postgresql:/app:hunter2@db/x",
+        "host=db user=app password=hunter2",
+        "postgresql://app:hunter2@db:99999/x",
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("restore", "--to", "latest", "--into"),
+        ("restore", "--kind", "physical", "--to", "latest", "--into"),
+        ("restore", "--into", "side", "--to"),
+        ("drill", "--into"),
+        ("diff",),
+        ("promote",),
+        ("show",),
+        ("pin",),
+    ],
+)
+def test_an_address_in_the_place_of_something_else_is_not_shown(
+    address: str,
+    command: tuple[str, ...],
+    site_with_mistake: Site,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site = site_with_mistake
+    assert site.run("backup", *command, address) != 0
+    assert "ter2" not in "".join(capsys.readouterr())
+    assert not list(site.path.rglob("*ter2*"))
+
+
 def test_another_version_of_the_schema(site_with_mistake: Site, tmp_path: Path) -> None:
     site = site_with_mistake
     arguments = (

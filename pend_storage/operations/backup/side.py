@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pend_storage._extras import with_packages
 from pend_storage._restored import note_of
+from pend_storage._secrets import may_be_address
 from pend_storage._shown import clause, listed
 from pend_storage.backup._side_store import require_apart, require_new
 from pend_storage.config import Settings
@@ -71,6 +72,7 @@ class SideAddress:
             ConfigError: the URL is wrong, or a directory is given with a schema.
         """
         if "://" not in text:
+            require_path(text)
             if schema_name is not None:
                 raise ConfigError("--schema-name goes with the URL of a database only.")
             if not text:
@@ -88,6 +90,20 @@ class SideAddress:
             return clause(str(self.directory))
         schema = "" if self.schema_name == "public" else f", schema {self.schema_name}"
         return f"{shown_url(self.url)}{schema}"
+
+
+def require_path(text: str) -> None:
+    """Refuse an address of a server in the place of a directory.
+
+    Raises:
+        ConfigError: it looks like one; it is not shown, because it may hold a password.
+    """
+    if may_be_address(text):
+        raise ConfigError(
+            "an address is not the name of a directory, and that of a database begins with "
+            "postgresql://. A directory whose name has a : before an @ is written with a "
+            "path before it: ./NAME"
+        )
 
 
 @contextlib.contextmanager
