@@ -1,6 +1,7 @@
 """Composition root: settings in, stores out. No other package knows both."""
 
 from pend_storage.factory._pair import ConfiguredPair, DualWriteStore, open_pair
+from pend_storage.factory._passive import PassiveEnvironment, open_passive
 from pend_storage.factory._schema_module import (
     SchemaModule,
     load_schema,
@@ -24,6 +25,7 @@ __all__ = [
     "MIGRATION_META",
     "ConfiguredPair",
     "DualWriteStore",
+    "PassiveEnvironment",
     "SchemaModule",
     "archive_hold",
     "has_begun",
@@ -31,6 +33,7 @@ __all__ = [
     "load_schema",
     "open_json",
     "open_pair",
+    "open_passive",
     "open_postgres",
     "open_primary",
     "open_store",

@@ -27,6 +27,7 @@ __all__ = [
     "MIGRATION_META",
     "archive_hold",
     "has_begun",
+    "included_files",
     "kept_files",
     "open_json",
     "open_postgres",
@@ -69,7 +70,7 @@ def open_json(
         wanted.directory,
         layouts=module.layouts,
         files=wanted.files,
-        include=() if wanted.unclaimed == "ignore" else _included(wanted),
+        include=included_files(wanted),
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(
             seconds=settings.dual_write.retention_days * 24 * 3600,
@@ -186,6 +187,11 @@ def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, .
         return ()
     claimed = {wanted.directory / name for name in _claimed(module)}
     return tuple(unclaimed(wanted.directory, claimed, _included(wanted)))
+
+
+def included_files(wanted: JsonSettings) -> Sequence[str]:
+    """Return the patterns of data files that a store reports; none where it need not."""
+    return () if wanted.unclaimed == "ignore" else _included(wanted)
 
 
 def _included(wanted: JsonSettings) -> Sequence[str]:
