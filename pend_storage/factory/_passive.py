@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -28,14 +29,14 @@ from pend_storage.factory._sides import (
     require_directory,
     require_environment,
 )
-from pend_storage.phases import Role
+from pend_storage.phases import ROLE_META, Role
 
 if TYPE_CHECKING:
     from pend_storage.store import Store
     from pend_storage.stores.json import PassiveJsonStore
     from pend_storage.stores.postgres import PassivePostgresStore
 
-__all__ = ["PassiveEnvironment", "open_passive"]
+__all__ = ["PassiveEnvironment", "has_begun", "open_passive", "open_passive_json"]
 
 _SLOW: Final = 0.5
 """Seconds of a failed attempt after which the next one waits for a while."""
@@ -129,21 +130,12 @@ class PassiveEnvironment:
             return
         wanted = self.settings.json
         require_directory(self.settings, wanted.directory)
-        from pend_storage.stores.json import (
-            PassiveJsonStore,
-            has_store,
-        )
+        from pend_storage.stores.json import has_store
 
         self.is_fresh = not has_store(wanted.directory)
         if not self.is_fresh:
-            self.json = PassiveJsonStore(
-                self._module.schema,
-                wanted.directory,
-                layouts=self._module.layouts,
-                files=wanted.files,
-                include=included_files(wanted),
-                allow_foreign_owner=self.settings.allow_foreign_owner,
-                hook=self._hook,
+            self.json = open_passive_json(
+                self.settings, wanted.directory, hook=self._hook
             )
 
     def _look_at_postgres(self) -> None:
@@ -311,6 +303,51 @@ class PassiveEnvironment:
         if pair is None:
             return None
         return backup_blocker(self.settings, pair.stores, pair.values, pair.roles())
+
+
+def open_passive_json(
+    settings: Settings, directory: Path, *, hook: Hooks = log_event
+) -> PassiveJsonStore:
+    """Open a directory that has a store for reading: that of the environment, or a copy.
+
+    Args:
+        settings: of the environment.
+        directory: with the store; where it is that of the environment, legacy files may
+            lie elsewhere, as the settings have it.
+        hook: gets the store's events; or several hooks.
+
+    Raises:
+        ConfigError: it has no store; or this process is root's, and the directory is not.
+        CorruptFile: a file of the store is damaged.
+        SchemaOutOfDate: it was written with another schema, or by a newer version.
+    """
+    from pend_storage.stores.json import PassiveJsonStore
+
+    module, own = load_schema(settings), settings.json
+    is_own = own is not None and own.directory.resolve() == directory.resolve()
+    return PassiveJsonStore(
+        module.schema,
+        directory,
+        layouts=module.layouts,
+        files=own.files if own is not None and is_own else None,
+        include=included_files(own) if own is not None and is_own else (),
+        allow_foreign_owner=settings.allow_foreign_owner,
+        hook=guarded(hook),
+    )
+
+
+def has_begun(settings: Settings) -> bool:
+    """Return whether the JSON store has a role in a pair. Changes nothing.
+
+    Raises: as :func:`open_passive_json`; and ``ConfigError`` without a directory.
+    """
+    from pend_storage.stores.json import has_store
+
+    directory = settings.require_json().directory
+    if not has_store(directory):
+        return False
+    with open_passive_json(settings, directory) as store:
+        return store.meta(ROLE_META) is not None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
-from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
     "archive_hold",
-    "has_begun",
     "included_files",
     "kept_files",
     "open_json",
@@ -153,16 +151,6 @@ def require_environment(settings: Settings, postgres: Store) -> None:
             f"{settings.place}: the database belongs to the environment {shown(owner)}. "
             "Correct the URL, or choose that environment by --env or PEND_ENV."
         )
-
-
-def has_begun(settings: Settings) -> bool:
-    """Return whether the JSON store has a role in a pair. Changes nothing."""
-    from pend_storage.stores.json import has_store
-
-    if not has_store(settings.require_json().directory):
-        return False  # opening the directory would adopt its files
-    with open_json(settings) as store:
-        return store.meta(ROLE_META) is not None
 
 
 # -- the files of a directory -------------------------------------------------------------
