@@ -180,6 +180,16 @@ class PassiveEnvironment:
             found["postgres"] = self.postgres
         return MappingProxyType(found)
 
+    @property
+    def is_unopened(self) -> bool:
+        """Whether reads would come from a JSON directory that no server has opened."""
+        return (
+            self._is_json_fresh
+            and self.pair is None
+            and self.pair_error is None
+            and self.settings.phase.postgres_role is not Role.PRIMARY
+        )
+
     def problem(self, side: Side) -> str | None:
         """Return why a store cannot be read; None where it can, or is not configured."""
         error = self._errors.get(side)
