@@ -118,25 +118,26 @@ class PassiveEnvironment:
             self._retry_at[side] = time.monotonic() + pause
 
     def _look_at_json(self) -> None:
-        if self.settings.json is None:
+        wanted, known = self.settings.json, self.json
+        if wanted is None:
             return
-        if self.json is not None:
-            try:
-                self.json.head()
-            except PendStorageError:
-                self.json.close()
-                self.json = None
-                raise
-            return
-        wanted = self.settings.json
-        require_directory(self.settings, wanted.directory)
         from pend_storage.stores.json import has_store
 
-        self.is_fresh = not has_store(wanted.directory)
-        if not self.is_fresh:
-            self.json = open_passive_json(
-                self.settings, wanted.directory, hook=self._hook
-            )
+        self.json = None
+        try:
+            require_directory(self.settings, wanted.directory)
+            self.is_fresh = not has_store(wanted.directory)
+            if self.is_fresh:
+                return
+            if known is None:
+                known = open_passive_json(
+                    self.settings, wanted.directory, hook=self._hook
+                )
+            known.head()
+            self.json, known = known, None
+        finally:
+            if known is not None:
+                known.close()
 
     def _look_at_postgres(self) -> None:
         if self.settings.postgres is None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
 
 import click
 import psycopg
@@ -21,13 +20,13 @@ import pytest
 from psycopg import sql
 
 from pend_storage.cli._app import root
-from pend_storage.config._database_url import overridden_url
 from pend_storage.operations.phase import change_phase
 from pend_storage.phases import Phase
 from tests.front_door.conftest import Site, make_server, put, sample
 from tests.integration.cli.stages import DOWN, bring_to, settings_of
 from tests.looking import only_readable, state_of
 from tests.security.acting import OTHER, open_place
+from tests.security.database_roles import reader_of
 
 __all__ = ["make_server", "sample"]
 
@@ -102,8 +101,6 @@ WORKING_TRIALS: Final[Mapping[str, str]] = {
 }
 """Commands whose dry run does more than look, and what."""
 
-_NUMBERS = count(1)
-_PASSWORD = "only-for-tests"  # noqa: S105 - invented
 _TABLE: Final = """
 [environments.development.backup]
 repository = "backups"
@@ -143,39 +140,13 @@ def test_every_command_is_in_one_of_the_lists() -> None:
 # -- the environment ----------------------------------------------------------------------
 
 
-@contextmanager
-def reader_of(url: str) -> Iterator[str]:
-    """URL of a role that may read the tables, and nothing else: it may call no function."""
-    name = f"looker {os.getpid()} {next(_NUMBERS)}"
-    role = sql.Identifier(name)
-    with psycopg.connect(url, autocommit=True) as connection:
-        for text in (
-            "create role {} login password {}",
-            "grant usage on schema public to {}",
-            "grant select on all tables in schema public to {}",
-        ):
-            statement = sql.SQL(text)
-            values = (role, _PASSWORD) if "password" in text else (role,)
-            connection.execute(statement.format(*values))
-    try:
-        if urlsplit(url).netloc:
-            yield overridden_url(url, {"user": name, "password": _PASSWORD})
-        else:
-            login = f"{quote(name, safe='')}:{_PASSWORD}"
-            yield url.replace("://", f"://{login}@", 1)
-    finally:
-        with psycopg.connect(url, autocommit=True) as connection:
-            for text in ("drop owned by {}", "drop role {}"):
-                connection.execute(sql.SQL(text).format(role))
-
-
 @pytest.fixture
 def open_site(make_server: Any) -> Iterator[Site]:
     """A site with data, in a place that every user may enter."""
     place = open_place()
     made: Site = make_server(place / "server")
     made.configure(made.config.read_text() + _TABLE)
-    yield Site(made.path, made.url, program="tests.security.acting:as_owner")
+    yield made
     shutil.rmtree(place)
 
 
@@ -209,20 +180,27 @@ def arguments(site: Site, words: tuple[str, ...]) -> list[str]:
     return [word.format(**known) for word in words]
 
 
+def calls(site: Site) -> list[list[str]]:
+    """Every command that looks, with its arguments."""
+    found = [[*name.split(), *arguments(site, more)] for name, more in LOOKS.items()]
+    return found + [
+        [*name.split(), "--dry-run", *arguments(site, more)]
+        for name, more in TRIALS.items()
+    ]
+
+
 def look(site: Site, url: str) -> dict[str, int]:
-    """Run every command that looks; the exit codes, by command."""
+    """Run every command that looks, and compare all after each; the exit codes."""
     codes = {}
+    commands = calls(site)
     before, rows = state_of(site.path), site.rows()
-    calls = [(name, words) for name, words in LOOKS.items()]
-    calls += [(name, ("--dry-run", *words)) for name, words in TRIALS.items()]
-    for name, words in calls:
-        more = arguments(site, words)
-        result = site.run(*name.split(), *more, PEND_DATABASE_URL=url)
-        assert "Traceback" not in result.err, (name, result.err)
-        assert result.code in {0, 1, 2, 3}, (name, result)
-        assert state_of(site.path) == before, name
-        assert site.rows() == rows, name
-        codes[f"{name} --dry-run" if "--dry-run" in words else name] = result.code
+    for command in commands:
+        result = site.run(*command, PEND_DATABASE_URL=url)
+        assert "Traceback" not in result.err, (command, result.err)
+        assert result.code in {0, 1, 2, 3}, (command, result)
+        assert state_of(site.path) == before, command
+        assert site.rows() == rows, command
+        codes[" ".join(command[:2])] = result.code
     return codes
 
 
@@ -237,44 +215,56 @@ def test_looking_changes_nothing(open_site: Site, phase: Phase | None) -> None:
     prepare(open_site, phase)
     with reader_of(open_site.url) as reader:
         codes = look(open_site, reader)
-        away = look(open_site, DOWN)
+        shown = open_site.run("status", "--json", PEND_DATABASE_URL=reader).document
 
-        shown = json.loads(
-            open_site.run("status", "--json", PEND_DATABASE_URL=reader).out
-        )
     assert shown["phase"] == (phase.value if phase else None)
     assert codes["quarantine list"] == (1 if phase else 0)
-    assert codes["db status"] in {0, 1}
     if phase is not None:
         assert shown["result"]["postgres"]["problem"] is None
         assert shown["result"]["details"]["waiting"] > 0
-        assert codes["phase rollback --dry-run"] in {0, 1, 2}
-        assert away["db status"] == 3
-        assert away["status"] == 1
+        assert codes["purge --dry-run"] == 0
 
 
-@pytest.mark.parametrize("phase", [None, Phase.PARALLEL, Phase.POSTGRES_PRIMARY])
+def test_looking_changes_nothing_with_the_database_away(open_site: Site) -> None:
+    prepare(open_site, Phase.PARALLEL)
+
+    codes = look(open_site, DOWN)
+
+    assert codes["db status"] == 3
+    assert codes["status"] == 1
+    assert codes["quarantine list"] == 1  # JSON has it
+
+
+@pytest.mark.parametrize("phase", [None, Phase.POSTGRES_PRIMARY])
 def test_a_directory_and_a_role_that_may_only_be_read_are_enough(
     open_site: Site, phase: Phase | None
 ) -> None:
     prepare(open_site, phase)
     user = OTHER if os.geteuid() == 0 else None
-    with (
-        reader_of(open_site.url) as reader,
-        only_readable(open_site.path, user),
-    ):
-        codes = look(open_site, reader)
-        shown = json.loads(
-            open_site.run("status", "--json", PEND_DATABASE_URL=reader).out
-        )
+    commands = [*calls(open_site), ["status", "--json"]]
+    script = open_site.path / "commands.json"
+    script.write_text(json.dumps(commands))
+    several = Site(
+        open_site.path, open_site.url, "tests.security.acting:several_as_owner"
+    )
+    with reader_of(open_site.url) as url, only_readable(open_site.path, user):
+        before, rows = state_of(open_site.path), open_site.rows()
+        result = several.run(str(script), PEND_DATABASE_URL=url)
+        assert "Traceback" not in result.err, result.err
+        assert state_of(open_site.path) == before
+        assert open_site.rows() == rows
+    found = re.findall(r"^== (\d+)$", result.out, re.MULTILINE)
+    codes = {" ".join(c[:2]): int(n) for c, n in zip(commands, found, strict=True)}
+    shown = json.loads(result.out.splitlines()[-3])
 
+    assert set(codes.values()) <= {0, 1, 2, 3}
     if phase is not None:
         assert shown["phase"] == phase.value
         assert shown["result"]["json"]["problem"] is None
         assert shown["result"]["postgres"]["problem"] is None
         assert shown["result"]["details"]["lag"]["commits"] == 0
-        assert codes["quarantine show"] == codes["purge --dry-run"] == 0
-        assert codes["backup diff"] == 0
+        assert codes["purge --dry-run"] == codes["backup diff"] == 0
+        assert codes["quarantine list"] == 1
 
 
 def test_a_role_that_cannot_see_a_table_is_told_what_it_lacks(
@@ -315,6 +305,6 @@ def test_a_directory_that_is_watched_by_root_is_refused_as_before(
     )
     (tmp_path / "look.py").write_text(script)
 
-    result = open_site.shell(f"{os.sys.executable} {tmp_path / 'look.py'}")  # type: ignore[attr-defined]
+    result = open_site.shell(f"{sys.executable} {tmp_path / 'look.py'}")
 
     assert "this process runs as root" in result.out
