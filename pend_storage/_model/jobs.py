@@ -41,8 +41,8 @@ DEAD_AFTER: Final = timedelta(seconds=15)
 hosts must agree by less."""
 
 _VERSION: Final = 1
-_MOST_ABSENT: Final[tuple[JSON, ...]] = (None, "", {})
-_LIVE: Final = 32
+_ABSENT: Final[tuple[JSON, ...]] = (None, "", {})
+_MOST_LIVE: Final = 32
 """Entries of jobs that have not ended, at most; those that died are dropped first."""
 _MOST_ENDED: Final = 20
 _MOST_ALIKE: Final = 3
