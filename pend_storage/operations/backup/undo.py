@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._model.attribution import actor
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -104,7 +105,7 @@ def undo(
         version = None
         if plan.is_needed and not dry_run:
             with acted(by, reason) as author:
-                version = write_undo(store, plan, by=author, reason=reason)
+                version = write_undo(store, plan, by=author, reason=actor().reason)
     return Undone(undo=plan, version=version, dry_run=dry_run)
 
 
