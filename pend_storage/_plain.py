@@ -53,6 +53,10 @@ def plain(value: Any) -> Any:
             _encodable(str(name)): _member(str(name), member, is_record=False)
             for name, member in value.items()
         }
+    names: tuple[str, ...] | None = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and names is not None:
+        members = zip(names, value, strict=True)
+        return [_member(name, member, is_record=True) for name, member in members]
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return _scalar(value)

@@ -16,7 +16,7 @@ from pend_storage.events import Pace, Progress
 __all__ = ["JobReporter"]
 
 _NAP: Final = 0.1
-"""Seconds between two looks of a paused job at what is asked of it."""
+"""Seconds between two looks of a paused job at the last request."""
 _SETTLED: Final = 2.0
 """Seconds of work before a rate is believed."""
 
