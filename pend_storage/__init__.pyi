@@ -29,9 +29,9 @@ from pend_storage.codec import RecordCodec as RecordCodec
 from pend_storage.collection import Collection as Collection
 from pend_storage.collection import collection as collection
 from pend_storage.contract import StoreBackend as StoreBackend
+from pend_storage.dualwrite import Acceptance as Acceptance
 from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
-from pend_storage.dualwrite import Acceptance as Acceptance
 from pend_storage.dualwrite import Compared as Compared
 from pend_storage.dualwrite import ComparedTotals as ComparedTotals
 from pend_storage.dualwrite import Finding as Finding
