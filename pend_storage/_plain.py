@@ -9,8 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 __all__ = ["plain"]
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -46,7 +44,9 @@ def plain(value: Any) -> Any:
             f.name: _member(f.name, getattr(value, f.name), is_record=True)
             for f in dataclasses.fields(value)
         }
-    if isinstance(value, msgspec.Struct):
+    if hasattr(value, "__struct_fields__"):
+        import msgspec  # noqa: PLC0415 - help needs no such value, and is quick without
+
         return plain(msgspec.to_builtins(value, enc_hook=plain))
     if isinstance(value, Mapping):
         return {

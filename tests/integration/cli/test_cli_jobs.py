@@ -166,7 +166,7 @@ def test_switches_keep_who_and_why(server: Site) -> None:
 def test_an_election_is_in_the_history(server: Site) -> None:
     bring_to(server, Phase.PARALLEL)
     why = ("--by", "ann", "--reason", "the disk died")
-    result = server.run("doctor", "--elect", "postgres", *why)
+    result = server.run("doctor", "--elect", "postgres", "--yes", *why)
     assert result.code in {0, 1}, result.err
     with open_pair(settings_of(server)) as pair:
         last = pair.history()[-1]
@@ -311,7 +311,7 @@ def test_no_document_has_a_number_that_other_languages_round(server: Site) -> No
         ("backup", "show", identity),
         ("backup", "verify"),
         ("backup", "restore", "--to", "latest", "--into", "side", "--dry-run"),
-        ("doctor", "--elect", "json"),
+        ("doctor", "--elect", "json", "--yes"),
     ):
         document = json.loads(server.run(*arguments, "--json").out)
         for path, value in numbers(document):
