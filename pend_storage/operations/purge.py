@@ -12,6 +12,7 @@ from pend_storage import crashpoints
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.attribution import actor
 from pend_storage._model.records import (
     FindingRecord,
     QuarantinedRecord,
@@ -22,6 +23,7 @@ from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_passive, open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge_search import (
     Holder,
     Needles,
@@ -79,6 +81,8 @@ def purge(
     delete: bool = False,
     dry_run: bool = False,
     backups: Iterable[Path] = (),
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Purge:
     """Purge deleted records of one collection, and search for what still holds them.
 
@@ -93,6 +97,8 @@ def purge(
         delete: delete records that are there; without it, they are refused.
         dry_run: change nothing, and report what would be erased.
         backups: folders with copies of the directory, besides the one that it is in.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a record is there, or a privilege is missing; nothing was purged.
@@ -106,7 +112,10 @@ def purge(
         if deleted:
             wanted |= dict.fromkeys(deleted_keys(store, name))
         work = _Purge(store, parts, settings.json, name, list(wanted))
-        return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        if dry_run:
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        with running_job(store, "purge", by=by, reason=reason, can_wait=False):
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
 
 
 @contextlib.contextmanager
@@ -241,7 +250,7 @@ class _Purge:
     ) -> bool:
         """Delete and purge; return True where the stores have nothing left."""
         store = self._store
-        with store.acting(reason="purge"), store.transaction() as tx:
+        with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
             for key in present:
                 tx.collection(self._name).delete(key)
             for name, keys in ((QUARANTINE, quarantined), (FINDINGS, findings)):
