@@ -1,0 +1,292 @@
+"""Audit: entries of commits and operations, their export, and the proof that none was changed.
+
+Every operation of an environment calls :func:`record`. Commits of audited collections have
+their entries from the store itself: see :func:`pend_storage.collection`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+
+from pend_storage._audit_chain import Anchor, seal
+from pend_storage._audit_verification import AuditReport, verify_chain
+from pend_storage._escaping import escaped, formula_free
+from pend_storage._model.attribution import Actor, new_token, time_prefix
+from pend_storage._model.audit import (
+    AUDIT,
+    SEAL,
+    AuditEntry,
+    is_seal,
+    new_entry,
+    values_of,
+)
+from pend_storage._model.audit import entry_id as new_id
+from pend_storage._model.records import JSON, Batch
+from pend_storage._redaction import shown_values
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.events import Event
+from pend_storage.query import field, make_query
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+
+__all__ = [
+    "Anchor",
+    "AuditFilter",
+    "AuditLine",
+    "AuditReport",
+    "entries",
+    "export",
+    "record",
+    "record_done",
+    "seal",
+    "verify",
+]
+
+Format = Literal["csv", "jsonl"]
+"""Format of an export."""
+REVEAL: Final = "reveal"
+"""Action of the entry that tells who was shown the values of records."""
+_CLOCK_SLACK: Final = timedelta(minutes=1)
+"""Difference between the time of an entry and that of its token, at most."""
+_COLUMNS: Final = (
+    "id", "at", "action", "by", "reason", "request", "collection", "key", "position",
+    "values", "erased_at", "commitment",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Condition on audit entries; None: any."""
+
+    by: str | None = None
+    action: str | None = None
+    collection: str | None = None
+    key: str | None = None
+    request: str | None = None
+    since: datetime | None = None
+    """First time, inclusive; with a zone."""
+    until: datetime | None = None
+    """Last time, exclusive; with a zone."""
+    seals: bool = False
+    """Whether seals are meant, too."""
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            time: datetime | None = getattr(self, name)
+            if time is not None and time.tzinfo is None:
+                raise ConfigError(
+                    f"the audit filter {name}={time.isoformat()} has no zone: add one, "
+                    "such as Z for UTC."
+                )
+
+    def takes(self, entry: AuditEntry) -> bool:
+        """Return whether an entry meets the condition."""
+        if entry.action == SEAL and not self.seals:
+            return False
+        named = (
+            (self.by, entry.by),
+            (self.action, entry.action),
+            (self.collection, entry.collection),
+            (self.key, entry.key),
+            (self.request, entry.request),
+        )
+        if any(wanted is not None and wanted != found for wanted, found in named):
+            return False
+        return not (
+            (self.since is not None and entry.at < self.since)
+            or (self.until is not None and entry.at >= self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLine:
+    """Audit entry as it is shown: values of personal fields are left out by default."""
+
+    id: str
+    at: datetime
+    action: str
+    by: str | None
+    reason: str | None
+    request: str | None
+    collection: str | None
+    key: str | None
+    """None for an operation, and once it is erased."""
+    position: int
+    """Position of the commit in the change log."""
+    values: Mapping[str, JSON]
+    """Images or changed fields of the record, or details of the operation."""
+    erased_at: datetime | None
+    commitment: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document; the position is a text, because it has 64 bits."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return {**found, "position": str(self.position)}
+
+
+def record(
+    store: Store,
+    action: str,
+    *,
+    by: str | None,
+    reason: str | None,
+    details: Mapping[str, JSON] | None = None,
+    request: str | None = None,
+) -> str:
+    """Add the entry of an operation, and return its id; durable when it returns.
+
+    Args:
+        store: of the environment.
+        action: short name of the operation, such as ``switch``.
+        by: who did it.
+        reason: why; None where none was given.
+        details: JSON values about it, without secrets and without personal values.
+        request: id of the request that it serves.
+
+    Raises:
+        InvalidRecord: a text cannot be stored.
+        StoreUnavailable: the store cannot be reached.
+        SchemaOutOfDate: the store must be migrated first.
+    """
+    token = new_token()
+    author = Actor(by, reason, request)
+    entry = new_entry(new_id(token, 0), action, author, values=details or {})
+    put = store.schema.entry(entry)
+    store.commit(Batch((put,), {}, token, by, reason))
+    return entry.id
+
+
+def record_done(
+    store: Store,
+    action: str,
+    *,
+    by: str | None,
+    reason: str | None,
+    details: Mapping[str, JSON] | None = None,
+) -> bool:
+    """Add the entry of an operation that is done already; never raises.
+
+    Where the entry cannot be written, the event ``audit-not-recorded`` has it, so that the
+    log of the program shows it.
+    """
+    try:
+        record(store, action, by=by, reason=reason, details=details)
+    except PendStorageError as error:
+        store.tell(
+            Event(
+                "audit-not-recorded",
+                f"the operation {action} is done, and its audit entry could not be "
+                f"written: {error}",
+                logging.WARNING,
+            )
+        )
+        return False
+    return True
+
+
+def entries(
+    store: Store, wanted: AuditFilter | None = None, *, show_values: bool = False
+) -> Iterator[AuditLine]:
+    """Iterate over the entries that meet a condition, by time, in bounded memory.
+
+    Args:
+        store: of the environment.
+        wanted: the condition; None: all entries but seals.
+        show_values: show personal values and keys. The caller records that as
+            ``reveal`` before.
+    """
+    condition = wanted or AuditFilter()
+    for row in _rows(store, condition):
+        if condition.takes(row.record):
+            yield _line(store.schema, row.record, row.version, whole=show_values)
+
+
+def _rows(store: Store, wanted: AuditFilter) -> Iterator[Any]:
+    if wanted.collection is not None and wanted.key is not None:
+        # The entries of one record, by an index: few.
+        where = (field("collection") == wanted.collection, field("key") == wanted.key)
+        query = make_query(store.schema[AUDIT], where, order_by=("id",))
+        yield from store.query(AUDIT, query)
+        return
+    after = last = None
+    if wanted.since is not None:
+        after = time_prefix(wanted.since - _CLOCK_SLACK)
+    if wanted.until is not None:
+        last = time_prefix(wanted.until + _CLOCK_SLACK)
+    for row in store.scan(AUDIT, after=after):
+        if is_seal(row.key) and not wanted.seals:
+            return  # seals come last
+        if last is not None and row.key > last and not is_seal(row.key):
+            if not wanted.seals:
+                return
+            continue
+        yield row
+
+
+def _line(
+    schema: Schema, entry: AuditEntry, position: int, *, whole: bool
+) -> AuditLine:
+    values, key = values_of(entry), entry.key
+    if not whole:
+        key, values = shown_values(schema, entry.collection, key, values)
+    return AuditLine(
+        id=entry.id,
+        at=entry.at,
+        action=entry.action,
+        by=entry.by,
+        reason=entry.reason,
+        request=entry.request,
+        collection=entry.collection,
+        key=key,
+        position=position,
+        values=values,
+        erased_at=entry.erased_at,
+        commitment=entry.commitment,
+    )
+
+
+def export(lines: Iterable[AuditLine], form: Format) -> Iterator[str]:
+    """Encode entries as lines of text, one at a time.
+
+    Args:
+        lines: of :func:`entries`.
+        form: ``csv`` (RFC 4180, with a header; a text that a spreadsheet would calculate
+            gets an apostrophe in front), or ``jsonl`` (one JSON object a line).
+    """
+    if form == "jsonl":
+        for line in lines:
+            yield msgspec.json.encode(line.to_json()).decode() + "\n"
+        return
+    yield _csv(_COLUMNS)
+    for line in lines:
+        found = line.to_json()
+        found["values"] = msgspec.json.encode(line.values).decode()
+        yield _csv("" if found[name] is None else str(found[name]) for name in _COLUMNS)
+
+
+def _csv(values: Iterable[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([formula_free(escaped(value)) for value in values])
+    return out.getvalue()
+
+
+def verify(store: Store, *, anchor: Anchor | None = None) -> AuditReport:
+    """Verify the audit of a store: sealed entries by the chain, others by the change log.
+
+    Args:
+        store: of the environment.
+        anchor: number and digest of a seal that were noted elsewhere, so that a chain that
+            was made anew as a whole is found, too.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached.
+    """
+    return verify_chain(store, anchor=anchor)
