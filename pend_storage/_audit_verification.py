@@ -26,6 +26,7 @@ from pend_storage._model.audit import (
     committed,
     digest_of,
     is_seal,
+    position_of,
     seal_id,
     values_of,
 )
@@ -152,6 +153,8 @@ class _Verification:
         try:
             for known in seals(self._store):
                 newest = newest or known
+                if known.seal.number <= int(pruned.get("seal", 0)):
+                    break  # a pruning that goes on, or was interrupted
                 self._check_link(known, later)
                 if anchor is not None and known.seal.number == anchor.number:
                     anchored = True
@@ -252,7 +255,7 @@ class _Verification:
                 self._report.add(
                     "edited", row.key, "key or values are not what was committed to"
                 )
-            place = _position(row)
+            place = position_of(row)
             if place is None:
                 self._report.add(
                     "edited", row.key, "it is marked as erased, and holds other values"
@@ -422,14 +425,6 @@ def _is_whole(entry: AuditEntry) -> bool:
     if entry.erased_at is not None or entry.salt is None:
         return entry.commitment is not None
     return entry.commitment == committed(entry.salt, entry.key, entry.content)
-
-
-def _position(row: Row) -> int | None:
-    """Return the position of an entry's commit; of an erased one, the former position."""
-    if not row.key.endswith(ERASED_SUFFIX):
-        return row.version
-    position = values_of(row.record).get("position")
-    return int(position) if isinstance(position, str) and position.isdigit() else None
 
 
 def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -57,7 +57,9 @@ def shown_values(
     """
     if collection is None:
         return key, dict(values)
-    if collection not in schema.names:  # of a former schema: what is personal is not known
+    if (
+        collection not in schema.names
+    ):  # of a former schema: what is personal is not known
         return None if key is None else shortened(key), {
             name: outline(value) for name, value in values.items()
         }
@@ -68,9 +70,7 @@ def shown_values(
     for name in _IMAGES:
         image = found.get(name)
         if isinstance(image, Mapping) and "cut" not in image:
-            found[name] = {
-                n: v if n in known else outline(v) for n, v in image.items()
-            }
+            found[name] = {n: v if n in known else outline(v) for n, v in image.items()}
     if "diff" in found:
         found["diff"] = [_shown_change(change, known) for change in found["diff"]]
     if key is not None and spec.key in hidden:

@@ -389,12 +389,25 @@ class Schema:
         """
         return self._put(self[AUDIT], entry)
 
+    def require_appending(self, batch: Batch) -> None:
+        """Refuse a commit that would delete audit entries, for the stores themselves.
+
+        Raises:
+            AppendOnly: it would.
+        """
+        if batch.lets_go:
+            return
+        for operation in batch.operations:
+            if operation.collection == AUDIT and type(operation) is Delete:
+                raise AppendOnly(collection=AUDIT, key=operation.key)
+
     def batch(
         self,
         operations: Iterable[Put | Delete],
         checks: Mapping[tuple[str, str], int] | None = None,
         *,
         limited: bool = True,
+        audited: bool = True,
     ) -> Batch:
         """Make an atomic commit; of several operations on one key the last one counts.
 
@@ -406,6 +419,7 @@ class Schema:
             checks: see :class:`~pend_storage.records.Batch`.
             limited: False for a commit that cannot be divided however large it is: the
                 edit of a file that JSON adopts. It reaches PostgreSQL in parts.
+            audited: False for what is no commit: the first import of files.
 
         Raises:
             InvalidRecord: all operations together are larger than one commit can be.
@@ -415,7 +429,7 @@ class Schema:
         if len(all_of_it) > 1:
             all_of_it = _last_of_each(all_of_it)
         token, author = new_token(), actor()
-        if self.audited and (written := self._audited(all_of_it)):
+        if audited and self.audited and (written := self._audited(all_of_it)):
             all_of_it += tuple(
                 self.entry(
                     new_entry(

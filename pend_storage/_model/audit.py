@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,7 @@ __all__ = [
     "is_seal",
     "new_entry",
     "newest_seal_place",
+    "position_of",
     "seal_id",
     "values_of",
 ]
@@ -158,6 +159,25 @@ class Seal(NamedTuple):
             raise ValueError("a seal lacks a member") from error
 
 
+class StoredEntry(Protocol):
+    """Row of an entry."""
+
+    @property
+    def key(self) -> str:
+        """Id of the entry."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Position of the commit that wrote the row."""
+        ...
+
+    @property
+    def record(self) -> Any:
+        """The entry."""
+        ...
+
+
 def entry_id(token: str, number: int) -> str:
     """Return the id of the entry with a number in the commit of a token."""
     return f"{token}-{number:06x}"
@@ -247,3 +267,14 @@ def values_of(entry: AuditEntry) -> dict[str, Any]:
     """Return the values of an entry, decoded; empty where there are none."""
     found: dict[str, Any] = {} if entry.content is None else _decode(entry.content)
     return found
+
+
+def position_of(row: StoredEntry) -> int | None:
+    """Return the position of an entry's commit; of an erased one, the former position.
+
+    None where an entry is marked as erased and does not have it.
+    """
+    if not row.key.endswith(ERASED_SUFFIX):
+        return row.version
+    position = values_of(row.record).get("position")
+    return int(position) if isinstance(position, str) and position.isdigit() else None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from pend_storage import dualwrite
+from pend_storage._audit_record import record_done
+from pend_storage._model.attribution import actor
+from pend_storage._model.records import JSON
 from pend_storage._restored import require_usable
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
+from pend_storage.dualwrite import RepairReport, SwitchReport
 from pend_storage.dualwrite._backup_fact import (
     BACKUP_MAX_AGE,
     BACKUP_META,
@@ -22,6 +27,7 @@ from pend_storage.dualwrite._backup_fact import (
 )
 from pend_storage.dualwrite._maintenance import Backfill, Validate
 from pend_storage.dualwrite._replication_position import is_empty
+from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -119,6 +125,39 @@ class ConfiguredPair(DualWriteStore):
             f"{found}. It needs a repository: [environments."
             f"{self._settings.environment}.backup] in pend.toml"
         )
+
+    @override
+    def switch(
+        self,
+        phase: Phase | str,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        by: str | None = None,
+    ) -> SwitchReport:
+        """Switch to a phase, and enter it in the audit: see :meth:`DualWriteStore.switch`."""
+        by = by or current_actor()
+        done = super().switch(phase, accept=accept, timeout=timeout, by=by)
+        if done.steps:
+            details: dict[str, JSON] = {
+                "before": done.before.value,
+                "after": done.after.value,
+                "epoch": str(done.epoch),
+                "accepted": list(done.accepted),
+                "pause_seconds": round(done.pause, 6),
+            }
+            record_done(self, "switch", by=by, reason=None, details=details)
+        return done
+
+    @override
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Repair, and enter it in the audit: see :meth:`DualWriteStore.repair`."""
+        report = super().repair(dry_run=dry_run)
+        if not dry_run:
+            counts: Counter[str] = Counter(repair.action for repair in report.repairs)
+            by = actor().by or current_actor()
+            record_done(self, "repair", by=by, reason=None, details={**counts})
+        return report
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
         """Switch to the phase that the flag wants, now and at each of its changes.

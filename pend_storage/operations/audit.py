@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
 
 from pend_storage._audit_chain import Anchor, seal
+from pend_storage._audit_record import record, record_done
+from pend_storage._audit_retention import PrunedAudit, prune
 from pend_storage._audit_verification import AuditReport, verify_chain
 from pend_storage._escaping import escaped, formula_free
-from pend_storage._model.attribution import Actor, new_token, time_prefix
-from pend_storage._model.audit import (
-    AUDIT,
-    SEAL,
-    AuditEntry,
-    is_seal,
-    new_entry,
-    values_of,
-)
-from pend_storage._model.audit import entry_id as new_id
-from pend_storage._model.records import JSON, Batch
+from pend_storage._model.attribution import Actor, time_prefix
+from pend_storage._model.audit import AUDIT, SEAL, AuditEntry, is_seal, values_of
+from pend_storage._model.records import JSON
 from pend_storage._redaction import shown_values
-from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.events import Event
+from pend_storage._shown import shown
+from pend_storage.errors import ConfigError
 from pend_storage.query import field, make_query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -42,10 +35,15 @@ __all__ = [
     "AuditFilter",
     "AuditLine",
     "AuditReport",
+    "PrunedAudit",
     "entries",
     "export",
+    "find",
+    "prune_old",
     "record",
     "record_done",
+    "reveal",
+    "reveal_entries",
     "seal",
     "verify",
 ]
@@ -130,66 +128,6 @@ class AuditLine:
         """Return the JSON document; the position is a text, because it has 64 bits."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return {**found, "position": str(self.position)}
-
-
-def record(
-    store: Store,
-    action: str,
-    *,
-    by: str | None,
-    reason: str | None,
-    details: Mapping[str, JSON] | None = None,
-    request: str | None = None,
-) -> str:
-    """Add the entry of an operation, and return its id; durable when it returns.
-
-    Args:
-        store: of the environment.
-        action: short name of the operation, such as ``switch``.
-        by: who did it.
-        reason: why; None where none was given.
-        details: JSON values about it, without secrets and without personal values.
-        request: id of the request that it serves.
-
-    Raises:
-        InvalidRecord: a text cannot be stored.
-        StoreUnavailable: the store cannot be reached.
-        SchemaOutOfDate: the store must be migrated first.
-    """
-    token = new_token()
-    author = Actor(by, reason, request)
-    entry = new_entry(new_id(token, 0), action, author, values=details or {})
-    put = store.schema.entry(entry)
-    store.commit(Batch((put,), {}, token, by, reason))
-    return entry.id
-
-
-def record_done(
-    store: Store,
-    action: str,
-    *,
-    by: str | None,
-    reason: str | None,
-    details: Mapping[str, JSON] | None = None,
-) -> bool:
-    """Add the entry of an operation that is done already; never raises.
-
-    Where the entry cannot be written, the event ``audit-not-recorded`` has it, so that the
-    log of the program shows it.
-    """
-    try:
-        record(store, action, by=by, reason=reason, details=details)
-    except PendStorageError as error:
-        store.tell(
-            Event(
-                "audit-not-recorded",
-                f"the operation {action} is done, and its audit entry could not be "
-                f"written: {error}",
-                logging.WARNING,
-            )
-        )
-        return False
-    return True
 
 
 def entries(
@@ -290,3 +228,83 @@ def verify(store: Store, *, anchor: Anchor | None = None) -> AuditReport:
         StoreUnavailable: the store cannot be reached.
     """
     return verify_chain(store, anchor=anchor)
+
+
+def find(store: Store, text: str) -> AuditLine:
+    """Find an entry by its id, or by an unambiguous beginning of it, with redacted values.
+
+    Raises:
+        ConfigError: no entry matches, or more than one.
+    """
+    return _line(store.schema, *_found(store, text), whole=False)
+
+
+def reveal(store: Store, text: str, *, by: str | None, reason: str | None) -> AuditLine:
+    """Find an entry, and show its personal values: that is an entry itself, made before.
+
+    Raises:
+        ConfigError: no entry matches, or more than one.
+        StoreUnavailable: the store cannot be reached; nothing is shown.
+    """
+    entry, position = _found(store, text)
+    record(store, REVEAL, by=by, reason=reason, details={"entry": entry.id})
+    return _line(store.schema, entry, position, whole=True)
+
+
+def reveal_entries(
+    store: Store, wanted: AuditFilter, *, by: str | None, reason: str | None
+) -> Iterator[AuditLine]:
+    """Iterate as :func:`entries`, with personal values: an entry tells that, made before.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached; nothing is shown.
+    """
+    members: dict[str, Any] = msgspec.to_builtins(wanted)
+    # Not the key: it may be personal, and this entry is not one of that record.
+    details = {n: v for n, v in members.items() if v and n != "key"}
+    record(store, REVEAL, by=by, reason=reason, details=details)
+    return entries(store, wanted, show_values=True)
+
+
+def _found(store: Store, text: str) -> tuple[AuditEntry, int]:
+    row = store.read(AUDIT, (text,)).get(text) if text else None
+    rows = [] if row is None else [row]
+    if row is None and text:
+        where = (field("id").starts_with(text),)
+        query = make_query(store.schema[AUDIT], where, limit=2)
+        rows = store.query(AUDIT, query)
+    if len(rows) == 1:
+        return rows[0].record, rows[0].version
+    how = "more than one audit entry" if rows else "no audit entry"
+    raise ConfigError(
+        f"there is {how} whose id begins with {shown(text)}. See: pend-storage audit list"
+    )
+
+
+def prune_old(
+    store: Store,
+    *,
+    keep_days: float,
+    by: str | None,
+    reason: str | None,
+    dry_run: bool = False,
+) -> PrunedAudit:
+    """Prune the entries that are older than the retention of the audit.
+
+    They go from the oldest on, as far as a seal that is old enough; the chain is continued
+    from there.
+
+    Args:
+        store: of the environment.
+        keep_days: days for which entries are kept.
+        by: who lets them go.
+        reason: why; None: the retention.
+        dry_run: only count them.
+
+    Raises:
+        ConfigError: the role of the database may not delete entries.
+        StoreUnavailable: a store cannot be reached.
+    """
+    before = datetime.now(UTC) - timedelta(days=keep_days)
+    author = Actor(by, reason or f"kept for {keep_days:g} days")
+    return prune(store, before=before, author=author, dry_run=dry_run)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
 from pend_storage.config import Settings
 from pend_storage.dualwrite import (
     ForcedPromotion,
@@ -154,7 +155,12 @@ def promote(settings: Settings, side: Side) -> ForcedPromotion:
         Conflict: roles are changing at this moment: a server still runs.
     """
     with open_json(settings) as json, open_postgres(settings) as postgres:
-        return force_promotion(json, postgres, side)
+        done = force_promotion(json, postgres, side)
+        chosen = json if side == "json" else postgres
+        record_done(
+            chosen, "elect", by=current_actor(), reason=None, details={"side": side}
+        )
+        return done
 
 
 def _next(now: Phase) -> Phase:

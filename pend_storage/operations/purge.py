@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
+from pend_storage._audit_retention import erase
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.attribution import Actor, actor
 from pend_storage._model.records import (
+    JSON,
     FindingRecord,
     QuarantinedRecord,
 )
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._log_position import kept_changes
+from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
 from pend_storage.operations.purge_search import (
@@ -233,8 +238,17 @@ class _Purge:
         done += [store.purge(FINDINGS, findings)] if findings else []
         _SETTLED()
         done += [store.purge(name, found) for name, found in self._dependents()]
+        author = Actor(actor().by or current_actor(), "purge")
+        erased = erase(store, self._name, self._keys, author=author)
+        done.append(erased.is_clean)
         done.append(store.purge(self._name, self._keys))
         _ERASED()
+        details: dict[str, JSON] = {
+            "collection": self._name,
+            "keys": len(self._keys),
+            "entries": erased.entries,
+        }
+        record_done(store, "purge", by=author.by, reason=None, details=details)
         return all(done)
 
     def _dependents(self) -> Iterator[tuple[str, list[str]]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from pend_storage._audit_record import record_done
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.retained_forms import KEPT
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._model.attribution import actor
+from pend_storage._model.records import EDIT_MARK, JSON, QuarantinedRecord, Versioned
 from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite._readiness import WAITING
+from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -139,6 +142,13 @@ def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRec
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
     store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+    details: dict[str, JSON] = {
+        "id": record.id,
+        "file": record.file,
+        "code": record.code,
+    }
+    by = actor().by or current_actor()
+    record_done(store, "quarantine-accept", by=by, reason=note, details=details)
     return accepted
 
 
@@ -212,6 +222,13 @@ def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Re
         raise result
     for event in events:
         store.tell(event)
+    if not isinstance(store, MemoryStore):  # a rehearsal
+        details: dict[str, JSON] = {
+            "id": result.id, "file": result.file,
+            "placed": result.placed, "records": result.records,
+        }  # fmt: skip
+        by = actor().by or current_actor()
+        record_done(store, "quarantine-retry", by=by, reason=None, details=details)
     return result
 
 

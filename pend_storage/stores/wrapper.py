@@ -27,6 +27,7 @@ from pend_storage._model.snapshots import (
     StoredRow,
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.contract import StoreBackend
 from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -125,6 +126,10 @@ class WrapperStore(InnerRecovery):
     @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         return self.inner.listing(layout, epoch=epoch)
+
+    @override
+    def own_log(self) -> StoreBackend:
+        return self.inner.own_log()
 
     @override
     def moment(self) -> object:

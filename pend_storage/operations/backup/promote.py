@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pend_storage._audit_record import record_done
+from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import clause, shown
 from pend_storage.backfill import backfill
@@ -120,6 +122,9 @@ def promote(
                 known=archive.highest(),
                 copy=None if roll_forward is None else _copy,
             )
+            details: dict[str, JSON] = {"side": kind, "rolled_forward": roll_forward}
+            by = current_actor()
+            record_done(restored, "promote", by=by, reason=None, details=details)
         has_place = settings.json if kind == "json" else settings.postgres
         is_configured = has_place is not None and kind not in {*others, *gone}
     flag, notes = None, list(_left_to_do(plan, done, scene))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._audit_record import record_done
+from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -103,7 +105,15 @@ def undo(
         )
         version = None
         if plan.is_needed and not dry_run:
-            version = write_undo(store, plan, by=by or current_actor(), reason=reason)
+            by = by or current_actor()
+            version = write_undo(store, plan, by=by, reason=reason)
+            details: dict[str, JSON] = {
+                "collection": plan.collection,
+                "from": str(plan.present),
+                "to": str(plan.earlier.version),
+                "version": str(version),
+            }
+            record_done(store, "undo", by=by, reason=reason, details=details)
     return Undone(undo=plan, version=version, dry_run=dry_run)
 
 
