@@ -110,6 +110,7 @@ def prune(
         _let_go(store, [Delete(AUDIT, key) for key in keys], author)
         done += len(keys)
         gone += keys
+        seal(store)
         if len(gone) >= _PURGED_AT_ONCE:
             is_clean = store.purge(AUDIT, gone) and is_clean
             gone = []
@@ -119,10 +120,13 @@ def prune(
 
 
 def _old(store: StoreBackend, number: int, upto: int) -> Iterator[Row]:
-    """Yield the entries up to a position, and the seals up to a number."""
+    """Yield the entries up to a position, and the seals before a number.
+
+    The seal of that number stays: from it on, the chain is continued.
+    """
     for row in store.scan(AUDIT):
         if is_seal(row.key):
-            if Seal.from_content(row.record.content or "").number <= number:
+            if Seal.from_content(row.record.content or "").number < number:
                 yield row
         else:
             position = position_of(row)
@@ -156,6 +160,7 @@ def erase(
         for chunk in _chunks(rows, _AT_ONCE):
             _erase(store, chunk, collection, author)
             gone += [row.key for row in chunk]
+    seal(store)  # a purge may drop the log, which proves what is not sealed
     is_clean = store.purge(AUDIT, gone) if gone else True
     return Erased(entries=len(gone), is_clean=is_clean)
 

@@ -145,46 +145,57 @@ class _Verification:
     def _check_seals(self, anchor: Anchor | None) -> KnownSeal | None:
         """Check the chain from its end, and note the range of each seal."""
         report = self._report
-        later: KnownSeal | None = None
-        newest: KnownSeal | None = None
-        anchored = anchor is None
         pruned = self._pruning()
         self._pruned_to = int(pruned.get("upto", 0))
+        report.pruned = int(pruned.get("seal", 0))
+        later: KnownSeal | None = None
+        newest: KnownSeal | None = None
         try:
             for known in seals(self._store):
                 newest = newest or known
-                if known.seal.number <= int(pruned.get("seal", 0)):
-                    break  # a pruning that goes on, or was interrupted
                 self._check_link(known, later)
-                if anchor is not None and known.seal.number == anchor.number:
-                    anchored = True
-                    if known.digest != anchor.digest:
-                        report.add(
-                            "anchor", seal_id(anchor.number),
-                            f"seal {anchor.number} is not the one that was noted elsewhere",
-                        )  # fmt: skip
+                self._check_anchor(known, anchor)
+                later = known
+                if known.seal.number <= report.pruned:
+                    break  # older ones were pruned, or are to be
                 report.seals += 1
                 self._numbers.append(known.seal.number)
                 self._ends.append(known.seal.upto)
                 self._listed.append(len(known.seal.entries))
-                later = known
         except ValueError as error:
             report.add("seal", "seal", f"a seal cannot be read: {error}")
         for ranges in (self._numbers, self._ends, self._listed):
             ranges.reverse()
         self._matched = [0] * len(self._ends)
         report.newest = None if newest is None else newest.anchor
-        self._check_beginning(later, pruned)
-        if (
-            not anchored
-            and anchor is not None
-            and anchor.number > int(pruned.get("seal", 0))
-        ):
-            report.add(
-                "anchor", seal_id(anchor.number),
-                f"seal {anchor.number}, which was noted elsewhere, is not there",
-            )  # fmt: skip
+        self._check_beginning(later, str(pruned.get("digest", GENESIS)))
+        self._check_end(newest, anchor)
         return newest
+
+    def _check_anchor(self, known: KnownSeal, anchor: Anchor | None) -> None:
+        if (
+            anchor is not None
+            and known.seal.number == anchor.number
+            and known.digest != anchor.digest
+        ):
+            self._report.add(
+                "anchor",
+                seal_id(anchor.number),
+                f"seal {anchor.number} is not the one that was noted elsewhere",
+            )
+
+    def _check_end(self, newest: KnownSeal | None, anchor: Anchor | None) -> None:
+        """Check that the chain goes on at least to the anchor."""
+        if anchor is None:
+            return
+        end = 0 if newest is None else newest.seal.number
+        if anchor.number > end:
+            self._report.add(
+                "anchor",
+                seal_id(anchor.number),
+                f"the chain ends with seal {end}, and seal {anchor.number} was noted "
+                "elsewhere",
+            )
 
     def _check_link(self, known: KnownSeal, later: KnownSeal | None) -> None:
         if later is None:
@@ -203,28 +214,33 @@ class _Verification:
                 f"seal {number} is not what seal {number + 1} names",
             )
 
-    def _check_beginning(self, first: KnownSeal | None, pruned: dict[str, Any]) -> None:
-        """Check that the oldest seal continues what was pruned, or is the first one."""
-        number = int(pruned.get("seal", 0))
-        self._report.pruned = number
-        digest = str(pruned.get("digest", GENESIS))
+    def _check_beginning(self, first: KnownSeal | None, digest: str) -> None:
+        """Check that the oldest seal is the first one, or the one that was pruned to."""
+        pruned, add = self._report.pruned, self._report.add
         if first is None:
-            if number:
-                self._report.add(
+            if pruned:
+                add(
                     "missing",
-                    seal_id(number + 1),
-                    "the seals after what was pruned are not there",
+                    seal_id(pruned),
+                    f"seal {pruned} is not there, from which on the chain is kept",
                 )
-        elif first.seal.number > number + 1:
-            self._report.add(
-                "missing", seal_id(first.seal.number - 1),
-                f"the chain begins with seal {first.seal.number}, and was pruned to {number} only",
-            )  # fmt: skip
-        elif first.seal.number == number + 1 and first.seal.previous != digest:
-            self._report.add(
-                "edited", seal_id(first.seal.number),
-                f"seal {first.seal.number} does not continue what was pruned",
-            )  # fmt: skip
+            return
+        number = first.seal.number
+        if pruned and number == pruned:
+            if first.digest != digest:
+                add(
+                    "edited",
+                    seal_id(number),
+                    f"seal {number} is not the one that was pruned to",
+                )
+        elif number != 1:
+            add(
+                "missing",
+                seal_id(number - 1),
+                f"the chain begins with seal {number}, and nothing was pruned to it",
+            )
+        elif first.seal.previous != GENESIS:
+            add("edited", seal_id(number), "the first seal continues another chain")
 
     def _pruning(self) -> dict[str, Any]:
         """Return the details of the last pruning."""
@@ -266,14 +282,14 @@ class _Verification:
                 tail.check_row(row)
 
     def _check_sealed(self, row: Row, entry: AuditEntry, position: int) -> None:
+        if position <= self._pruned_to:
+            return  # a pruning that goes on, or is repeated, deletes it
         own_id = row.key.removesuffix(ERASED_SUFFIX)
         index = bisect_left(self._ends, position)
         listed = self._entries_of(index).get(own_id)
         if row.key.endswith(ERASED_SUFFIX):
             self._report.erased += 1
             self._erased.append(row.key)
-        if listed is None and position <= self._pruned_to:
-            return  # a pruning that goes on, or is repeated, deletes it
         if listed is None:
             self._report.add(
                 "inserted",
