@@ -41,6 +41,7 @@ from pend_storage.dualwrite import RolePair as RolePair
 from pend_storage.dualwrite import Switch as Switch
 from pend_storage.dualwrite import SwitchReport as SwitchReport
 from pend_storage.dualwrite import Validate as Validate
+from pend_storage.errors import AppendOnly as AppendOnly
 from pend_storage.errors import ChangesExpired as ChangesExpired
 from pend_storage.errors import ConfigError as ConfigError
 from pend_storage.errors import Conflict as Conflict

@@ -351,24 +351,29 @@ class _Tail:
         self._report = report
         self._newest = newest
         self._begins = 0
-        """Position from which on the log has every commit; 0: it has none."""
+        """Position from which on the log has every commit: the first one of the present
+        epoch, at which the store is primary; 0: there is none."""
         self._end = 0
         self._logged: set[str] = set()
 
     def check(self, upto: int) -> int:
         """Compare the log with the entries; return the position of its end."""
-        self._end = upto
+        self._end, head = upto, self._own.head()
         try:
             changes = self._own.changes(upto)
             self._compare(changes)
         except ChangesExpired as expired:
             self._compare(self._own.changes(expired.oldest))
-        return self._end
+        # Without commits of its own at this epoch, all that it has came from elsewhere.
+        return self._end if self._begins else max(self._end, head)
 
     def _compare(self, changes: Iterator[Change]) -> None:
         audited: set[str] = set()
+        epoch = self._own.role().epoch
         for chunk in _chunks(changes):
-            self._begins = self._begins or chunk[0].sequence
+            for change in chunk:
+                if not self._begins and change.epoch == epoch:
+                    self._begins = change.sequence
             self._end = chunk[-1].sequence
             logged = {
                 r.key: (r.version, r.record)
@@ -426,15 +431,14 @@ class _Tail:
 
     def check_row(self, row: Row) -> None:
         """Count an entry that is not sealed; one that the log should have and has not is named."""
-        if not self._begins or row.version < self._begins:
-            self._report.unproven += 1
-            return
-        if row.key not in self._logged:
+        if row.key in self._logged:
+            self._report.unsealed += 1
+        elif self._begins and row.version >= self._begins:
             self._report.add(
                 "inserted", row.key, "the change log has no commit with it"
             )
-            return
-        self._report.unsealed += 1
+        else:
+            self._report.unproven += 1  # of another primary, or before the log begins
 
 
 def _is_whole(entry: AuditEntry) -> bool:

@@ -212,9 +212,10 @@ class AppendOnly(PendStorageError):
         self.collection = collection
         self.key = key
         super().__init__(
-            f"{collection}[{shown(key)}]: the library alone adds audit entries, and nobody "
-            "changes or deletes one. To add one of an operation of your own, call "
-            "operations.audit.record(); to let old ones go, pend-storage audit prune."
+            f"{collection}[{shown(key)}]: the audit is append-only: the library alone "
+            "adds entries, and none is changed or deleted. To add that of an operation of "
+            "your own, call operations.audit.record(); to let old ones go, run "
+            "pend-storage audit prune."
         )
 
 

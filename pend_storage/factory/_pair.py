@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pend_storage import dualwrite
+from pend_storage._audit_chain import seal
 from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import actor
 from pend_storage._model.records import JSON
@@ -137,6 +138,9 @@ class ConfiguredPair(DualWriteStore):
     ) -> SwitchReport:
         """Switch to a phase, and enter it in the audit: see :meth:`DualWriteStore.switch`."""
         by = by or current_actor()
+        # The log of this primary proves entries that have no seal; the next one has none of them.
+        with contextlib.suppress(PendStorageError):
+            seal(self)
         done = super().switch(phase, accept=accept, timeout=timeout, by=by)
         if done.steps:
             details: dict[str, JSON] = {

@@ -95,7 +95,7 @@ class EditCommit:
             Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
-        # Whoever opens or writes the store next adopts the edit, and is not its author.
+        # A thread that opens or writes the store adopts the edit, and is not its author.
         editor = Actor("file edit", f"{self._layout.file} was edited")
         with acting_as(editor):
             return self._run(meta)
