@@ -91,6 +91,7 @@ from pend_storage.query import Query as Query
 from pend_storage.query import field as field
 from pend_storage.records import JSON as JSON
 from pend_storage.records import Advance as Advance
+from pend_storage.records import AuditEntry as AuditEntry
 from pend_storage.records import Batch as Batch
 from pend_storage.records import Change as Change
 from pend_storage.records import ChangedRecord as ChangedRecord

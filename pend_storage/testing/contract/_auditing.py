@@ -235,7 +235,7 @@ class AuditContract(AuditHarness):
         assert seal(audited) == 0
 
     @requires("durable")
-    def test_it_is_there_after_reopening(self, audited: Store) -> None:
+    def test_entries_and_seals_are_there_after_reopening(self, audited: Store) -> None:
         audited.collection(Whole).put(Whole("w", 1))
         seal(audited)
         audited.collection(Whole).put(Whole("w", 2))

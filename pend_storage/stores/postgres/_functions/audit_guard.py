@@ -1,6 +1,6 @@
 """Audit guard: what keeps the entries of the audit from being changed or deleted.
 
-A trigger refuses ``UPDATE``, ``DELETE`` and ``TRUNCATE`` of the table, whoever asks, so
+A trigger refuses ``UPDATE``, ``DELETE`` and ``TRUNCATE`` of the table to every role, so
 that a slip of the owner has no effect. The application has no privilege to do either. One
 function lets entries go, with the privileges of its caller, which is a pruning or an
 erasure of the owner. What goes without one is named by ``audit verify``.
