@@ -40,6 +40,8 @@ __all__ = ["SEALED_AT_ONCE", "Anchor", "KnownSeal", "newest_seal", "seal", "seal
 
 SEALED_AT_ONCE: Final = 200
 """Entries of one seal; those of one commit are never divided, and may be more."""
+_NO_LOG: Final = ("", 0)
+"""Log of a seal after which entries are still found by their positions."""
 _MOST_ROUNDS: Final = 1_000
 """Seals that one call makes at most: others may go on writing."""
 _MOST_READ: Final = 10_000
@@ -72,6 +74,8 @@ class _Run(NamedTuple):
 
     entries: tuple[SealedEntry, ...]
     upto: int
+    log: tuple[str, int]
+    """Log that was read to that position."""
     is_due: bool
     """False: nothing is to be sealed now."""
 
@@ -122,7 +126,7 @@ def seal(store: StoreBackend, *, most: int = SEALED_AT_ONCE) -> int:
             1 if last is None else last.seal.number + 1,
             GENESIS if last is None else last.digest,
             run.upto,
-            log,
+            run.log,
             run.entries,
         )
         try:
@@ -151,18 +155,25 @@ def _next_run(
     after = 0 if last is None else last.seal.upto
     if last is not None and last.seal.log == log:
         try:
-            return _from_log(own.changes(after), after, most)
+            return _from_log(own.changes(after), after, log, most)
         except ChangesExpired:
             pass  # pruned since the last seal
     end = _log_end(own, after)
     if end <= after:
-        return _Run((), after, is_due=False)
-    found = _from_rows(own, after, end, most)
+        # The first commit at this epoch shows where those of another primary end. Where there
+        # is none yet, an empty seal is it.
+        waiting = (
+            row.version > after and _is_sealed_once(row.key) for row in own.scan(AUDIT)
+        )
+        return _Run((), after, _NO_LOG, is_due=any(waiting))
+    found = _from_rows(own, after, end, log, most)
     # An empty seal, too: from it on, the log of this store tells what is new.
     return found._replace(is_due=bool(found.entries) or last is not None)
 
 
-def _from_log(changes: Iterator[Change], after: int, most: int) -> _Run:
+def _from_log(
+    changes: Iterator[Change], after: int, log: tuple[str, int], most: int
+) -> _Run:
     found: list[SealedEntry] = []
     read = 0
     for change in changes:
@@ -174,7 +185,7 @@ def _from_log(changes: Iterator[Change], after: int, most: int) -> _Run:
         ]
         if len(found) >= most or read >= _MOST_READ:
             break
-    return _Run(tuple(found), after, is_due=bool(found) or read >= _MOST_READ)
+    return _Run(tuple(found), after, log, is_due=bool(found) or read >= _MOST_READ)
 
 
 def _log_end(own: StoreBackend, after: int) -> int:
@@ -188,7 +199,9 @@ def _log_end(own: StoreBackend, after: int) -> int:
     return end
 
 
-def _from_rows(own: StoreBackend, after: int, end: int, most: int) -> _Run:
+def _from_rows(
+    own: StoreBackend, after: int, end: int, log: tuple[str, int], most: int
+) -> _Run:
     """Find the first entries by position, in bounded memory."""
     order = count()
     rows = (
@@ -197,7 +210,8 @@ def _from_rows(own: StoreBackend, after: int, end: int, most: int) -> _Run:
         if after < row.version <= end and _is_sealed_once(row.key)
     )
     first = heapq.nsmallest(most + 1, rows)
-    if len(first) > most:
+    is_all = len(first) <= most
+    if not is_all:
         cut = first[-1][0]
         if first[0][0] == cut:  # one commit has more of them
             end = cut
@@ -210,7 +224,7 @@ def _from_rows(own: StoreBackend, after: int, end: int, most: int) -> _Run:
             first = [item for item in first if item[0] < cut]
             end = first[-1][0]
     entries = tuple(SealedEntry(k, v, digest_of(r)) for v, k, _, r in first)
-    return _Run(entries, end, is_due=bool(entries))
+    return _Run(entries, end, log if is_all else _NO_LOG, is_due=bool(entries))
 
 
 def _is_sealed_once(entry_id: str) -> bool:

@@ -37,9 +37,13 @@ __all__ = ["InnerRecovery", "WrapperStore"]
 
 
 class InnerRecovery(Store):
-    """Forwards snapshots and bulk loading to an inner store; a base for wrappers."""
+    """Forwards snapshots, bulk loading and the log to an inner store; a base for wrappers."""
 
     inner: Store
+
+    @override
+    def own_log(self) -> StoreBackend:
+        return self.inner.own_log()
 
     @override
     def snapshot(self) -> AbstractContextManager[SnapshotReader]:
@@ -126,10 +130,6 @@ class WrapperStore(InnerRecovery):
     @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         return self.inner.listing(layout, epoch=epoch)
-
-    @override
-    def own_log(self) -> StoreBackend:
-        return self.inner.own_log()
 
     @override
     def moment(self) -> object:
