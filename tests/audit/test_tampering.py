@@ -40,7 +40,7 @@ class Case:
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     """A store with entries of three commits."""
     store: Store = MemoryStore(SCHEMA)
-    hand = in_memory
+    hand: Hand = in_memory
     if request.param == "json":
         store, hand = JsonStore(SCHEMA, tmp_path), in_directory
     elif request.param == "postgres":

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def parallel(site: Site) -> Site:
+def parallel(server: Site) -> Site:
     """A site in the phase parallel."""
-    bring_to(site, Phase.PARALLEL)
-    return site
+    bring_to(server, Phase.PARALLEL)
+    return server
 
 
 def actions(site: Site, *arguments: str) -> list[str]:
@@ -49,7 +49,9 @@ def test_a_rollback_is_in_the_audit_and_loses_no_entry(parallel: Site) -> None:
 
 
 def test_an_entry_that_is_edited_by_hand_is_named(parallel: Site) -> None:
-    parallel.ok("phase", "set", "postgres-primary", "--accept", "backup")
+    accepted = ("backup", "quarantine", "validation")
+    codes = [word for code in accepted for word in ("--accept", code)]
+    parallel.ok("phase", "set", "postgres-primary", *codes)
     parallel.ok("audit", "seal")
     (first, *_) = parallel.ok("audit", "list")["entries"]
     with psycopg.connect(parallel.url) as connection:
