@@ -52,7 +52,7 @@ SEAL: Final = "seal"
 """Action of a seal."""
 ERASURE: Final = "erase"
 """Action of the entry that names erased entries."""
-PRUNING: Final = "audit-prune"
+PRUNING: Final = "audit.prune"
 """Action of the entry with the seal up to which older entries were deleted."""
 SEAL_VERSION: Final = 1
 """Version of the document in :attr:`AuditEntry.content` of a seal."""

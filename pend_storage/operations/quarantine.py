@@ -148,7 +148,7 @@ def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRec
         "code": record.code,
     }
     by = actor().by or current_actor()
-    record_done(store, "quarantine-accept", by=by, reason=note, details=details)
+    record_done(store, "quarantine.accept", by=by, reason=note, details=details)
     return accepted
 
 
@@ -228,7 +228,7 @@ def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Re
             "placed": result.placed, "records": result.records,
         }  # fmt: skip
         by = actor().by or current_actor()
-        record_done(store, "quarantine-retry", by=by, reason=None, details=details)
+        record_done(store, "quarantine.retry", by=by, reason=None, details=details)
     return result
 
 

@@ -317,3 +317,19 @@ def test_memory_is_the_reference() -> None:
     store.collection(Note).put(Note("a"))
 
     assert keys_by(store) == [("a", None)]
+
+
+def test_entries_of_another_primary_are_sealed_in_parts(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    with pair_of(KEYS, tmp_path, postgres_url, Phase.PARALLEL) as pair:
+        for number in range(7):
+            pair.collection(Note).put(Note(f"{number}"))
+        pair.switch(Phase.POSTGRES_PRIMARY, accept=CODES)
+
+        assert proven(pair).unproven == 7
+        assert seal(pair, most=3) == 7
+        assert proven(pair).sealed == 7
+        pair.collection(Note).put(Note("last"))
+        assert seal(pair, most=3) == 1
+        assert (proven(pair).sealed, proven(pair).unproven) == (8, 0)

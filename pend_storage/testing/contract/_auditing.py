@@ -294,7 +294,7 @@ class AuditRetentionContract(AuditHarness):
         assert report.problems == []
         assert [e.key or e.action for e in entries_of(audited)] == [
             "last",
-            "audit-prune",
+            "audit.prune",
         ]
         assert next(seals(audited)).seal.number >= 4
         again = prune(audited, before=now - timedelta(days=1), author=Actor("cron"))

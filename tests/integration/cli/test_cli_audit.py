@@ -119,7 +119,7 @@ def test_a_pruning_keeps_the_retention(parallel: Site) -> None:
     done = parallel.ok("audit", "prune", "--reason", "the end")["result"]
 
     assert planned == done["entries"] == 1
-    assert actions(parallel) == ["audit-prune"]
+    assert actions(parallel) == ["audit.prune"]
     assert parallel.ok("audit", "verify")["result"]["found"] == 0
 
 
