@@ -155,10 +155,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         return await run_transaction(self, fn, attempts)
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
 
     def legacy(self, file: str) -> Any:
         """Refuse: the methods of a live dict or list block, and cannot be awaited.
