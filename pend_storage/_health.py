@@ -120,9 +120,7 @@ class _Question:
         if self._done.wait(max(0.0, until - time.monotonic())):
             return self._answer
         waited = self._passed()
-        return Answer(
-            problem=f"it has not answered for {waited:.1f} s", seconds=waited
-        )
+        return Answer(problem=f"it has not answered for {waited:.1f} s", seconds=waited)
 
 
 # -- the questions that are open -------------------------------------------------------
