@@ -89,15 +89,17 @@ class _Question:
     """One question to a store, in a thread of its own."""
 
     def __init__(self, store: StoreBackend) -> None:
-        self._store = store
         self._done = threading.Event()
         self._answer = Answer()
         self.began = time.monotonic()
-        threading.Thread(target=self._run, name="pend-health", daemon=True).start()
+        # The store is no attribute: what is kept by store must not keep the store alive.
+        threading.Thread(
+            target=self._run, args=(store,), name="pend-health", daemon=True
+        ).start()
 
-    def _run(self) -> None:
+    def _run(self, store: StoreBackend) -> None:
         try:
-            state = self._store.role()
+            state = store.role()
             self._answer = Answer(state=state, seconds=self._passed())
         except PendStorageError as error:
             self._answer = Answer(problem=clause(str(error)), seconds=self._passed())
