@@ -8,17 +8,14 @@ automatic switches that follow one another are folded to one entry with their nu
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
-import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from pend_storage._model.attribution import current_actor
 from pend_storage._model.records import JSON
 from pend_storage._shown import cut
 from pend_storage.dualwrite._pair_metadata import PairMetadata
@@ -42,7 +39,6 @@ _LATEST: Final = 100
 _EARLIER: Final = 1_000
 """Earlier entries at most, until those of one actor are folded, too."""
 _LONGEST_ACTOR: Final = 200
-_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,24 +160,3 @@ def _joined(first: Switch, last: Switch) -> Switch:
 
 
 _PROCESS: Final = re.compile(r", process \d+")
-_UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
-
-
-def current_actor(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the user, the machine and the process, for the history.
-
-    The user is the real one of this process, by the system; a variable such as ``LOGNAME``
-    could name anybody. ``SUDO_USER`` is added, for a command that an administrator runs: sudo
-    sets it, and only root could have set it otherwise.
-
-    Args:
-        environ: the environment variables.
-    """
-    number = os.getuid()
-    try:
-        user = pwd.getpwuid(number).pw_name
-    except KeyError:  # a user id without a name, as in some containers
-        user = f"uid {number}"
-    asked = _UNPRINTABLE.sub("?", environ.get("SUDO_USER", ""))[:_LONGEST_NAME]
-    on_behalf = f" for {asked}" if asked and number == 0 else ""
-    return f"{user}{on_behalf}@{socket.gethostname()}, process {os.getpid()}"

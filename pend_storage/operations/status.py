@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from pend_storage._model.jobs import Job
 from pend_storage.config import Settings
 from pend_storage.dualwrite._roles import SIDES, Side
 from pend_storage.errors import ConfigError, PendStorageError
@@ -64,6 +65,8 @@ class EnvironmentStatus:
     """None: no repository of backups is configured."""
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
+    jobs: tuple[Job, ...] = ()
+    """Jobs that run, and the last ones that ended, oldest first."""
 
     @property
     def differs(self) -> bool:
