@@ -44,6 +44,9 @@ _VERSION: Final = 1
 _MOST_LIVE: Final = 32
 """Entries of jobs that have not ended, at most; those that died are dropped first."""
 _MOST_ENDED: Final = 20
+_MOST_ALIKE: Final = 3
+"""Jobs of one kind that are done, at most: work that is repeated every few minutes must
+not push out what failed."""
 _LONGEST_NAME: Final = 200
 _LONGEST_TEXT: Final = 500
 
@@ -164,10 +167,22 @@ def with_job(known: Sequence[Job], job: Job, now: datetime) -> tuple[Job, ...]:
     )
     others = [other for other in known if other.id != job.id]
     live = [other for other in others if as_read_at(other, now).is_live]
-    ended = [other for other in others if other not in live]
+    ended = _without_repeated([other for other in others if other not in live])
     # The bound of each is for those beside this job, which always has its place.
     kept = [*ended[-_MOST_ENDED:], *live[-_MOST_LIVE:], mine]
     return tuple(sorted(kept, key=_order))
+
+
+def _without_repeated(ended: Sequence[Job]) -> list[Job]:
+    kept: list[Job] = []
+    for job in reversed(ended):
+        alike = sum(
+            job.state == other.state == "done" and job.kind == other.kind
+            for other in kept
+        )
+        if alike < _MOST_ALIKE:
+            kept.append(job)
+    return kept[::-1]
 
 
 def _order(job: Job) -> tuple[datetime, str]:
