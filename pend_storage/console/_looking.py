@@ -1,0 +1,169 @@
+"""Looking: the facts of an environment for the console, read in a way that changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from pend_storage.config import Settings
+from pend_storage.console._poller import Look
+from pend_storage.dualwrite._roles import SIDES
+from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.factory._passive import PassiveEnvironment, open_passive
+from pend_storage.operations.health import Health, HealthProbe
+from pend_storage.operations.status import StatusProbe
+from pend_storage.phases import Role
+from pend_storage.store import Store
+
+__all__ = ["Looking", "Reading"]
+
+_IDLE: Final = 60.0
+"""Seconds without a question after which the readers of the screens are closed."""
+
+
+class Looking:
+    """Looks of the poller: the status, the health, and the ends of the change logs."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Args: settings: of the environment."""
+        self._settings = settings
+        self._probe: StatusProbe | None = None
+        self.health = HealthProbe(settings)
+
+    def __call__(self, number: int, last: Look | None) -> Look:
+        """Look once."""
+        del last
+        began = time.monotonic()
+        health = self.health.health()
+        if self._probe is None:
+            self._probe = StatusProbe(self._settings)
+        status = self._probe.status()
+        return Look(
+            number=number,
+            at=datetime.now(UTC),
+            seconds=time.monotonic() - began,
+            status=status,
+            health=health,
+            heads=self._heads(health),
+        )
+
+    def _heads(self, health: Health) -> dict[str, int]:
+        """Return the end of the change log of each store that has just answered."""
+        answering = {check.name for check in health.checks if check.ok}
+        passive = self.health.passive
+        found: dict[str, int] = {}
+        for side in SIDES:
+            store = None
+            if passive is not None:
+                store = passive.json if side == "json" else passive.postgres
+            if store is not None and answering & {side, "store"}:
+                with contextlib.suppress(PendStorageError):
+                    found[side] = store.head()
+        return found
+
+    def close(self) -> None:
+        """Close the stores."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.health.close)
+            if self._probe is not None:
+                stack.callback(self._probe.close)
+
+
+class Reading:
+    """Readers of the screens: opened by the first question, closed when none comes.
+
+    One question at a time: the screens are for a few people, and the servers of the
+    environment come first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Args: settings: of the environment."""
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._opened: contextlib.ExitStack | None = None
+        self._passive: PassiveEnvironment | None = None
+        self._used = 0.0
+        self._timer: threading.Timer | None = None
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[PassiveEnvironment]:
+        """Give the stores of the environment, as they are now, to one caller.
+
+        Raises:
+            ConfigError: they must not be opened by this process.
+        """
+        with self._lock:
+            if self._passive is None:
+                opened = contextlib.ExitStack()
+                self._passive = opened.enter_context(open_passive(self.settings))
+                self._opened = opened
+            else:
+                self._passive.refresh()
+            try:
+                yield self._passive
+            finally:
+                self._used = time.monotonic()
+                self._expire_later(_IDLE)
+
+    @contextlib.contextmanager
+    def primary(self) -> Iterator[Store]:
+        """Give the store with the truth to one caller; it can only be read.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        with self.environment() as passive:
+            yield primary_of(passive)
+
+    def _expire_later(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(seconds, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self._timer = None
+            left = _IDLE - (time.monotonic() - self._used)
+            if self._passive is not None and left > 0:
+                self._expire_later(left + 1)
+                return
+            self._close()
+
+    def _close(self) -> None:
+        opened, self._opened, self._passive = self._opened, None, None
+        if opened is not None:
+            opened.close()
+
+    def close(self) -> None:
+        """Close the stores."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._close()
+
+
+def primary_of(passive: PassiveEnvironment) -> Store:
+    """Return the store that is primary, or stands alone.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    stores = [s for s in (passive.json, passive.postgres) if s is not None]
+    found: list[Store] = []
+    for store in stores:
+        with contextlib.suppress(PendStorageError):
+            if store.role().role in {Role.PRIMARY, Role.FENCED}:
+                found.append(store)
+    if found:
+        return max(found, key=lambda store: store.role().epoch)
+    problems = [passive.problem(side) for side in SIDES]
+    reason = "; ".join(problem for problem in problems if problem)
+    raise StoreUnavailable(
+        reason or "no server has used the stores yet", store="the primary"
+    )
