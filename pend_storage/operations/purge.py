@@ -12,6 +12,7 @@ from pend_storage import crashpoints
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.attribution import actor
 from pend_storage._model.records import (
     FindingRecord,
     QuarantinedRecord,
@@ -21,6 +22,7 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge_search import (
     Holder,
     Needles,
@@ -78,6 +80,8 @@ def purge(
     delete: bool = False,
     dry_run: bool = False,
     backups: Iterable[Path] = (),
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Purge:
     """Purge deleted records of one collection, and search for what still holds them.
 
@@ -92,6 +96,8 @@ def purge(
         delete: delete records that are there; without it, they are refused.
         dry_run: change nothing, and report what would be erased.
         backups: folders with copies of the directory, besides the one that it is in.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a record is there, or a privilege is missing; nothing was purged.
@@ -105,6 +111,10 @@ def purge(
             wanted |= dict.fromkeys(deleted_keys(store, name))
         # Records that depend on an unread file are searched as far as they are known.
         stack.enter_context(as_stored())
+        if not dry_run:
+            stack.enter_context(
+                running_job(store, "purge", by=by, reason=reason, can_wait=False)
+            )
         work = _Purge(store, settings.json, name, list(wanted))
         return work.run(delete=delete, dry_run=dry_run, backups=backups)
 
@@ -222,7 +232,7 @@ class _Purge:
     ) -> bool:
         """Delete and purge; return True where the stores have nothing left."""
         store = self._store
-        with store.acting(reason="purge"), store.transaction() as tx:
+        with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
             for key in present:
                 tx.collection(self._name).delete(key)
             for name, keys in ((QUARANTINE, quarantined), (FINDINGS, findings)):
