@@ -7,24 +7,22 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from pend_storage._files.by_path import open_file
-from pend_storage._files.reading import read_all
 from pend_storage._model.attribution import current_actor
 from pend_storage._shown import shown
 from pend_storage.console._actors import ROLES, Actor, parse_roles
+from pend_storage.console._secret_lines import SecretLine, read_secret_lines
 from pend_storage.errors import ConfigError
 
 __all__ = [
@@ -42,8 +40,6 @@ _SESSION: Final = 12 * 3600
 """Seconds for which a login holds."""
 _LEAST_TOKEN: Final = 32
 """Characters of a token, so that it cannot be guessed."""
-_LARGEST: Final = 1 << 16
-"""Bytes of a file of tokens or users."""
 _MOST_FAILURES: Final = 10
 """Failed logins of one address within a minute, after which more are refused unread."""
 _WINDOW: Final = 60.0
@@ -51,9 +47,6 @@ _MOST_ADDRESSES: Final = 10_000
 _REMEMBERED: Final = 256
 """Passwords that were verified lately: a hash of argon2 is slow on purpose."""
 _VERIFIED_FOR: Final = 300.0
-_FIELDS: Final = 3
-_SHARED: Final = 0o077
-"""Mode bits by which others than the owner could read a file of secrets."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -117,64 +110,6 @@ class Throttle:
                 self._failures.popitem(last=False)
 
 
-class _Line(NamedTuple):
-    """Line of a file of tokens or users."""
-
-    name: str
-    roles: frozenset[str]
-    secret: str
-
-
-def _read_lines(path: Path, *, what: str) -> tuple[_Line, ...]:
-    """Read a file of secrets, which only its owner may read.
-
-    Raises:
-        ConfigError: it is missing, others may read it, or a line is wrong.
-    """
-    try:
-        found = _content(path, what)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}. Write a line for each: NAME ROLES {what}, the "
-            "roles separated by commas; and: chmod 600"
-        ) from error
-    lines = [
-        _parse_line(path, number, line, what)
-        for number, line in enumerate(found.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if not lines:
-        raise ConfigError(f"{path}: there is no line in it: NAME ROLES {what}.")
-    return tuple(lines)
-
-
-def _content(path: Path, what: str) -> str:
-    descriptor = open_file(path)
-    try:
-        status = os.fstat(descriptor)
-        if status.st_mode & _SHARED:
-            raise ConfigError(
-                f"{path}: others than its owner may read it, and it holds a {what}. "
-                "Correct that: chmod 600, and make new ones."
-            )
-        return read_all(descriptor, path, _LARGEST).decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: it is no text in UTF-8.") from error
-    finally:
-        os.close(descriptor)
-
-
-def _parse_line(path: Path, number: int, line: str, what: str) -> _Line:
-    place = f"{path}, line {number}"
-    parts = line.split()
-    if len(parts) != _FIELDS:
-        raise ConfigError(
-            f"{place}: it must be NAME ROLES {what}, with one space between."
-        )
-    name, roles, secret = parts
-    return _Line(name, parse_roles(roles.split(","), place=place), secret)
-
-
 class TokenAuthority:
     """Authority by tokens of a file: one logs in with one, and has a signed cookie then.
 
@@ -198,8 +133,8 @@ class TokenAuthority:
         self._lines = self._read()
         self.throttle = Throttle()
 
-    def _read(self) -> tuple[_Line, ...]:
-        lines = _read_lines(self._path, what="TOKEN")
+    def _read(self) -> tuple[SecretLine, ...]:
+        lines = read_secret_lines(self._path, what="TOKEN")
         for line in lines:
             if len(line.secret) < _LEAST_TOKEN:
                 raise ConfigError(
@@ -208,7 +143,7 @@ class TokenAuthority:
                 )
         return lines
 
-    def _current(self) -> tuple[_Line, ...]:
+    def _current(self) -> tuple[SecretLine, ...]:
         """Return the tokens of now; a file that cannot be read lets nothing in."""
         try:
             status = self._path.stat()
@@ -228,7 +163,7 @@ class TokenAuthority:
         until = int(time.time()) + _SESSION
         return Actor(found.name, found.roles), self._cookie(found, until)
 
-    def _line_of(self, token: str) -> _Line | None:
+    def _line_of(self, token: str) -> SecretLine | None:
         given = hashlib.sha256(token.encode(errors="replace")).digest()
         found = None
         for line in self._current():
@@ -239,7 +174,7 @@ class TokenAuthority:
                 found = line
         return found
 
-    def _cookie(self, line: _Line, until: int) -> str:
+    def _cookie(self, line: SecretLine, until: int) -> str:
         name = base64.urlsafe_b64encode(line.name.encode()).decode()
         signed = f"{name}.{until}"
         key = line.secret.encode()
@@ -295,7 +230,7 @@ class PasswordAuthority:
             ConfigError: the file is missing, others may read it, or a line is wrong.
         """
         self._hasher = PasswordHasher()
-        self._users = {line.name: line for line in _read_lines(path, what="HASH")}
+        self._users = {line.name: line for line in read_secret_lines(path, what="HASH")}
         for line in self._users.values():
             if not line.secret.startswith("$argon2"):
                 raise ConfigError(

@@ -36,15 +36,18 @@ class Looking:
 
     def __call__(self, number: int, last: Look | None) -> Look:
         """Look once."""
-        del last
         began = time.monotonic()
         health = self.health.health()
         if self._probe is None:
             self._probe = StatusProbe(self._settings)
         status = self._probe.status()
+        now = datetime.now(UTC)
+        before = {} if last is None else last.up_since
+        up = [check.name for check in health.checks if check.ok]
         return Look(
             number=number,
-            at=datetime.now(UTC),
+            at=now,
+            up_since={name: before.get(name, now) for name in up},
             seconds=time.monotonic() - began,
             status=status,
             health=health,

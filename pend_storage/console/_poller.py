@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,7 +20,7 @@ from pend_storage._health import Health
 from pend_storage.errors import PendStorageError
 from pend_storage.operations.status import EnvironmentStatus
 
-__all__ = ["Look", "Looker", "Poller"]
+__all__ = ["Look", "Poller"]
 
 _INTERVAL: Final = 1.0
 _IDLE_AFTER: Final = 15.0
@@ -42,14 +42,14 @@ class Look:
     status: EnvironmentStatus | None
     """None: it failed before any facts were known."""
     health: Health | None = None
+    facts_at: datetime | None = None
+    """Time of the status, where the look failed and the status is an earlier one."""
+    up_since: Mapping[str, datetime] = field(default_factory=dict)
+    """For each store that answers, since when it does, as far as this process knows."""
     heads: dict[str, int] | None = None
     """End of the change log of each store that answers, for the rate of commits."""
     problem: str | None = None
     """Why the look failed; then the status is the one before."""
-
-
-Looker = Callable[[], Look]
-"""Looks at the environment; the number of the look is set by the poller."""
 
 
 class Poller:
@@ -134,6 +134,7 @@ class Poller:
             at=datetime.now(UTC),
             seconds=time.monotonic() - began,
             status=None if last is None else last.status,
+            facts_at=None if last is None else last.facts_at or last.at,
             problem=problem,
         )
 
