@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from pend_storage._jobs.place import JobPlace
+from pend_storage._jobs.place import JobPlace, JobRecord
 from pend_storage._model.attribution import actor, current_actor
 from pend_storage._model.jobs import (
     JOBS_META,
@@ -25,7 +26,7 @@ __all__ = ["find_job", "read_jobs", "request"]
 _ATTEMPTS: Final = 20
 
 
-def read_jobs(store: JobPlace, now: datetime) -> tuple[Job, ...]:
+def read_jobs(store: JobRecord, now: datetime) -> tuple[Job, ...]:
     """Read the jobs that run, and the last ones that ended, oldest first.
 
     Args:
@@ -90,14 +91,15 @@ def request(
     )
 
 
-def find_job(jobs: list[Job], text: str) -> Job:
+def find_job(jobs: Iterable[Job], text: str) -> Job:
     """Find a job by its id, or by an unambiguous beginning or end of it.
 
     Raises:
         ConfigError: no job matches, or more than one.
     """
-    exact = [job for job in jobs if job.id == text]
-    near = [job for job in jobs if job.id.startswith(text) or job.id.endswith(text)]
+    known = tuple(jobs)
+    exact = [job for job in known if job.id == text]
+    near = [job for job in known if job.id.startswith(text) or job.id.endswith(text)]
     found = exact or (near if text else [])
     if len(found) == 1:
         return found[0]

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +19,7 @@ from pend_storage._jobs.reporter import JobReporter
 from pend_storage._model.attribution import acting, actor, current_actor
 from pend_storage._model.jobs import (
     BEAT,
+    DEAD_AFTER,
     JOBS_META,
     Job,
     parse_jobs,
@@ -33,6 +35,8 @@ __all__ = ["RESUMED", "running_job"]
 _ATTEMPTS: Final = 20
 _LAST_WORD: Final = 5.0
 """Seconds that the end of a job waits for its last report at most."""
+_SIGN_OF_LIFE: Final = DEAD_AFTER / 3
+"""Age of a report that is written again though nothing has changed."""
 _AGAIN: Final = "Begin it again when it is wanted."
 RESUMED: Final = "What was copied stays; begin it again, and it goes on from there."
 """Of a backfill that was cancelled."""
@@ -119,6 +123,13 @@ def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, PendStorageError) else type(error).__name__
 
 
+def _is_due(known: Job, job: Job) -> bool:
+    """Return whether a report says something new, or is needed as a sign of life."""
+    if abs(job.heartbeat - known.heartbeat) >= _SIGN_OF_LIFE:
+        return True
+    return replace(known, heartbeat=job.heartbeat) != job
+
+
 class _Record:
     """Thread that writes the report of a job, and reads the requests to it."""
 
@@ -160,7 +171,10 @@ class _Record:
                 mine = next((job for job in known if job.id == self._reporter.id), None)
                 self._reporter.obey(None if mine is None else mine.request)
                 now = datetime.now(UTC)
-                value = plain_jobs(with_job(known, self._reporter.report(now), now))
+                job = self._reporter.report(now)
+                if mine is not None and not _is_due(mine, job):
+                    return
+                value = plain_jobs(with_job(known, job, now))
                 if store.compare_and_set_meta(JOBS_META, found, value):
                     return
         except Exception as error:  # noqa: BLE001 - the work never fails by its report

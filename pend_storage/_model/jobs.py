@@ -41,6 +41,7 @@ DEAD_AFTER: Final = timedelta(seconds=15)
 hosts must agree by less."""
 
 _VERSION: Final = 1
+_ABSENT: Final[tuple[JSON, ...]] = (None, "", {})
 _MOST_LIVE: Final = 32
 """Entries of jobs that have not ended, at most; those that died are dropped first."""
 _MOST_ENDED: Final = 20
@@ -116,7 +117,7 @@ class Job:
 
 
 class _Record(msgspec.Struct, kw_only=True):
-    version: int = _VERSION
+    version: int
     jobs: list[Job] = []
 
 
@@ -145,8 +146,12 @@ def parse_jobs(value: JSON) -> tuple[Job, ...]:
 
 def plain_jobs(jobs: Iterable[Job]) -> JSON:
     """Return the value of the metadata for these jobs."""
-    value: JSON = msgspec.to_builtins(_Record(jobs=list(jobs)))
-    return value
+    members: list[JSON] = []
+    for job in jobs:
+        # Written about once a second, so without what parsing adds by itself.
+        entry: dict[str, JSON] = msgspec.to_builtins(job)
+        members.append({n: v for n, v in entry.items() if v not in _ABSENT})
+    return {"version": _VERSION, "jobs": members}
 
 
 def with_job(known: Sequence[Job], job: Job, now: datetime) -> tuple[Job, ...]:

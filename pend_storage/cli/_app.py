@@ -71,6 +71,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._rollback:rollback",
         "Emergency: back to JSON alone, in five steps.",
     ),
+    "jobs": (
+        "pend_storage.cli._jobs:jobs",
+        "Long work of all processes: look, pause, cancel.",
+    ),
+    "divergences": (
+        "pend_storage.cli._divergences:divergences",
+        "Confirmed differences between the stores.",
+    ),
     "quarantine": (
         "pend_storage.cli._quarantine:quarantine",
         "Records that could not be placed.",

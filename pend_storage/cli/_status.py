@@ -18,6 +18,7 @@ from pend_storage.cli._render import (
     show_backup,
     show_broken,
     show_details,
+    show_jobs,
     show_phase,
 )
 from pend_storage.cli._session import Session, pass_session
@@ -89,7 +90,8 @@ def _show(session: Session, found: EnvironmentStatus) -> Exit:
     show_phase(out, found)
     show_broken(out, found.broken)
     if found.details is not None:
-        show_details(out, found.details)
+        show_details(out, found.details, found.compared)
+    show_jobs(out, found.jobs)
     show_backup(out, found.backup)
     code = Exit.DONE if found.is_well else Exit.FOUND
     return session.finish(code, status_document(found))

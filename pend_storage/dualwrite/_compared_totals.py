@@ -15,7 +15,7 @@ from pend_storage._model.records import JSON
 from pend_storage.dualwrite._pair_metadata import SharedValues
 from pend_storage.errors import PendStorageError
 
-__all__ = ["COMPARED_META", "ComparedTotals", "TotalsRecord"]
+__all__ = ["COMPARED_META", "ComparedTotals", "TotalsRecord", "totals_in"]
 
 COMPARED_META: Final = "compared"
 """Metadata of the pair: the totals of compared reads."""
@@ -85,7 +85,7 @@ class TotalsRecord:
     def _put(self, news: Mapping[str, int]) -> bool:
         for _ in range(_ATTEMPTS):
             found, at = self._metadata.get(COMPARED_META), datetime.now(UTC)
-            known = _parsed(found)
+            known = totals_in(found)
             if known is None and found is not None:
                 return False  # a newer version counts there
             known = known or ComparedTotals(since=at, at=at)
@@ -98,10 +98,11 @@ class TotalsRecord:
 
     def read(self) -> ComparedTotals | None:
         """Return the totals; None where there are none that this version can read."""
-        return _parsed(self._metadata.get(COMPARED_META))
+        return totals_in(self._metadata.get(COMPARED_META))
 
 
-def _parsed(value: JSON) -> ComparedTotals | None:
+def totals_in(value: JSON) -> ComparedTotals | None:
+    """Return the totals in a value of the metadata; None where there are none to read."""
     if not isinstance(value, Mapping) or value.get("version") != _VERSION:
         return None
     try:

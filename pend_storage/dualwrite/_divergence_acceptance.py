@@ -20,7 +20,12 @@ from pend_storage.dualwrite._divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite._pair_metadata import SharedValues
 from pend_storage.errors import ConfigError
 
-__all__ = ["ACCEPTED_META", "Acceptance", "DivergenceAcceptance"]
+__all__ = [
+    "ACCEPTED_META",
+    "Acceptance",
+    "DivergenceAcceptance",
+    "acceptances_in",
+]
 
 ACCEPTED_META: Final = "accepted-divergences"
 """Metadata of the pair: who accepted which findings, and why."""
@@ -64,7 +69,7 @@ class DivergenceAcceptance:
         Raises:
             ConfigError: a newer version of the library has recorded them.
         """
-        return _parsed(self._metadata.get(ACCEPTED_META)).entries
+        return acceptances_in(self._metadata.get(ACCEPTED_META))
 
     def accept(
         self, ids: Sequence[str], *, by: str, reason: str
@@ -92,6 +97,15 @@ class DivergenceAcceptance:
             value: JSON = msgspec.to_builtins(_Record(entries=dict(kept)))
             if self._metadata.compare_and_set(ACCEPTED_META, found, value):
                 return
+
+
+def acceptances_in(value: JSON) -> Mapping[str, Acceptance]:
+    """Return the decisions in a value of the metadata, by the ids of the findings.
+
+    Raises:
+        ConfigError: a newer version of the library has recorded them.
+    """
+    return _parsed(value).entries
 
 
 def _acceptable(identity: str, finding: Finding | None) -> Finding:

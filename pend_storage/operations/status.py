@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from pend_storage._model.jobs import Job
 from pend_storage.config import Settings
+from pend_storage.dualwrite import ComparedTotals
+from pend_storage.dualwrite._compared_totals import COMPARED_META, totals_in
 from pend_storage.dualwrite._roles import SIDES, Side
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
@@ -34,6 +37,7 @@ from pend_storage.operations.facts import (
     read_flag_of,
     store_facts,
 )
+from pend_storage.operations.jobs import jobs_of
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
@@ -67,6 +71,8 @@ class EnvironmentStatus:
     """Legacy files that are broken as a whole, and that need a decision."""
     jobs: tuple[Job, ...] = ()
     """Jobs that run, and the last ones that ended, oldest first."""
+    compared: ComparedTotals | None = None
+    """Counters of the compared reads of all processes; None: there were none."""
 
     @property
     def differs(self) -> bool:
@@ -111,6 +117,7 @@ class StatusProbe:
         self._source: FlagSource = flag_source(settings)
         self._pair: ConfiguredPair | None = None
         self._broken: tuple[BrokenFile, ...] = ()
+        self._jobs: tuple[Job, ...] = ()
         self._problem: str | None = None
         self._backups: BackupProbe | None = None
 
@@ -133,6 +140,7 @@ class StatusProbe:
         Args:
             details: also probe the replication between the stores.
         """
+        self._jobs = ()
         sides = self._sides()
         if self._pair is None:
             self._open(sides)
@@ -157,6 +165,12 @@ class StatusProbe:
             broken=self._broken
             if pair is None
             else known(lambda: broken_files(pair)) or (),
+            jobs=self._jobs
+            if pair is None
+            else jobs_of((pair, pair.json, pair.postgres), datetime.now(UTC)),
+            compared=None
+            if pair is None
+            else known(lambda: totals_in(pair.meta(COMPARED_META))),
         )
 
     def _open(self, sides: Mapping[Side, StoreFacts]) -> None:
@@ -213,6 +227,7 @@ class StatusProbe:
         try:
             with open_json(self._settings) as store:
                 self._broken = broken_files(store)
+                self._jobs += jobs_of((store,), datetime.now(UTC))
                 return json_facts(store, place)
         except PendStorageError as error:
             return StoreFacts(place=place, problem=str(error))
@@ -222,6 +237,7 @@ class StatusProbe:
             return store_facts(self._pair.postgres, place)
         try:
             with open_postgres(self._settings) as store:
+                self._jobs += jobs_of((store,), datetime.now(UTC))
                 return store_facts(store, place)
         except PendStorageError as error:
             return StoreFacts(place=place, problem=str(error))
