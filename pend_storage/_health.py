@@ -22,6 +22,7 @@ from pend_storage.phases import Role, RoleState
 
 __all__ = [
     "DEADLINE",
+    "NAMES",
     "Answer",
     "Health",
     "HealthCheck",

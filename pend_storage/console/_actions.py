@@ -262,7 +262,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         ),
         _action(
             "pause",
-            "jobs:request",
+            "jobs:ask",
             "jobs pause",
             steps.pause,
             lane="decide",
@@ -270,7 +270,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         ),
         _action(
             "resume",
-            "jobs:request",
+            "jobs:ask",
             "jobs resume",
             steps.resume,
             lane="decide",
@@ -278,7 +278,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         ),
         _action(
             "cancel",
-            "jobs:request",
+            "jobs:ask",
             "jobs cancel",
             steps.cancel,
             lane="decide",

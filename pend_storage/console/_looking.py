@@ -11,12 +11,10 @@ from typing import Final
 
 from pend_storage.config import Settings
 from pend_storage.console._poller import Look
-from pend_storage.dualwrite._roles import SIDES
-from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.factory._passive import PassiveEnvironment, open_passive
+from pend_storage.errors import PendStorageError
+from pend_storage.factory import PassiveEnvironment, open_passive
 from pend_storage.operations.health import Health, HealthProbe
 from pend_storage.operations.status import StatusProbe
-from pend_storage.phases import Role
 from pend_storage.store import Store
 
 __all__ = ["Looking", "Reading"]
@@ -59,11 +57,8 @@ class Looking:
         answering = {check.name for check in health.checks if check.ok}
         passive = self.health.passive
         found: dict[str, int] = {}
-        for side in SIDES:
-            store = None
-            if passive is not None:
-                store = passive.json if side == "json" else passive.postgres
-            if store is not None and answering & {side, "store"}:
+        for side, store in ({} if passive is None else passive.stores).items():
+            if answering & {side, "store"}:
                 with contextlib.suppress(PendStorageError):
                     found[side] = store.head()
         return found
@@ -120,7 +115,7 @@ class Reading:
             StoreUnavailable: it cannot be reached.
         """
         with self.environment() as passive:
-            yield primary_of(passive)
+            yield passive.primary()
 
     def _expire_later(self, seconds: float) -> None:
         if self._timer is None:
@@ -149,24 +144,3 @@ class Reading:
                 self._timer.cancel()
                 self._timer = None
             self._close()
-
-
-def primary_of(passive: PassiveEnvironment) -> Store:
-    """Return the store that is primary, or stands alone.
-
-    Raises:
-        StoreUnavailable: it cannot be reached.
-    """
-    stores = [s for s in (passive.json, passive.postgres) if s is not None]
-    found: list[Store] = []
-    for store in stores:
-        with contextlib.suppress(PendStorageError):
-            if store.role().role in {Role.PRIMARY, Role.FENCED}:
-                found.append(store)
-    if found:
-        return max(found, key=lambda store: store.role().epoch)
-    problems = [passive.problem(side) for side in SIDES]
-    reason = "; ".join(problem for problem in problems if problem)
-    raise StoreUnavailable(
-        reason or "no server has used the stores yet", store="the primary"
-    )

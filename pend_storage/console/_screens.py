@@ -14,9 +14,8 @@ from pend_storage._redaction import redacted
 from pend_storage._shown import bounded, clause, cut, path_text
 from pend_storage.console._feed import shown_key
 from pend_storage.console._looking import Reading
-from pend_storage.dualwrite import Finding
-from pend_storage.dualwrite._divergence_registry import id_of
 from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.operations.divergences import Divergence, list_divergences
 from pend_storage.operations.quarantine import find
 from pend_storage.query import field
 from pend_storage.schema import Schema
@@ -59,8 +58,8 @@ def divergences(reading: Reading, wanted: Mapping[str, str]) -> dict[str, Any]:
     with reading.environment() as passive:
         if passive.pair is None:
             return {"items": [], "total": 0, "next": None}
-        schema = _schema_of(passive)
-        found = passive.pair.divergences(closed=state != "open")
+        schema = passive.primary().schema
+        found = list_divergences(passive.pair, closed=state != "open")
     names = ("collection", "kind", "source")
     chosen = [
         finding
@@ -78,12 +77,6 @@ def divergences(reading: Reading, wanted: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _schema_of(passive: Any) -> Schema:
-    store = passive.json or passive.postgres
-    schema: Schema = store.schema
-    return schema
-
-
 def _start(text: str | None) -> int:
     if (
         text
@@ -95,12 +88,12 @@ def _start(text: str | None) -> int:
     return 0
 
 
-def _finding(schema: Schema, finding: Finding) -> dict[str, Any]:
+def _finding(schema: Schema, finding: Divergence) -> dict[str, Any]:
     spec = schema[finding.collection]
     # A finding is redacted where it is made; once more here, for one of another program.
     places = [redacted(spec, place) for place in finding.differences]
     return {
-        "id": id_of(finding.collection, finding.key),
+        "id": finding.id,
         "collection": finding.collection,
         "key": shown_key(schema, finding.collection, finding.key),
         "kind": finding.kind,
@@ -108,6 +101,8 @@ def _finding(schema: Schema, finding: Finding) -> dict[str, Any]:
         "state": finding.state,
         "primary_version": str(finding.versions[0]),
         "secondary_version": str(finding.versions[1]),
+        "accepted": finding.accepted,
+        "quarantined": finding.quarantined,
         "first_seen": finding.first_seen,
         "last_seen": finding.last_seen,
         "differences": [

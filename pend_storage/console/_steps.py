@@ -12,9 +12,11 @@ from pend_storage.console._requests import Call
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
 from pend_storage.operations.check import check as run_check
+from pend_storage.operations.divergences import accept as accept_findings
+from pend_storage.operations.divergences import open_findings
 from pend_storage.operations.emergency import plan_rollback, roll_back
 from pend_storage.operations.facts import next_phase, previous_phase
-from pend_storage.operations.jobs import open_place, request
+from pend_storage.operations.jobs import ask, has_obeyed, open_places
 from pend_storage.operations.migrate_json import migrate_json
 from pend_storage.operations.phase import PhaseChange, change_phase
 from pend_storage.operations.quarantine import (
@@ -226,13 +228,15 @@ def verify_backup(call: Call) -> Outcome:
 
 def accept_divergence(call: Call) -> Outcome:
     """Accept findings: the stores may differ there, as they do now."""
-    from pend_storage.operations import divergences  # noqa: PLC0415
-
     ids = _ids(call)
     if call.request.dry_run:
         return Outcome(sentence=f"{len(ids):,} findings would be accepted", result={})
-    done = divergences.accept(call.settings, ids, reason=call.request.reason)
-    return Outcome(sentence=f"{len(done):,} findings accepted", result={})
+    with open_findings(call.settings) as pair:
+        done = accept_findings(pair, ids, reason=call.request.reason)
+    accepted = [found.id for found in done[:_MOST]]
+    return Outcome(
+        sentence=f"{len(done):,} findings accepted", result={"ids": accepted}
+    )
 
 
 def accept_quarantine(call: Call) -> Outcome:
@@ -321,7 +325,10 @@ def _ask(call: Call, wish: Wish) -> Outcome:
         raise ConfigError("name the job by its id.")
     if call.request.dry_run:
         return Outcome(sentence=f"asks the job {job} to {wish}", result={})
-    with open_place(call.settings) as place:
-        asked = request(place, job, wish, reason=call.request.reason)
-    said = f"{asked.kind} is asked to {wish}; it obeys between two chunks"
-    return Outcome(sentence=said, result={"job": asked.id})
+    with open_places(call.settings) as places:
+        asked = ask(places, job, wish)
+    obeyed = has_obeyed(asked, wish)
+    said = f"{asked.kind} is {asked.state}" + (
+        "" if obeyed else ", and has not obeyed yet"
+    )
+    return Outcome(sentence=said, result={"job": asked.id, "obeyed": obeyed})

@@ -6,7 +6,6 @@ deadline, so that a server that hangs is an answer, too.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Final, Self
 
 from pend_storage._health import (
     DEADLINE,
+    NAMES,
     Health,
     HealthCheck,
     health_of,
@@ -24,13 +24,13 @@ from pend_storage._shown import clause
 from pend_storage.config import Settings
 from pend_storage.dualwrite._roles import SIDES, Side
 from pend_storage.errors import PendStorageError
-from pend_storage.factory._passive import PassiveEnvironment, open_passive
+from pend_storage.factory import PassiveEnvironment
 
 __all__ = ["DEADLINE", "Health", "HealthCheck", "HealthProbe", "check_health"]
 
 _KEPT_FOR: Final = 1.0
 """Seconds for which an answer is given again: many probes are one question."""
-_REFRESHING: Final = 0.4
+_REFRESHING: Final = 0.8
 """Share of the deadline that bringing the readers up to date may take."""
 
 
@@ -56,7 +56,9 @@ class HealthProbe:
         self._settings = settings
         self._deadline = deadline
         self._lock = threading.Lock()
-        self._opened = contextlib.ExitStack()
+        self._swapping = threading.Lock()
+        self._is_closed = False
+        self._began = 0.0
         self._passive: PassiveEnvironment | None = None
         self._problem: str | None = None
         self._refreshing: threading.Thread | None = None
@@ -69,10 +71,12 @@ class HealthProbe:
         self.close()
 
     def close(self) -> None:
-        """Close the stores; a thread that waits for one of them is left to its end."""
-        thread = self._refreshing
-        if thread is None or not thread.is_alive():
-            self._opened.close()
+        """Close the stores; a thread that waits for one of them closes them at its end."""
+        with self._swapping:
+            self._is_closed = True
+            passive, self._passive = self._passive, None
+        if passive is not None and not self._is_refreshing:
+            passive.close()
 
     @property
     def passive(self) -> PassiveEnvironment | None:
@@ -105,43 +109,73 @@ class HealthProbe:
 
     def _alone(self, passive: PassiveEnvironment, deadline: float) -> Health:
         side: Side = "postgres" if self._settings.json is None else "json"
-        store = passive.postgres if side == "postgres" else passive.json
+        store = passive.stores.get(side)
         if store is None:
-            return _unopened(
-                passive.problem(side) or "no server has used the store yet"
-            )
+            return _unopened(self._reason(side) or "no server has used the store yet")
         return health_of(store, deadline=deadline)
 
     def _explained(self, check: HealthCheck) -> HealthCheck:
         """Return a check with the reason why its store could not be opened."""
         side = next((name for name in SIDES if name == check.name), None)
-        if check.ok or side is None or self._passive is None:
+        if check.ok or side is None or "cannot be opened" not in check.sentence:
             return check
-        problem = self._passive.problem(side)
-        if problem is None or "cannot be opened" not in check.sentence:
+        reason = self._reason(side)
+        if reason is None:
             return check
-        return replace(check, sentence=f"{check.sentence}: {clause(problem)}")
+        return replace(check, sentence=f"{NAMES[side]}: {clause(reason)}")
+
+    def _reason(self, side: Side) -> str | None:
+        passive = self._passive
+        problem = None if passive is None else passive.problem(side)
+        if problem is None and self._is_refreshing:
+            waited = time.monotonic() - self._began
+            return f"it has not answered for {waited:.1f} s"
+        return problem
+
+    @property
+    def _is_refreshing(self) -> bool:
+        return self._refreshing is not None and self._refreshing.is_alive()
 
     def _refresh(self, patience: float) -> None:
         """Open the readers, or bring them up to date, in a thread that may be left behind."""
-        thread = self._refreshing
-        if thread is None or not thread.is_alive():
-            thread = threading.Thread(
+        if not self._is_refreshing:
+            self._began = time.monotonic()
+            self._refreshing = threading.Thread(
                 target=self._refreshed, name="pend-health-refresh", daemon=True
             )
-            self._refreshing = thread
-            thread.start()
-        thread.join(patience if self._passive is not None else self._opening)
+            self._refreshing.start()
+        if self._refreshing is not None:
+            opened = self._passive is not None
+            self._refreshing.join(patience if opened else self._opening)
 
     def _refreshed(self) -> None:
         try:
-            if self._passive is None:
-                self._passive = self._opened.enter_context(open_passive(self._settings))
+            passive = self._passive
+            if passive is not None and any(map(passive.problem, SIDES)):
+                # The readers wait longer and longer for a store that is away, and a probe
+                # is asked until it is back: it begins anew.
+                self._swap(None)
+                passive.close()
+                passive = None
+            if passive is None:
+                self._swap(PassiveEnvironment(self._settings))
             else:
-                self._passive.refresh()
+                passive.refresh()
             self._problem = None
         except PendStorageError as error:
             self._problem = str(error)
+        finally:
+            if self._is_closed and (passive := self._passive) is not None:
+                passive.close()
+
+    def _swap(self, passive: PassiveEnvironment | None) -> None:
+        """Take other readers; those of a closed probe are closed."""
+        with self._swapping:
+            if not self._is_closed:
+                self._passive = passive
+                return
+        if passive is not None:
+            passive.close()
 
 
 def _unopened(problem: str) -> Health:
