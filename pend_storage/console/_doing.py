@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pend_storage._plain import plain
 from pend_storage._shown import clause
-from pend_storage.console._actions import ACTIONS, Action, why_not
+from pend_storage.console._actions import Action, why_not
 from pend_storage.console._actors import Actor
 from pend_storage.console._documents import VERSION, answered
 from pend_storage.console._guard import failure
@@ -47,9 +47,10 @@ _CHANGED: Final = (Conflict, StaleEpoch, SwitchRefused)
 _AWAY: Final = (StoreUnavailable, LockTimeout, SwitchTimeout)
 
 
-async def do_action(site: Site, request: Request, actor: Actor) -> Response:
+async def do_action(
+    site: Site, request: Request, actor: Actor, *, action: Action
+) -> Response:
     """Begin an action, and answer with its result, or with the task that goes on."""
-    action = ACTIONS[request.path_params["name"]]
     try:
         wanted = parse_request(await request.body())
         require_decided(wanted, site.settings.environment)

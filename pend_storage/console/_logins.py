@@ -27,6 +27,7 @@ from pend_storage.errors import ConfigError
 
 __all__ = [
     "COOKIE",
+    "SESSION_SECONDS",
     "LoopbackAuthority",
     "PasswordAuthority",
     "ProxyAuthority",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 COOKIE: Final = "pend_console"
-_SESSION: Final = 12 * 3600
+SESSION_SECONDS: Final = 12 * 3600
 """Seconds for which a login holds."""
 _LEAST_TOKEN: Final = 32
 """Characters of a token, so that it cannot be guessed."""
@@ -160,7 +161,7 @@ class TokenAuthority:
         found = self._line_of(token)
         if found is None:
             return None
-        until = int(time.time()) + _SESSION
+        until = int(time.time()) + SESSION_SECONDS
         return Actor(found.name, found.roles), self._cookie(found, until)
 
     def _line_of(self, token: str) -> SecretLine | None:
