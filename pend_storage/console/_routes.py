@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from pend_storage.console import (
 from pend_storage.console._actions import ACTIONS, action_documents
 from pend_storage.console._actors import Actor, ConsoleRole
 from pend_storage.console._documents import answered
-from pend_storage.console._guard import failure
+from pend_storage.console._guard import BodyTooLargeError, failure
 from pend_storage.console._site import Site
 from pend_storage.errors import (
     ConfigError,
@@ -34,6 +35,7 @@ from pend_storage.errors import (
 
 __all__ = ["ROUTES", "Endpoint", "RouteSpec", "routes_of"]
 
+_LOGGER: Final = logging.getLogger("pend_storage.console")
 Handler: TypeAlias = Callable[[Site, Request, Any], Awaitable[Response]]
 
 
@@ -202,7 +204,15 @@ class Endpoint:
                 return failure(
                     403, f"this needs the role {spec.role}, and {actor.name} lacks it."
                 )
-        return await spec.handler(self._site, request, actor)
+        try:
+            return await spec.handler(self._site, request, actor)
+        except BodyTooLargeError:
+            raise
+        except Exception as error:
+            # A message of another library may hold a value of a record.
+            _LOGGER.exception("a request for %s failed", spec.path)
+            said = f"the console failed ({type(error).__name__}): see its log."
+            return failure(500, said)
 
     def _unknown(self) -> Response:
         login = self._site.authority.login

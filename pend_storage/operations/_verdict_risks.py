@@ -15,6 +15,7 @@ from pend_storage.operations._verdict_values import (
     Level,
     duration,
     records,
+    why,
     worst,
 )
 from pend_storage.operations.status import EnvironmentStatus
@@ -64,14 +65,14 @@ class Risks:
             if self._is_detached(name):
                 yield Found(
                     Level.ATTENTION,
-                    f"{name} does not answer; it takes no part now: {side.problem}",
+                    f"{name} does not answer; it takes no part now: {why(side.problem)}",
                     DOCTOR,
                 )
             else:
                 yield Found(
                     Level.RISK,
                     f"{name} does not answer, and misses every commit until it is back: "
-                    f"{side.problem}",
+                    f"{why(side.problem)}",
                     DOCTOR,
                 )
 
@@ -99,7 +100,9 @@ class Risks:
         if lag is None:
             return
         if lag.blocked is not None:
-            yield Found(Level.RISK, f"replication is blocked: {lag.blocked}", DOCTOR)
+            yield Found(
+                Level.RISK, f"replication is blocked: {why(lag.blocked)}", DOCTOR
+            )
         if not lag.secondary_up and not any(side.problem for _, side in self._sides):
             yield Found(
                 Level.RISK, "the secondary did not answer the last time", DOCTOR
@@ -168,7 +171,7 @@ class Risks:
         if backup.problem is not None:
             yield Found(
                 Level.ATTENTION,
-                f"the repository of backups cannot be read: {backup.problem}",
+                f"the repository of backups cannot be read: {why(backup.problem)}",
                 "pend-storage backup list",
             )
         elif backup.last_good is None:
@@ -204,7 +207,7 @@ class Risks:
         if archive is not None and archive.problem is not None:
             yield Found(
                 Level.ATTENTION,
-                f"the archive of the change log: {archive.problem}",
+                f"the archive of the change log: {why(archive.problem)}",
                 "pend-storage backup archive",
             )
 

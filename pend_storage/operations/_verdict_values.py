@@ -20,6 +20,7 @@ __all__ = [
     "Verdict",
     "duration",
     "records",
+    "why",
     "worst",
 ]
 
@@ -122,3 +123,12 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def why(problem: str | None) -> str:
+    """Return the reason in an error of a store, without the advice to try again.
+
+    Here the facts are probed again all the time.
+    """
+    reason, _, _ = (problem or "").partition(". Nothing was changed")
+    return reason.removesuffix(".")

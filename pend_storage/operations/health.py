@@ -122,7 +122,8 @@ class HealthProbe:
         reason = self._reason(side)
         if reason is None:
             return check
-        return replace(check, sentence=f"{NAMES[side]}: {clause(reason)}")
+        named = reason if reason.startswith(NAMES[side]) else f"{NAMES[side]}: {reason}"
+        return replace(check, sentence=clause(named))
 
     def _reason(self, side: Side) -> str | None:
         passive = self._passive

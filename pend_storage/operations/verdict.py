@@ -23,6 +23,7 @@ from pend_storage.operations._verdict_values import (
     Question,
     Verdict,
     duration,
+    why,
     worst,
 )
 from pend_storage.operations.facts import previous_phase
@@ -115,7 +116,7 @@ class _Facts:
             found.append(
                 Found(
                     Level.FAILING,
-                    f"the stores cannot be opened as a pair: {self._status.problem}",
+                    f"the stores cannot be opened as a pair: {why(self._status.problem)}",
                     DOCTOR,
                 )
             )
@@ -144,7 +145,7 @@ class _Facts:
             primary = "is primary" if self._is_primary(name) else "may be primary"
             yield Found(
                 Level.FAILING,
-                f"{name} {primary} and does not answer: {side.problem}",
+                f"{name} {primary} and does not answer: {why(side.problem)}",
                 DOCTOR,
             )
         if not self._sides:
@@ -179,7 +180,9 @@ class _Facts:
         if flag.problem is not None:
             found.append(
                 Found(
-                    Level.ATTENTION, f"the flag cannot be read: {flag.problem}", DOCTOR
+                    Level.ATTENTION,
+                    f"the flag cannot be read: {why(flag.problem)}",
+                    DOCTOR,
                 )
             )
         if flag.held is not None:

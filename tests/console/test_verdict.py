@@ -114,7 +114,7 @@ def test_quarantined_records_are_never_passed_over() -> None:
 KNOWN: Final[dict[type, set[str]]] = {
     EnvironmentStatus: {
         "environment", "configuration", "flag", "phase", "json", "postgres", "problem",
-        "details", "backup", "broken", "jobs",
+        "details", "backup", "broken", "jobs", "compared",
     },
     Flag: {
         "wanted", "place", "version", "writable", "problem", "is_reachable", "held",
