@@ -93,7 +93,8 @@ def tokens(tmp_path: Path, serve: Callable[..., Browser]) -> tuple[Path, Browser
 def log_in(browser: Browser, token: str, address: str = "127.0.0.1") -> str | None:
     at = Browser(browser.app, address=address)
     answer = at.ask("POST", "/api/v1/session", json={"token": token}, headers=SAME)
-    return answer.headers.get("set-cookie")
+    cookie: str | None = answer.headers.get("set-cookie")
+    return cookie
 
 
 def test_a_token_gives_a_cookie_that_no_script_reads(
