@@ -1,4 +1,6 @@
 from pend_storage._cursor import CursorKey as CursorKey
+from pend_storage._health import Health as Health
+from pend_storage._health import HealthCheck as HealthCheck
 from pend_storage._layouts.layout import Entry as Entry
 from pend_storage._layouts.layout import Layout as Layout
 from pend_storage._layouts.layout import ParsedFile as ParsedFile

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from pend_storage._archive_hold import MOST
 from pend_storage._fork import on_fork
+from pend_storage._health import DEADLINE, Health, health_of_pair
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage._model.snapshots import LogPoint
@@ -192,6 +193,10 @@ class DualWriteStore(MaintainedStore):
             StoreUnavailable: the store that would decide it cannot be reached.
         """
         return self._phases.phase()
+
+    @override
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        return health_of_pair(self._pair.json, self._pair.postgres, deadline=deadline)
 
     def roles(self) -> RolePair:
         """Read the roles of both stores; None for one that cannot be reached."""

@@ -149,6 +149,11 @@ class ConfiguredPair(DualWriteStore):
         }
         super().__init__(json=json, postgres=postgres, checks=checks, **options)
 
+    @property
+    def settings(self) -> Settings:
+        """Settings of the environment."""
+        return self._settings
+
     def _backup_problem(self) -> str | None:
         view = self._pair.read_roles()
         return backup_blocker(self._settings, self._pair, self._metadata, view)
