@@ -30,6 +30,8 @@ _RATE_POLL: Final = 0.5
 """Seconds between two looks at a rate that may change."""
 _RATE_CHUNK: Final = 0.5
 """Seconds of such a rate that one chunk takes at most."""
+_LONGEST_NAP: Final = 0.2
+"""Seconds between two looks at requests to the backfill while it waits."""
 _LONGEST_PAUSE: Final = 1.0
 """Seconds of pause after a chunk of a slow target, at most."""
 
@@ -63,6 +65,10 @@ class Pacer:
         self._done = 0
         """Records since the rate was changed last."""
         self._throttled: dict[str, float] = {}
+        self.steer: Callable[[], None] | None = None
+        """Called while it waits; it may wait itself, and may raise to end the backfill."""
+        self.waits: Callable[[str | None], None] | None = None
+        """Gets the reason of a wait when it begins, and None when it ends."""
         self._fit_size(self._present_rate())
 
     @property
@@ -122,10 +128,19 @@ class Pacer:
             why = _REASONS.get(reason, reason)
             message = f"backfill throttled ({reason}): {why}"
             self._hook(Event("backfill-throttled", message, logging.INFO))
+        if self.waits is not None:
+            self.waits(reason)
         started = time.monotonic()
-        time.sleep(seconds)
+        # In short naps: a rate of a few records a second makes waits of minutes, and a
+        # request for the end of the backfill must not wait for theirs.
+        while (left := seconds - (time.monotonic() - started)) > 0:
+            if self.steer is not None:
+                self.steer()
+            time.sleep(min(left, _LONGEST_NAP))
         waited = time.monotonic() - started
         self._throttled[reason] = self._throttled.get(reason, 0.0) + waited
+        if self.waits is not None:
+            self.waits(None)
 
     def report(self, progress: Progress, done: int, total: int) -> None:
         """Report progress, and the pace to a ``PacedProgress``."""

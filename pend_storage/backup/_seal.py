@@ -57,6 +57,9 @@ CARRIED_NOT: Final = frozenset(
         "auto_switch",
         # knobs that were set for what the servers were at then: the configuration decides
         "tuning",
+        # what processes did with another store: their progress, and what they counted
+        "jobs",
+        "compared",
     }
 )
 """Names of meta entries that a restored store does not get."""

@@ -68,7 +68,7 @@ def _show(session: Session, name: str | None) -> Exit:
 def _set(
     session: Session, name: str, value: float | None, *, by: str | None, reason: str
 ) -> Exit:
-    from pend_storage.dualwrite._switch_history import current_actor
+    from pend_storage._model.attribution import current_actor
     from pend_storage.factory import open_pair
     from pend_storage.operations.tuning import reset_knob, set_knob
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
 
+from pend_storage._audit_record import record_done
 from pend_storage._model.knobs import (
     CANARY,
     COMPARE,
@@ -160,6 +161,8 @@ def _change(
         name,
         setting,
     )
+    details = {"knob": name, "value": value}
+    record_done(store, "tune", by=setting.by, reason=setting.reason, details=details)
     return setting
 
 
