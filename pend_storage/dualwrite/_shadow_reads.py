@@ -31,6 +31,7 @@ from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
+from pend_storage.instrumentation._timing import Count
 from pend_storage.query import Condition, Query
 from pend_storage.schema import FINDINGS
 from pend_storage.store import Store
@@ -94,6 +95,7 @@ class ShadowReadSampler:
         hook: Hook,
         *,
         share: float,
+        count: Count,
     ) -> None:
         """Make a sampler; the thread starts with the first sample.
 
@@ -104,6 +106,7 @@ class ShadowReadSampler:
             registry: records what was found.
             hook: gets an event for comparisons that failed.
             share: of the reads, 0 to 1.
+            count: counts the outcomes for the instruments.
         """
         self.share = share
         self._router = router
@@ -111,6 +114,7 @@ class ShadowReadSampler:
         self._confirmer = confirmer
         self._registry = registry
         self._hook = hook
+        self._count = count
         self._counts = dict.fromkeys(
             ("sampled", "dropped", "compared", "skipped", "rechecked", "confirmed"), 0
         )
@@ -149,13 +153,17 @@ class ShadowReadSampler:
     def _add(self, sample: _Sample) -> None:
         with self._lock:
             # Without room the sample is dropped: a caller never waits for a comparison.
-            self._counts["sampled"] += 1
+            self._add_up("sampled")
             if self._samples.qsize() >= _QUEUE or self._stop.is_set():
-                self._counts["dropped"] += 1
+                self._add_up("dropped")
                 return
             if self._thread is None:
                 self._thread = start_thread(self._work, "pend-compare")
         self._samples.put(sample)
+
+    def _add_up(self, outcome: str) -> None:
+        self._counts[outcome] += 1
+        self._count("compared", 1, outcome)
 
     # -- results ------------------------------------------------------------------------
 
@@ -195,7 +203,7 @@ class ShadowReadSampler:
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
                 done = False
                 self._emit_failure(error)
-            self._counts["compared" if done else "skipped"] += 1
+            self._add_up("compared" if done else "skipped")
 
     def _emit_failure(self, error: Exception) -> None:
         self._hook(
@@ -240,13 +248,14 @@ class ShadowReadSampler:
             self._registry.record_equal((collection, key) for key in keys)
             return False
         _require_complete_replica(route)
-        self._counts["rechecked"] += 1
+        self._add_up("rechecked")
         found, unsettled = self._confirmer.confirm(
             route, collection, candidates, stop=self._stop
         )
         equal = [key for key in keys if key not in found and key not in unsettled]
         self._registry.record_equal((collection, key) for key in equal)
-        self._counts["confirmed"] += bool(found)
+        if found:
+            self._add_up("confirmed")
         self._registry.record(found.values())
         return bool(found)
 
@@ -269,7 +278,8 @@ class ShadowReadSampler:
             _require_complete_replica(route)
             now = time.monotonic()
             if (primary, secondary) != seen:
-                self._counts["rechecked"] += seen is None
+                if seen is None:
+                    self._add_up("rechecked")
                 seen, since = (primary, secondary), now
                 if isinstance(primary, list) and self._compare_keys(
                     route, collection, sorted(_keys(primary) | _keys(secondary))
@@ -277,7 +287,7 @@ class ShadowReadSampler:
                     return
             elif now - since >= HELD_BACK:
                 require_following(route)
-                self._counts["confirmed"] += 1
+                self._add_up("confirmed")
                 self._registry.record([_answer(collection)])
                 return
             if now - started >= 4 * HELD_BACK:

@@ -15,6 +15,7 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
+from pend_storage.instrumentation import Instruments
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
@@ -43,7 +44,11 @@ directory, the time of its verification, and whether the migration has ended."""
 
 
 def open_json(
-    settings: Settings, *, create: bool = False, hook: Hooks = log_event
+    settings: Settings,
+    *,
+    create: bool = False,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> JsonStore:
     """Open the JSON directory; at the first opening, its legacy files are adopted.
 
@@ -51,6 +56,7 @@ def open_json(
         settings: of the environment.
         create: make the directory if it is missing.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no directory is configured, or it does not exist; or this process is
@@ -77,6 +83,7 @@ def open_json(
         ),
         allow_foreign_owner=settings.allow_foreign_owner,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 
@@ -108,12 +115,18 @@ def require_directory(settings: Settings, directory: Path) -> None:
     )
 
 
-def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresStore:
+def open_postgres(
+    settings: Settings,
+    *,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
+) -> PostgresStore:
     """Connect to the database.
 
     Args:
         settings: of the environment.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no database is configured, or its packages are not installed.
@@ -135,6 +148,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         pooler=wanted.pooler,
         database_schema=wanted.schema,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 

@@ -6,23 +6,19 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import count
 from time import perf_counter
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from pend_storage._shown import shown
-from pend_storage.events import Event, Hook
+from pend_storage.events import Event, Hook, Hooks, guarded
 from pend_storage.instrumentation._seam import Instruments
 
-__all__ = ["NOT_COUNTED", "Count", "Timing"]
+__all__ = ["Count", "Timing", "counting", "hook_of", "timing"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Count = Callable[[str, int, str], None]
-"""Counts a fact: see :meth:`Instruments.counted`."""
-
-
-def NOT_COUNTED(_fact: str, _amount: int, _kind: str) -> None:  # noqa: N802 - a constant
-    """Count nothing: of a store without instruments."""
+Count: TypeAlias = Callable[[str, int, str], None]
+"""Counts a fact: see :meth:`Instruments.counted`. It never raises."""
 
 
 class Timing:
@@ -130,10 +126,37 @@ class Timing:
             self.done(operation, collection, spent, failure)
 
 
+def hook_of(hooks: Hooks, instruments: Instruments | None) -> Hook:
+    """Return the guarded hook of a store, which counts its events, too."""
+    if instruments is None:
+        return guarded(hooks)
+    every = (hooks,) if callable(hooks) else tuple(hooks)
+    return guarded((*every, instruments.event))
+
+
+def timing(
+    instruments: Instruments | None, owner: type | str, hook: Hook
+) -> Timing | None:
+    """Return the timing of a store; None without instruments.
+
+    Args:
+        instruments: of the store.
+        owner: name of the store, or its class: ``json`` of ``JsonStore``.
+        hook: of the store.
+    """
+    if instruments is None:
+        return None
+    name = owner if isinstance(owner, str) else owner.__name__.removesuffix("Store")
+    return Timing(instruments, name.lower() or _UNNAMED, hook)
+
+
+def counting(found: Timing | None) -> Count:
+    """Return what counts the facts of a store; without instruments it does nothing."""
+    return _not_counted if found is None else found.counted
+
+
+def _not_counted(_fact: str, _amount: int, _kind: str) -> None:
+    """Count nothing."""
+
+
 _UNNAMED: Final = "store"
-
-
-def store_name(kind: type) -> str:
-    """Return the name of a store by its class: ``json`` of ``JsonStore``."""
-    name = kind.__name__.removesuffix("Store").lower()
-    return name or _UNNAMED

@@ -23,7 +23,9 @@ from pend_storage._model.records import (
 from pend_storage._model.storable_text import is_key
 from pend_storage._schema_changes import Evolution
 from pend_storage._whole_files.exclusive_use import IsHeld
-from pend_storage.events import Hook, guarded, log_event
+from pend_storage.events import Hook, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._change_log import ChangeLog
@@ -72,6 +74,7 @@ class PostgresStore(RecoveryMethods):
         application_name: str = "pend_storage",
         database_schema: str = DEFAULT_SCHEMA,
         hook: Hook = log_event,
+        instruments: Instruments | None = None,
     ) -> None:
         """Configure the store; connects to nothing before it is needed.
 
@@ -94,6 +97,8 @@ class PostgresStore(RecoveryMethods):
             database_schema: schema of the database with the tables and functions;
                 :meth:`migrate` creates it. ``search_path`` is not consulted.
             hook: receives events for the operator.
+            instruments: get the duration of each call, and the events; None: no clock is
+                read for them.
 
         Raises:
             ConfigError: the URL cannot be parsed, the schema does not fit, or
@@ -112,7 +117,8 @@ class PostgresStore(RecoveryMethods):
             application_name=application_name,
             schema=database_schema,
         )
-        self._hook = guarded(hook)
+        self._hook = hook_of(hook, instruments)
+        self._timing = timing(instruments, "postgres", self._hook)
         pool = Pool(
             self._connector.open,
             size=pool_size,
@@ -139,6 +145,7 @@ class PostgresStore(RecoveryMethods):
             self._statements,
             size=pool_size,
             retry_timeout=self._lock_wait,
+            count=counting(self._timing),
         )
         self._applier = Applier(
             self.schema, self._client, self._statements, retry_timeout=self._lock_wait
