@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from typing_extensions import override
 
 from pend_storage._collection import Collection
-from pend_storage._collection_queries import given, key_text
+from pend_storage._collection_queries import given
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Page, Versioned
 from pend_storage.contract import StoreBackend
@@ -51,9 +51,10 @@ class TimedCollection(Collection[R]):
         timing, name = self._timing, self._name
         started = perf_counter()
         try:
-            text = key_text(self._adapter, key)
+            adapter = self._adapter
+            text = cast("str", key) if adapter is None else adapter.key(key)
             row = self._store.read(name, (text,)).get(text)
-            found: R | None = None if row is None else given(self._adapter, row.record)
+            found: R | None = None if row is None else given(adapter, row.record)
         except BaseException as error:
             timing.done("get", name, perf_counter() - started, error)
             raise

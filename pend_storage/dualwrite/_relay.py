@@ -327,7 +327,7 @@ class Relay:
             self._reached(route)  # it answers, so the breaker may close
             raise
         if commits:
-            self._count("relay_applied", commits, "")
+            self._count("relay_applied", commits)
         self._schedule.record_progress()
         self._reached(route)
         return commits

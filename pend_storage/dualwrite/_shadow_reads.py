@@ -31,7 +31,6 @@ from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
-from pend_storage.instrumentation._timing import Count
 from pend_storage.query import Condition, Query
 from pend_storage.schema import FINDINGS
 from pend_storage.store import Store
@@ -95,7 +94,6 @@ class ShadowReadSampler:
         hook: Hook,
         *,
         share: float,
-        count: Count,
     ) -> None:
         """Make a sampler; the thread starts with the first sample.
 
@@ -106,7 +104,6 @@ class ShadowReadSampler:
             registry: records what was found.
             hook: gets an event for comparisons that failed.
             share: of the reads, 0 to 1.
-            count: counts the outcomes for the instruments.
         """
         self.share = share
         self._router = router
@@ -114,7 +111,6 @@ class ShadowReadSampler:
         self._confirmer = confirmer
         self._registry = registry
         self._hook = hook
-        self._count = count
         self._counts = dict.fromkeys(
             ("sampled", "dropped", "compared", "skipped", "rechecked", "confirmed"), 0
         )
@@ -153,17 +149,13 @@ class ShadowReadSampler:
     def _add(self, sample: _Sample) -> None:
         with self._lock:
             # Without room the sample is dropped: a caller never waits for a comparison.
-            self._add_up("sampled")
+            self._counts["sampled"] += 1
             if self._samples.qsize() >= _QUEUE or self._stop.is_set():
-                self._add_up("dropped")
+                self._counts["dropped"] += 1
                 return
             if self._thread is None:
                 self._thread = start_thread(self._work, "pend-compare")
         self._samples.put(sample)
-
-    def _add_up(self, outcome: str) -> None:
-        self._counts[outcome] += 1
-        self._count("compared", 1, outcome)
 
     # -- results ------------------------------------------------------------------------
 
@@ -203,7 +195,7 @@ class ShadowReadSampler:
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
                 done = False
                 self._emit_failure(error)
-            self._add_up("compared" if done else "skipped")
+            self._counts["compared" if done else "skipped"] += 1
 
     def _emit_failure(self, error: Exception) -> None:
         self._hook(
@@ -248,14 +240,13 @@ class ShadowReadSampler:
             self._registry.record_equal((collection, key) for key in keys)
             return False
         _require_complete_replica(route)
-        self._add_up("rechecked")
+        self._counts["rechecked"] += 1
         found, unsettled = self._confirmer.confirm(
             route, collection, candidates, stop=self._stop
         )
         equal = [key for key in keys if key not in found and key not in unsettled]
         self._registry.record_equal((collection, key) for key in equal)
-        if found:
-            self._add_up("confirmed")
+        self._counts["confirmed"] += bool(found)
         self._registry.record(found.values())
         return bool(found)
 
@@ -278,8 +269,7 @@ class ShadowReadSampler:
             _require_complete_replica(route)
             now = time.monotonic()
             if (primary, secondary) != seen:
-                if seen is None:
-                    self._add_up("rechecked")
+                self._counts["rechecked"] += seen is None
                 seen, since = (primary, secondary), now
                 if isinstance(primary, list) and self._compare_keys(
                     route, collection, sorted(_keys(primary) | _keys(secondary))
@@ -287,7 +277,7 @@ class ShadowReadSampler:
                     return
             elif now - since >= HELD_BACK:
                 require_following(route)
-                self._add_up("confirmed")
+                self._counts["confirmed"] += 1
                 self._registry.record([_answer(collection)])
                 return
             if now - started >= 4 * HELD_BACK:

@@ -95,7 +95,6 @@ class PairParts:
             self.registry,
             self.options.hook,
             share=self.options.compare,
-            count=self.options.count,
         )
 
     @cached_property

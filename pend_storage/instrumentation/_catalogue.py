@@ -76,7 +76,6 @@ METRICS: Final[tuple[Metric, ...]] = (
         "",
         "Commits that the relay of this process applied to the secondary.",
     ),
-    _calls("compared_total", "counter", "outcome", "Compared reads, by outcome."),
     _calls("events_total", "counter", "event", "Events, by name."),
     _calls(
         "client_info", "gauge", "version python", "Version of this process; always 1."
@@ -121,6 +120,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         "gauge",
         "phase code",
         "1 for each blocker of the next phase.",
+    ),
+    _pair(
+        "compared_total",
+        "counter",
+        "outcome",
+        "Compared reads of all processes, by outcome.",
     ),
     _pair("job_done", "gauge", "kind", "Records that a running job has done."),
     _pair("job_total", "gauge", "kind", "Records that a running job has to do."),

@@ -26,6 +26,15 @@ _ROLES: Final = tuple(role.value for role in Role)
 _PAUSES: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of pauses, in seconds."""
 _UNKNOWN: Final = "unknown"
+_OUTCOMES: Final = (
+    "sampled",
+    "dropped",
+    "compared",
+    "skipped",
+    "rechecked",
+    "confirmed",
+)
+"""Outcomes of compared reads."""
 _ACTIVE: Final = frozenset({"running", "paused"})
 """States of a job whose progress is exported."""
 
@@ -175,6 +184,9 @@ def _add_replication(samples: Samples, details: Any) -> None:
     ahead = details.ahead
     for code in () if ahead is None else dict.fromkeys(b.code for b in ahead.blockers):
         samples.add("pend_storage_blocker", 1.0, phase=ahead.phase.value, code=code)
+    for outcome in _OUTCOMES:
+        compared = getattr(getattr(details, "compared", None), outcome, None)
+        samples.add("pend_storage_compared_total", compared, outcome=outcome)
     at = details.validation.get("at") if _is_mapping(details.validation) else None
     if at is not None:
         seconds = datetime.fromisoformat(str(at)).timestamp()

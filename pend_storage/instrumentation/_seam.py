@@ -25,11 +25,7 @@ OPERATIONS: Final = (
 """Operations that are timed. ``commit`` is the end of a transaction; its reads are timed
 by their own names, and its writes take place in it."""
 
-COUNTED: Final = (
-    "compared",
-    "relay_applied",
-    "merged_commits",
-)
+COUNTED: Final = ("relay_applied", "merged_commits")
 """Facts that are counted, see :meth:`Instruments.counted`."""
 
 
@@ -64,16 +60,13 @@ class Instruments(Protocol):
             error: class of the exception that the call raised; None: it raised none.
         """
 
-    def counted(self, fact: str, amount: int, kind: str, /) -> None:
+    def counted(self, fact: str, amount: int, /) -> None:
         """Count something that happens beside the calls.
 
         Args:
-            fact: ``compared`` (compared reads, by outcome), ``relay_applied`` (commits that
-                the relay applied to the secondary), ``merged_commits`` (commits of one
-                transaction of the store).
+            fact: ``relay_applied``: commits that the relay applied to the secondary;
+                ``merged_commits``: commits that one transaction of the store made together.
             amount: how many.
-            kind: of ``compared``: ``sampled``, ``dropped``, ``compared``, ``skipped``,
-                ``rechecked``, ``confirmed``; of the others empty.
         """
 
     def event(self, event: Event, /) -> None:

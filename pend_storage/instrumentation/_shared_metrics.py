@@ -46,7 +46,6 @@ class SharedMetrics:
         self._conflicts = Counter(*_named("conflicts_total"), registry=registry)
         self._merged = Summary(*_named("merged_commits"), registry=registry)
         self._applied = Counter(*_named("relay_applied_total"), registry=registry)
-        self._compared = Counter(*_named("compared_total"), registry=registry)
         self._events = Counter(*_named("events_total"), registry=registry)
         info = Gauge(
             *_named("client_info"), registry=registry, multiprocess_mode="livemax"
@@ -82,20 +81,17 @@ class SharedMetrics:
         if error is not None:
             self._failed(call, error)
 
-    def counted(self, fact: str, amount: int, kind: str = "", /) -> None:
+    def counted(self, fact: str, amount: int, /) -> None:
         """Count a fact, as :meth:`Instruments.counted`."""
-        match fact:
-            case "event":
-                name = self._admitted(self._known_events, kind, OTHER, _MOST_EVENTS)
-                self._events.labels(name).inc(amount)
-            case "compared":
-                self._compared.labels(kind).inc(amount)
-            case "merged_commits":
-                self._merged.observe(amount)
-            case "relay_applied":
-                self._applied.inc(amount)
-            case _:  # of a newer part of the library
-                pass
+        if fact == "merged_commits":
+            self._merged.observe(amount)
+        elif fact == "relay_applied":
+            self._applied.inc(amount)
+
+    def event(self, name: str) -> None:
+        """Count an event."""
+        name = self._admitted(self._known_events, name, OTHER, _MOST_EVENTS)
+        self._events.labels(name).inc()
 
     def _metrics_of(
         self, call: tuple[str, str, str]

@@ -38,8 +38,8 @@ _MOST_CALLS: Final = 350
 """Combinations of operation, collection and store that are counted apart."""
 _MOST_FAILURES: Final = 100
 """Combinations of a call and the class of its error that are counted apart."""
-_MOST_FACTS: Final = 150
-"""Names of events and facts that are counted apart."""
+_MOST_EVENTS: Final = 150
+"""Names of events that are counted apart."""
 _MOST_THREADS: Final = 64
 """Tables of threads, until those of ended threads are added up."""
 
@@ -64,7 +64,8 @@ class _Table:
 
     calls: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
     failures: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
-    facts: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    facts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,10 @@ class Totals:
     calls: dict[Call, Cell]
     failures: dict[tuple[str, str, str, str], int]
     """By operation, collection, store and class of the error."""
-    facts: dict[tuple[str, str], tuple[int, int]]
-    """By fact and kind: how often it was counted, and the sum of the amounts."""
+    facts: dict[str, tuple[int, int]]
+    """By fact: how often it was counted, and the sum of the amounts."""
+    events: dict[str, int]
+    """By name."""
 
 
 class Tally:
@@ -92,7 +95,7 @@ class Tally:
         self._ended = _Table()
         self._labels: set[tuple[str, str, str]] = set()
         self._failures: set[tuple[str, str, str, str]] = set()
-        self._facts: set[tuple[str, str]] = set()
+        self._events: set[str] = set()
 
     # -- in the thread of a call ----------------------------------------------------------
 
@@ -103,6 +106,7 @@ class Tally:
         store: str,
         seconds: float,
         error: str | None,
+        /,
     ) -> None:
         """Count one call, as :meth:`Instruments.timed`."""
         try:
@@ -114,14 +118,18 @@ class Tally:
         if error is not None:
             self._failed(operation, collection, store, error)
 
-    def counted(self, fact: str, amount: int, kind: str = "") -> None:
+    def counted(self, fact: str, amount: int, /) -> None:
         """Count a fact, as :meth:`Instruments.counted`."""
         facts = self._table().facts
-        name = (fact, kind)
-        if name not in facts:
-            name = self._admitted(self._facts, name, (fact, OTHER), _MOST_FACTS)
-        times, total = facts.get(name, (0, 0))
-        facts[name] = times + 1, total + amount
+        times, total = facts.get(fact, (0, 0))
+        facts[fact] = times + 1, total + amount
+
+    def event(self, name: str) -> None:
+        """Count an event."""
+        events = self._table().events
+        if name not in events:
+            name = self._admitted(self._events, name, OTHER, _MOST_EVENTS)
+        events[name] = events.get(name, 0) + 1
 
     def _table(self) -> _Table:
         try:
@@ -172,7 +180,7 @@ class Tally:
             for table in tables:
                 _add(found, table)
         calls = {Call(*name): cell for name, cell in found.calls.items()}
-        return Totals(calls, found.failures, found.facts)
+        return Totals(calls, found.failures, found.facts, found.events)
 
     def _fold(self) -> None:
         """Add the tables of ended threads to one. Hold the lock."""
@@ -197,3 +205,5 @@ def _add(to: _Table, table: _Table) -> None:
     for fact, (times, total) in table.facts.copy().items():
         before = to.facts.get(fact, (0, 0))
         to.facts[fact] = before[0] + times, before[1] + total
+    for event, number in table.events.copy().items():
+        to.events[event] = to.events.get(event, 0) + number

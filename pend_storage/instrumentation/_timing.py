@@ -17,7 +17,7 @@ __all__ = ["Count", "Timing", "counting", "hook_of", "timing"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Count: TypeAlias = Callable[[str, int, str], None]
+Count: TypeAlias = Callable[[str, int], None]
 """Counts a fact: see :meth:`Instruments.counted`. It never raises."""
 
 
@@ -59,10 +59,10 @@ class Timing:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the call goes on
             self.failed(failure)
 
-    def counted(self, fact: str, amount: int, kind: str = "") -> None:
+    def counted(self, fact: str, amount: int) -> None:
         """Count a fact; never raises."""
         try:
-            self.instruments.counted(fact, amount, kind)
+            self.instruments.counted(fact, amount)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the work goes on
             self.failed(failure)
 
@@ -155,7 +155,7 @@ def counting(found: Timing | None) -> Count:
     return _not_counted if found is None else found.counted
 
 
-def _not_counted(_fact: str, _amount: int, _kind: str) -> None:
+def _not_counted(_fact: str, _amount: int) -> None:
     """Count nothing."""
 
 

@@ -96,7 +96,7 @@ class OpenTelemetryInstruments:
 
     def event(self, event: Event, /) -> None:
         """Count an event by its name."""
-        self.counted("event", 1, event.name)
+        self._tally.event(event.name)
 
     def _called(
         self,
@@ -190,14 +190,21 @@ def _failures(totals: Totals) -> Iterator[Observation]:
         yield Observation(number, _attributes(*failure))
 
 
-def _facts(fact: str, attribute: str, *, times: bool = False) -> Observe:
-    def observe(totals: Totals) -> Iterator[Observation]:
-        for (name, kind), (number, amount) in totals.facts.items():
-            if name == fact:
-                found = number if times else amount
-                yield Observation(found, {attribute: kind} if attribute else {})
+def _events(totals: Totals) -> Iterator[Observation]:
+    for event, number in totals.events.items():
+        yield Observation(number, {"pend_storage.event": event})
 
-    return observe
+
+def _applied(totals: Totals) -> Iterator[Observation]:
+    yield Observation(totals.facts.get("relay_applied", (0, 0))[1])
+
+
+def _transactions(totals: Totals) -> Iterator[Observation]:
+    yield Observation(totals.facts.get("merged_commits", (0, 0))[0])
+
+
+def _commits(totals: Totals) -> Iterator[Observation]:
+    yield Observation(totals.facts.get("merged_commits", (0, 0))[1])
 
 
 _COUNTERS: Final[tuple[tuple[str, str, str, Observe], ...]] = (
@@ -223,30 +230,24 @@ _COUNTERS: Final[tuple[tuple[str, str, str, Observe], ...]] = (
         "pend_storage.events",
         "{event}",
         "Events, by name.",
-        _facts("event", "pend_storage.event"),
-    ),
-    (
-        "pend_storage.compared",
-        "{read}",
-        "Compared reads, by outcome.",
-        _facts("compared", "pend_storage.outcome"),
+        _events,
     ),
     (
         "pend_storage.relay.applied",
         "{commit}",
         "Commits that the relay of this process applied to the secondary.",
-        _facts("relay_applied", ""),
+        _applied,
     ),
     (
         "pend_storage.transactions",
         "{transaction}",
         "Transactions of the stores, each of one commit or of several together.",
-        _facts("merged_commits", "", times=True),
+        _transactions,
     ),
     (
         "pend_storage.commits",
         "{commit}",
         "Commits in these transactions.",
-        _facts("merged_commits", ""),
+        _commits,
     ),
 )

@@ -45,7 +45,9 @@ class _Counters(Protocol):
         /,
     ) -> None: ...
 
-    def counted(self, fact: str, amount: int, kind: str = "", /) -> None: ...
+    def counted(self, fact: str, amount: int, /) -> None: ...
+
+    def event(self, name: str) -> None: ...
 
 
 _BY_REGISTRY: Final[WeakKeyDictionary[CollectorRegistry, _Counters]] = (
@@ -80,10 +82,11 @@ class PrometheusInstruments:
                 counters = _BY_REGISTRY[registry] = _registered(registry)
         self.timed = counters.timed
         self.counted = counters.counted
+        self._count_event = counters.event
 
     def event(self, event: Event, /) -> None:
         """Count an event by its name."""
-        self.counted("event", 1, event.name)
+        self._count_event(event.name)
 
 
 def _registered(registry: CollectorRegistry) -> _Counters:
@@ -152,20 +155,12 @@ def _add_failures(samples: Samples, totals: Totals) -> None:
 
 
 def _add_facts(samples: Samples, totals: Totals) -> None:
-    applied = 0
-    for (fact, kind), (times, amount) in totals.facts.items():
-        match fact:
-            case "event":
-                samples.add("pend_storage_events_total", times, event=kind)
-            case "compared":
-                samples.add("pend_storage_compared_total", amount, outcome=kind)
-            case "merged_commits":
-                samples.add_summary("pend_storage_merged_commits", times, amount)
-            case "relay_applied":
-                applied += amount
-            case _:  # of a newer part of the library
-                pass
+    merged = totals.facts.get("merged_commits", (0, 0))
+    samples.add_summary("pend_storage_merged_commits", *merged)
+    _, applied = totals.facts.get("relay_applied", (0, 0))
     samples.add("pend_storage_relay_applied_total", applied)
+    for event, number in totals.events.items():
+        samples.add("pend_storage_events_total", number, event=event)
 
 
 def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:

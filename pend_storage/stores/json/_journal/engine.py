@@ -270,7 +270,7 @@ class Engine(SharedReplica):
             live.journal.append(frame)
             self._is_quick = monotonic() - began < _QUICK
             if self._count is not None:
-                self._count("merged_commits", len(plan.effects), "")
+                self._count("merged_commits", len(plan.effects))
             with self.mutex:
                 self.version += 1
                 try:

@@ -105,7 +105,7 @@ class CommitExecutor:
         """
         try:
             versions = self._attempt(storable.batch, epoch, lock_timeout, again=False)
-            self._count("merged_commits", 1, "")
+            self._count("merged_commits", 1)
             return self.confirmed_versions(storable, versions)
         except (ConnectionLost, ServerRefusal, AlreadyCommitted, _NotWritten) as error:
             return self._retry(storable, epoch, lock_timeout, error)
@@ -343,7 +343,7 @@ class CommitExecutor:
                     return None
             else:
                 done = sum(isinstance(outcome, tuple) for outcome in outcomes)
-                self._count("merged_commits", done, "")
+                self._count("merged_commits", done)
                 return outcomes
 
 
