@@ -23,7 +23,7 @@ class Metric:
     """Name of its samples; of a histogram and a summary without the suffix."""
     kind: Kind
     labels: tuple[str, ...]
-    """Beside ``environment``, which every metric of a pair and of backups has."""
+    """Beside ``environment``, which every metric has."""
     meaning: str
     """One sentence."""
 

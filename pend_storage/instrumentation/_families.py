@@ -27,7 +27,8 @@ class Samples:
             common: labels of each sample.
         """
         self._families = {name: _family(metric) for name, metric in metrics.items()}
-        self._common = common
+        self.common: dict[str, str] = common
+        """Labels of the samples that are added from now on."""
 
     def add(self, name: str, value: float | None, **labels: str) -> None:
         """Add a sample; a value that is not known makes none."""
@@ -74,7 +75,7 @@ class Samples:
     def _add(
         self, name: str, sample: str, value: float, labels: Mapping[str, str]
     ) -> None:
-        found = {**self._common, **labels}
+        found = {**self.common, **labels}
         self._families[name].add_sample(sample, found, value)
 
 

@@ -16,7 +16,17 @@ from pend_storage._fork import on_fork
 
 T = TypeVar("T")
 
-__all__ = ["BOUNDS", "OTHER", "Call", "Tally", "Totals"]
+__all__ = [
+    "BOUNDS",
+    "CONFLICTS",
+    "MOST_CALLS",
+    "MOST_EVENTS",
+    "MOST_FAILURES",
+    "OTHER",
+    "Call",
+    "Tally",
+    "Totals",
+]
 
 BOUNDS: Final = (
     0.00001,
@@ -34,12 +44,14 @@ BOUNDS: Final = (
 OTHER: Final = "other"
 """Label of what is beyond the limits of a tally."""
 
-_MOST_CALLS: Final = 350
+MOST_CALLS: Final = 350
 """Combinations of operation, collection and store that are counted apart."""
-_MOST_FAILURES: Final = 100
+MOST_FAILURES: Final = 100
 """Combinations of a call and the class of its error that are counted apart."""
-_MOST_EVENTS: Final = 150
+MOST_EVENTS: Final = 150
 """Names of events that are counted apart."""
+CONFLICTS: Final = frozenset({"Conflict", "MergeConflict"})
+"""Classes of errors that are conflicts."""
 _MOST_THREADS: Final = 64
 """Tables of threads, until those of ended threads are added up."""
 
@@ -128,7 +140,7 @@ class Tally:
         """Count an event."""
         events = self._table().events
         if name not in events:
-            name = self._admitted(self._events, name, OTHER, _MOST_EVENTS)
+            name = self._admitted(self._events, name, OTHER, MOST_EVENTS)
         events[name] = events.get(name, 0) + 1
 
     def _table(self) -> _Table:
@@ -150,7 +162,7 @@ class Tally:
         name = asked
         if asked not in calls:
             other = (operation, OTHER, store)
-            name = self._admitted(self._labels, asked, other, _MOST_CALLS)
+            name = self._admitted(self._labels, asked, other, MOST_CALLS)
         return calls.setdefault(name, _EMPTY.copy())
 
     def _failed(self, operation: str, collection: str, store: str, error: str) -> None:
@@ -158,7 +170,7 @@ class Tally:
         name = (operation, collection, store, error)
         if name not in failures:
             other = (operation, OTHER, store, OTHER)
-            name = self._admitted(self._failures, name, other, _MOST_FAILURES)
+            name = self._admitted(self._failures, name, other, MOST_FAILURES)
         failures[name] = failures.get(name, 0) + 1
 
     def _admitted(self, known: set[T], name: T, other: T, most: int) -> T:

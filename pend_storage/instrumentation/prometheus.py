@@ -24,12 +24,11 @@ from pend_storage.instrumentation._families import (
 )
 from pend_storage.instrumentation._pair_collector import PairCollector
 from pend_storage.instrumentation._shared_metrics import SharedMetrics
-from pend_storage.instrumentation._tally import BOUNDS, Tally, Totals
+from pend_storage.instrumentation._tally import BOUNDS, CONFLICTS, Tally, Totals
 
 __all__ = ["PairCollector", "PrometheusInstruments", "render"]
 
 _METRICS: Final = of_source("calls")
-_CONFLICTS: Final = frozenset({"Conflict", "MergeConflict"})
 
 
 class _Counters(Protocol):
@@ -50,9 +49,15 @@ class _Counters(Protocol):
     def event(self, name: str) -> None: ...
 
 
-_BY_REGISTRY: Final[WeakKeyDictionary[CollectorRegistry, _Counters]] = (
-    WeakKeyDictionary()
-)
+class _Source(Protocol):
+    """What is registered with a registry."""
+
+    def of(self, environment: str) -> _Counters:
+        """Return the counters of an environment; they are made at the first call."""
+        ...
+
+
+_BY_REGISTRY: Final[WeakKeyDictionary[CollectorRegistry, _Source]] = WeakKeyDictionary()
 _LOCK: Final = threading.Lock()
 
 
@@ -67,19 +72,23 @@ class PrometheusInstruments:
     at most 1,500 series; what is beyond has the label ``other``.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, *, environment: str = ""
+    ) -> None:
         """Register with a registry; all instruments of one registry count together.
 
         Args:
             registry: what is scraped.
+            environment: label of every sample; empty: the samples have none.
 
         Raises:
             ValueError: the registry has metrics of these names from elsewhere.
         """
         with _LOCK:
-            counters = _BY_REGISTRY.get(registry)
-            if counters is None:
-                counters = _BY_REGISTRY[registry] = _registered(registry)
+            source = _BY_REGISTRY.get(registry)
+            if source is None:
+                source = _BY_REGISTRY[registry] = _registered(registry)
+            counters = source.of(environment)
         self.timed = counters.timed
         self.counted = counters.counted
         self._count_event = counters.event
@@ -89,30 +98,38 @@ class PrometheusInstruments:
         self._count_event(event.name)
 
 
-def _registered(registry: CollectorRegistry) -> _Counters:
+def _registered(registry: CollectorRegistry) -> _Source:
     if values.ValueClass._multiprocess:  # noqa: SLF001 - it was chosen at the import
         return SharedMetrics(registry)
-    tally = Tally()
-    registry.register(_TallyCollector(tally))
-    return tally
+    collector = _TallyCollector()
+    registry.register(collector)
+    return collector
 
 
 class _TallyCollector:
-    """Collector of a tally: what its threads have counted."""
+    """Collector of the tallies of one registry, one for each environment."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self) -> None:
+        self._tallies: dict[str, Tally] = {}
+
+    def of(self, environment: str) -> Tally:
+        """Return the tally of an environment."""
+        return self._tallies.setdefault(environment, Tally())
 
     def describe(self) -> Iterable[Family]:
+        """Return the families without samples, for the registry."""
         return described(_METRICS)
 
     def collect(self) -> Iterator[Family]:
-        totals = self._tally.totals()
+        """Add the threads up, and return the families with samples."""
         samples = Samples(_METRICS)
-        _add_calls(samples, totals)
-        _add_failures(samples, totals)
-        _add_facts(samples, totals)
-        samples.add("pend_storage_client_info", 1.0, **build_labels())
+        for environment, tally in self._tallies.copy().items():
+            samples.common = {"environment": environment} if environment else {}
+            totals = tally.totals()
+            _add_calls(samples, totals)
+            _add_failures(samples, totals)
+            _add_facts(samples, totals)
+            samples.add("pend_storage_client_info", 1.0, **build_labels())
         return samples.families()
 
 
@@ -150,7 +167,7 @@ def _add_failures(samples: Samples, totals: Totals) -> None:
             store=store,
             error=error,
         )
-        conflicts += number if error in _CONFLICTS else 0
+        conflicts += number if error in CONFLICTS else 0
     samples.add("pend_storage_conflicts_total", conflicts)
 
 
