@@ -11,27 +11,35 @@ from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Page, Versioned
 from pend_storage._transaction import Transaction, TransactionCollection
 from pend_storage._unit_of_work import UnitOfWork
-from pend_storage.contract import StoreBackend
+from pend_storage.contract import StoreBackend, timing_of
 from pend_storage.instrumentation._timing import Timing
 from pend_storage.query import Condition
 from pend_storage.schema import CollectionSpec
 
-__all__ = ["TimedTransaction"]
+__all__ = ["TimedTransaction", "begin_edit"]
 
 R = TypeVar("R")
 K = TypeVar("K", bound=RecordKey)
 
 
-class TimedTransaction(Transaction):
+class _TimedCommit(Transaction):
+    """Transaction whose end is timed as ``commit``, and nothing before it."""
+
+    def __init__(self, store: StoreBackend, timing: Timing) -> None:
+        super().__init__(store)
+        self._timing = timing
+
+    @override
+    def commit(self) -> None:
+        self._timing.call("commit", "", super().commit)
+
+
+class TimedTransaction(_TimedCommit):
     """Transaction of a store with instruments.
 
     Its reads are timed by their names, and its end as ``commit``. Its writes ask the store
     for nothing before the end.
     """
-
-    def __init__(self, store: StoreBackend, timing: Timing) -> None:
-        super().__init__(store)
-        self._timing = timing
 
     @override
     def _collection_of(
@@ -39,9 +47,11 @@ class TimedTransaction(Transaction):
     ) -> TransactionCollection[Any]:
         return _TimedReads(self._store, self._work, spec, adapter, self._timing)
 
-    @override
-    def commit(self) -> None:
-        self._timing.call("commit", "", super().commit)
+
+def begin_edit(store: StoreBackend) -> Transaction:
+    """Begin the transaction of an edit: its reads are the library's, and are not timed."""
+    timing = timing_of(store)
+    return Transaction(store) if timing is None else _TimedCommit(store, timing)
 
 
 class _TimedReads(TransactionCollection[R]):

@@ -71,7 +71,7 @@ class Relay:
         interval: float | None,
         retention: timedelta,
         archive_hold: timedelta,
-        count: Count,
+        count: Count | None,
     ) -> None:
         """Make a relay; its thread starts with the first route.
 
@@ -326,7 +326,7 @@ class Relay:
         except REFUSALS:
             self._reached(route)  # it answers, so the breaker may close
             raise
-        if commits:
+        if commits and self._count is not None:
             self._count("relay_applied", commits)
         self._schedule.record_progress()
         self._reached(route)

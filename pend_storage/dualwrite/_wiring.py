@@ -56,7 +56,7 @@ class PairOptions:
     validate: Validate | None
     checks: Mapping[str, Check]
     hook: Hook
-    count: Count
+    count: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)

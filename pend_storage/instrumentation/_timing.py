@@ -150,13 +150,9 @@ def timing(
     return Timing(instruments, name.lower() or _UNNAMED, hook)
 
 
-def counting(found: Timing | None) -> Count:
-    """Return what counts the facts of a store; without instruments it does nothing."""
-    return _not_counted if found is None else found.counted
-
-
-def _not_counted(_fact: str, _amount: int) -> None:
-    """Count nothing."""
+def counting(found: Timing | None) -> Count | None:
+    """Return what counts the facts of a store; None without instruments."""
+    return None if found is None else found.counted
 
 
 _UNNAMED: Final = "store"

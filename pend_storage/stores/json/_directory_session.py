@@ -43,8 +43,8 @@ class SessionOptions:
     """Seconds between two rounds of the checkpointer; None: no thread is started."""
     lock_timeout: float
     retention: Retention
-    count: Count
-    """Counts the commits that were written together."""
+    count: Count | None
+    """Counts the commits that were written together; None: nothing does."""
 
 
 class DirectorySession:

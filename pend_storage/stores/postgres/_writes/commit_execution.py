@@ -81,7 +81,7 @@ class CommitExecutor:
         client: DatabaseClient,
         known: Mapping[str, CollectionStatements],
         retry_timeout: float,
-        count: Count,
+        count: Count | None,
     ) -> None:
         """Configure the executor; the arguments are those of a committer."""
         self._store = store
@@ -105,10 +105,14 @@ class CommitExecutor:
         """
         try:
             versions = self._attempt(storable.batch, epoch, lock_timeout, again=False)
-            self._count("merged_commits", 1)
+            self._written(1)
             return self.confirmed_versions(storable, versions)
         except (ConnectionLost, ServerRefusal, AlreadyCommitted, _NotWritten) as error:
             return self._retry(storable, epoch, lock_timeout, error)
+
+    def _written(self, commits: int) -> None:
+        if self._count is not None:
+            self._count("merged_commits", commits)
 
     def confirmed_versions(
         self, storable: StorableBatch, versions: tuple[int, ...]
@@ -343,7 +347,7 @@ class CommitExecutor:
                     return None
             else:
                 done = sum(isinstance(outcome, tuple) for outcome in outcomes)
-                self._count("merged_commits", done)
+                self._written(done)
                 return outcomes
 
 

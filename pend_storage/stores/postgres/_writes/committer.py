@@ -74,7 +74,7 @@ class Committer:
         *,
         size: int,
         retry_timeout: float,
-        count: Count,
+        count: Count | None,
     ) -> None:
         """Configure the committer.
 
