@@ -85,7 +85,9 @@ def described(metrics: Mapping[str, Metric]) -> list[Family]:
 
 
 def _family(metric: Metric) -> Family:
-    name = metric.name.removesuffix("_total")
+    name = metric.name
+    if metric.kind == "counter":  # of which the family's name lacks the suffix
+        name = name.removesuffix("_total")
     return Family(name, metric.meaning, metric.kind)
 
 

@@ -44,11 +44,11 @@ BOUNDS: Final = (
 OTHER: Final = "other"
 """Label of what is beyond the limits of a tally."""
 
-MOST_CALLS: Final = 350
+MOST_CALLS: Final = 310
 """Combinations of operation, collection and store that are counted apart."""
-MOST_FAILURES: Final = 100
+MOST_FAILURES: Final = 75
 """Combinations of a call and the class of its error that are counted apart."""
-MOST_EVENTS: Final = 150
+MOST_EVENTS: Final = 100
 """Names of events that are counted apart."""
 CONFLICTS: Final = frozenset({"Conflict", "MergeConflict"})
 """Classes of errors that are conflicts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 import time
@@ -386,11 +387,13 @@ def traced() -> Iterator[list[str]]:
         elif event == "c_call":
             found.append(f"{argument.__module__}.{argument.__name__}")
 
+    gc.disable()  # else callbacks of other libraries, which read a clock
     sys.setprofile(trace)
     try:
         yield found
     finally:
         sys.setprofile(None)
+        gc.enable()
 
 
 @pytest.mark.parametrize("verb", VERBS)
