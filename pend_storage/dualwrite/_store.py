@@ -39,7 +39,7 @@ from pend_storage.dualwrite._timed_route import TimedRoute
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
 from pend_storage.dualwrite._wiring import PairOptions, wire
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
-from pend_storage.events import Hook, Progress, log_event
+from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.instrumentation import Instruments
 from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.phases import Phase
@@ -117,7 +117,7 @@ class DualWriteStore(RoutedStore):
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
-        self._hook = hook_of(hook, instruments)
+        self._hook = hook_of(guarded(hook), instruments)
         self._timing = timing(instruments, "pair", self._hook)
         default_backfill, default_validate = self._default_jobs()
         options = PairOptions(

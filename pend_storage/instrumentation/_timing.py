@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from pend_storage._shown import shown
-from pend_storage.events import Event, Hook, Hooks, guarded
+from pend_storage.events import Event, Hook, guarded
 from pend_storage.instrumentation._seam import Instruments
 
 __all__ = ["Count", "Timing", "counting", "hook_of", "timing"]
@@ -126,12 +126,14 @@ class Timing:
             self.done(operation, collection, spent, failure)
 
 
-def hook_of(hooks: Hooks, instruments: Instruments | None) -> Hook:
-    """Return the guarded hook of a store, which counts its events, too."""
-    if instruments is None:
-        return guarded(hooks)
-    every = (hooks,) if callable(hooks) else tuple(hooks)
-    return guarded((*every, instruments.event))
+def hook_of(hook: Hook, instruments: Instruments | None) -> Hook:
+    """Return the hook of a store, which counts its events, too.
+
+    Args:
+        hook: of the application, guarded.
+        instruments: of the store.
+    """
+    return hook if instruments is None else guarded((hook, instruments.event))
 
 
 def timing(

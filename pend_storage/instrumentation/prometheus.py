@@ -32,7 +32,7 @@ _METRICS: Final = of_source("calls")
 
 
 class _Counters(Protocol):
-    """What the instruments of one registry count with."""
+    """Counters of the instruments of one registry and environment."""
 
     def timed(
         self,
@@ -50,7 +50,7 @@ class _Counters(Protocol):
 
 
 class _Source(Protocol):
-    """What is registered with a registry."""
+    """Source of counters that is registered with a registry."""
 
     def of(self, environment: str) -> _Counters:
         """Return the counters of an environment; they are made at the first call."""

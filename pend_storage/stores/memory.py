@@ -32,7 +32,7 @@ from pend_storage._model.snapshots import (
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
-from pend_storage.events import Progress, log_event
+from pend_storage.events import Progress, guarded, log_event
 from pend_storage.instrumentation import Instruments
 from pend_storage.instrumentation._timing import hook_of, timing
 from pend_storage.query import Condition, Query
@@ -74,7 +74,7 @@ class MemoryStore(Store):
             instruments: get the duration of each call; None: no clock is read.
         """
         self.schema = schema
-        self._hook = hook_of(log_event, instruments)
+        self._hook = hook_of(guarded(log_event), instruments)
         self._timing = timing(instruments, "memory", self._hook)
         self.layouts: tuple[Layout, ...] = one_each(layouts)
         for layout in self.layouts:

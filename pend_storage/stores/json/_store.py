@@ -130,7 +130,7 @@ class JsonStore(Store):
         self.layouts: tuple[Layout, ...] = self._files.layouts
         self._include = include = tuple(include)
         self._guard = UnreadFileGuard(self.layouts, self._files.paths)
-        self._hook = hook_of(hook, instruments)
+        self._hook = hook_of(guarded(hook), instruments)
         self._timing = timing(instruments, "json", self._hook)
         self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
         self._reads = GuardedReads(schema, self._guard)

@@ -23,7 +23,7 @@ from pend_storage._model.records import (
 from pend_storage._model.storable_text import is_key
 from pend_storage._schema_changes import Evolution
 from pend_storage._whole_files.exclusive_use import IsHeld
-from pend_storage.events import Hook, log_event
+from pend_storage.events import Hook, guarded, log_event
 from pend_storage.instrumentation import Instruments
 from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.query import Condition, Query
@@ -117,7 +117,7 @@ class PostgresStore(RecoveryMethods):
             application_name=application_name,
             schema=database_schema,
         )
-        self._hook = hook_of(hook, instruments)
+        self._hook = hook_of(guarded(hook), instruments)
         self._timing = timing(instruments, "postgres", self._hook)
         pool = Pool(
             self._connector.open,
