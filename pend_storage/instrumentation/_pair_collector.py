@@ -108,6 +108,10 @@ class PairCollector:
             _add_replication(samples, status.details)
             self._pauses.add(status.details.history)
             self._pauses.show(samples)
+        compared = getattr(status, "compared", None)
+        for outcome in _OUTCOMES if compared is not None else ():
+            number = getattr(compared, outcome)
+            samples.add("pend_storage_compared_total", number, outcome=outcome)
         _add_jobs(samples, getattr(status, "jobs", ()))
         if status.backup is not None and status.backup.problem is None:
             _add_backup(samples, status.backup)
@@ -184,9 +188,6 @@ def _add_replication(samples: Samples, details: Any) -> None:
     ahead = details.ahead
     for code in () if ahead is None else dict.fromkeys(b.code for b in ahead.blockers):
         samples.add("pend_storage_blocker", 1.0, phase=ahead.phase.value, code=code)
-    for outcome in _OUTCOMES:
-        compared = getattr(getattr(details, "compared", None), outcome, None)
-        samples.add("pend_storage_compared_total", compared, outcome=outcome)
     at = details.validation.get("at") if _is_mapping(details.validation) else None
     if at is not None:
         seconds = datetime.fromisoformat(str(at)).timestamp()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from pend_storage._model.records import JSON
@@ -31,7 +32,7 @@ from pend_storage.factory import ConfiguredPair, open_json
 from pend_storage.flags import FlagSource, PairValues, held_switch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, has_store
+from pend_storage.stores.json import JsonStore, has_store, journal_size
 
 if TYPE_CHECKING:
     from pend_storage.stores.json._legacy_sync.file_lag import FileLag
@@ -61,6 +62,7 @@ T = TypeVar("T")
 
 BackfillState: TypeAlias = Literal["never", "interrupted", "complete"]
 
+_WITH_SECONDARY: Final = (Phase.PARALLEL, Phase.POSTGRES_PRIMARY)
 _SWITCHES: Final = 5
 """Number of the latest switches in the facts of a pair."""
 
@@ -79,6 +81,8 @@ class StoreFacts:
     """Reason why the store cannot be probed."""
     files: tuple[FileLag, ...] = ()
     """Legacy files of the JSON store that do not show every commit yet."""
+    journal_bytes: int | None = None
+    """Bytes of the journal of the JSON store; None: not known, or another store."""
 
     @property
     def has_begun(self) -> bool:
@@ -107,7 +111,8 @@ def json_facts(store: JsonStore, place: str) -> StoreFacts:
     """Probe an open JSON store, with the lag of its legacy files."""
     found = store_facts(store, place)
     files = known(store.file_lags) if found.problem is None else None
-    return replace(found, files=files or ())
+    size = known(lambda: journal_size(Path(place)))
+    return replace(found, files=files or (), journal_bytes=size)
 
 
 def known(probe: Callable[[], T]) -> T | None:
@@ -372,8 +377,9 @@ def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
     # Each fact is probed by itself: an unreachable store hides its own facts only.
     source, follower = _primary_and_follower(pair)
     lag, backfill, validation = None, None, None
-    if follower is not None:
+    if follower is not None or phase in _WITH_SECONDARY:  # also one out of reach
         lag = known(pair.lag)
+    if follower is not None:
         backfill = known(lambda: backfill_state(source, follower))
         validation = known(lambda: follower.meta(VALIDATION_META))
     return PairFacts(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -51,6 +52,9 @@ class EnvironmentStatus:
     environment: str
     configuration: str
     """Place of the settings: a table of a file, or the environment variables."""
+    retention_seconds: float | None = None
+    """Seconds for which entries stay in the change logs that the other store has applied;
+    None: there is only one store."""
     flag: Flag
     phase: Phase | None
     """None: the stores are no pair yet, or the store that decides cannot be probed."""
@@ -144,6 +148,7 @@ class StatusProbe:
         return EnvironmentStatus(
             environment=self._settings.environment,
             configuration=self._settings.place,
+            retention_seconds=self._retention(),
             flag=flag,
             phase=phase,
             json=sides.get("json"),
@@ -155,6 +160,12 @@ class StatusProbe:
             if pair is None
             else known(lambda: broken_files(pair)) or (),
         )
+
+    def _retention(self) -> float | None:
+        if self._settings.json is None or self._settings.postgres is None:
+            return None
+        days = timedelta(days=self._settings.dual_write.retention_days)
+        return days.total_seconds()
 
     def _open(self, sides: Mapping[Side, StoreFacts]) -> None:
         """Open the pair, if the stores have roles."""
