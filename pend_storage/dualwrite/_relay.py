@@ -227,6 +227,10 @@ class Relay:
                 "restore. The relay applies them again from the change log, as far as "
                 "that reaches back; validate the secondary before it becomes primary",
                 logging.WARNING,
+                {
+                    "before": before.sequence,
+                    "now": None if now is None else now.sequence,
+                },
             )
         )
 

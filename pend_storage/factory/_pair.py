@@ -241,6 +241,7 @@ def _first_phase(
             "JSON and PostgreSQL were both written to before they became a pair; the "
             f"phase in {settings.place} decides, so the pair begins {begin.value}",
             logging.WARNING,
+            {"phase": begin.value},
         )
     )
     return begin

@@ -163,6 +163,7 @@ def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) ->
                     f"the stores are in the phase {phase.value}, and {settings.place} "
                     f"wants {settings.phase.value}: pend-storage phase show",
                     logging.WARNING,
+                    {"phase": phase.value, "wanted": settings.phase.value},
                 )
             )
 

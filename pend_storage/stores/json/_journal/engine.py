@@ -302,6 +302,7 @@ class Engine(SharedReplica):
                     "a commit that a crash had interrupted before it was acknowledged "
                     f"was dropped; what there was of it is in {aside}",
                     logging.WARNING,
+                    {"file": str(aside)},
                 )
             )
 
