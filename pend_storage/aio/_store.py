@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from pend_storage._collection_queries import lookup_query
 from pend_storage._cursor import CursorKey
+from pend_storage._health import DEADLINE, Health
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.unread_files import UnreadFile
 from pend_storage._model import attribution
@@ -155,10 +156,22 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         return await run_transaction(self, fn, attempts)
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
+
+    async def health(self, *, deadline: float = DEADLINE) -> Health:
+        """Await :meth:`Store.health <pend_storage.store.Store.health>`.
+
+        It has a thread that is none of this store's: those may all wait for a server that
+        hangs.
+        """
+        return await asyncio.to_thread(self._store.health, deadline=deadline)
 
     def legacy(self, file: str) -> Any:
         """Refuse: the methods of a live dict or list block, and cannot be awaited.

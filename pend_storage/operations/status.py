@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+from pend_storage._model.jobs import Job
 from pend_storage.config import Settings
+from pend_storage.dualwrite import ComparedTotals
+from pend_storage.dualwrite._compared_totals import COMPARED_META, totals_in
 from pend_storage.dualwrite._roles import Side
 from pend_storage.events import Hooks, log_event
 from pend_storage.factory import PassiveEnvironment
@@ -26,6 +30,7 @@ from pend_storage.operations.facts import (
     read_flag_of,
     store_facts,
 )
+from pend_storage.operations.jobs import jobs_of
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
@@ -56,6 +61,10 @@ class EnvironmentStatus:
     """None: no repository of backups is configured."""
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
+    jobs: tuple[Job, ...] = ()
+    """Jobs that run, and the last ones that ended, oldest first."""
+    compared: ComparedTotals | None = None
+    """Counters of the compared reads of all processes; None: there were none."""
 
     @property
     def differs(self) -> bool:
@@ -159,6 +168,13 @@ class StatusProbe:
             details=pair_facts(pair, phase) if details and pair is not None else None,
             backup=self._backup() if details else None,
             broken=known(self._broken) or (),
+            jobs=jobs_of(
+                [p for p in (pair, *self.environment.stores.values()) if p is not None],
+                datetime.now(UTC),
+            ),
+            compared=None
+            if pair is None
+            else known(lambda: totals_in(pair.meta(COMPARED_META))),
         )
 
     def _broken(self) -> tuple[BrokenFile, ...]:
