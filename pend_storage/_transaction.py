@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
+from pend_storage._audit_images import commit_audited
 from pend_storage._collection_queries import (
     fetch_one_more,
     given,
@@ -92,7 +93,7 @@ class Transaction:
         """
         batch = self._work.batch()
         if batch is not None:
-            self.versions = self._work.finish(batch, self._store.commit(batch))
+            self.versions = self._work.finish(batch, commit_audited(self._store, batch))
         # A callback that registers another one means the next commit of this transaction.
         afterwards, self._afterwards = self._afterwards, []
         for call in afterwards:

@@ -299,6 +299,13 @@ class StoreBackend(RecoveryBackend, ABC):
         """
         return None
 
+    def own_log(self) -> StoreBackend:
+        """Return the store whose change log has the commits of this one: itself.
+
+        A pair returns its primary, whose sequence numbers are the versions of records.
+        """
+        return self
+
     def moment(self) -> object:
         """Return a token that changes with every commit made through this object.
 

@@ -36,21 +36,27 @@ class Store(FileVerbs, StoreBackend):
     """
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute all commits made in a block to an author and a reason.
 
         It holds for this thread and for coroutines and tasks begun inside, for every
         store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
+        Audit entries have it too, and the request.
 
         Args:
             by: a person, a job, a request; None keeps the author of an outer block.
             reason: of the commits; None keeps that of an outer block.
+            request: id of the request that they serve; None keeps that of an outer block.
 
         Raises:
             ConfigError: U+0000 or a lone surrogate in one of them.
         """
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
 
     @overload
     def collection(self, name: type[R]) -> Collection[R]: ...

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pend_storage import _jitter as jitter
+from pend_storage._audit_images import commit_audited
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.diff import ABSENT
 from pend_storage._model.records import Batch, Delete, Put
@@ -340,7 +341,7 @@ def _commit_once(store: FileStore, batch: Batch, deadline: float) -> None:
     """Commit; retry an unknown outcome with the same token, which has one effect."""
     while True:
         try:
-            store.commit(batch)
+            commit_audited(store, batch)
         except StoreUnavailable as error:
             if error.outcome_known or time.monotonic() > deadline:
                 raise

@@ -156,10 +156,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         return await run_transaction(self, fn, attempts)
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
 
     async def health(self, *, deadline: float = DEADLINE) -> Health:
         """Await :meth:`Store.health <pend_storage.store.Store.health>`.

@@ -24,6 +24,7 @@ from pend_storage._model.records import Page, Row, Versioned
 from pend_storage._retry import ON_CONFLICT
 from pend_storage._shown import shown
 from pend_storage._unit_of_work import Place, UnitOfWork
+from pend_storage.aio._audited import commit_audited
 from pend_storage.aio._backend import Backend
 from pend_storage.errors import ConfigError
 from pend_storage.query import Condition, Query
@@ -79,7 +80,7 @@ class AsyncTransaction:
         """
         batch = self._work.batch()
         if batch is not None:
-            versions = await self._store.commit(batch)
+            versions = await commit_audited(self._store, batch)
             self.versions = self._work.finish(batch, versions)
 
     async def __aenter__(self) -> Self:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from pend_storage._audit_chain import seal
 from pend_storage._model.records import Advance
 from pend_storage.dualwrite._background import start_thread
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
@@ -52,6 +53,8 @@ _MAINTAIN_EVERY: Final = 1.0
 """Seconds between two reads of the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
+_SEAL_EVERY: Final = 60.0
+"""Seconds between two looks for audit entries to seal."""
 _SYNC_EDITS_EVERY: Final = 5.0
 
 
@@ -113,6 +116,7 @@ class Relay:
             on_moved=self._schedule.record_progress,
         )
         self._maintained = self._pruned = self._edits_synced = time.monotonic()
+        self._sealed = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
 
@@ -356,6 +360,11 @@ class Relay:
 
     def _prune_now_and_then(self) -> None:
         now = time.monotonic()
+        if now - self._sealed >= _SEAL_EVERY:
+            self._sealed = now
+            seal(
+                self._router.route.store
+            )  # before the log is pruned, which it is read from
         if now - self._pruned >= _PRUNE_EVERY:
             self._pruned = now
             self.prune()

@@ -254,6 +254,7 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
+    "audit show": ["x"],
     "backup show": ["x"],
     "backup restore": ["--to", "latest", "--into", "{url}", "--dry-run"],
     "backup diff": ["{url}"],
