@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +25,9 @@ from pend_storage.testing.fixtures import (
     redis_url,
     warm_up,
 )
+
+if TYPE_CHECKING:
+    from tests.scheduling import SlowestFirst
 
 __all__ = [
     "databases",
@@ -76,6 +81,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has them ignore it, and so would every
     # child process that a test wants to interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> SlowestFirst | None:
+    """Have xdist start the scopes that take long before the others."""
+    from tests.scheduling import SLOW_SCOPES_FILE, SlowestFirst
+
+    if config.getvalue("dist") != "loadscope":
+        return None
+    return SlowestFirst(config, json.loads(SLOW_SCOPES_FILE.read_text()))
 
 
 def pytest_report_header() -> str:
