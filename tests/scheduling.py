@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -72,12 +72,12 @@ def slow_scopes(report: Path) -> dict[str, float]:
 def _scope_of(case: Mapping[str, str]) -> str:
     """Return the scope of a test by its module or page, with its classes behind it."""
     parts = case["classname"].split(".")
-    suffixes: Iterable[str] = (".py", ".md")
+    if parts[-1] == "md":
+        return f"{'/'.join(parts[:-1])}.md"
     for end in range(len(parts), 0, -1):
-        for suffix in suffixes:
-            path = Path(*parts[:end]).with_suffix(suffix)
-            if path.exists():
-                return "::".join((path.as_posix(), *parts[end:]))
+        path = Path(*parts[:end]).with_suffix(".py")
+        if path.exists():
+            return "::".join((path.as_posix(), *parts[end:]))
     return case["classname"]
 
 

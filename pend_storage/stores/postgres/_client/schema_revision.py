@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -76,14 +76,7 @@ class Revision:
     @classmethod
     def of(cls, schema: Schema) -> Revision:
         """Revision that this library makes of a database."""
-        return cls(
-            CORE_REVISION,
-            schema.fingerprint(),
-            digest(schema),
-            schema.names,
-            schema.module,
-            library=_shared_functions_digest(),
-        )
+        return _revision_of(schema)
 
     @classmethod
     def from_json(cls, text: bytes | None) -> Revision | None:
@@ -111,6 +104,20 @@ class Revision:
     @override
     def __str__(self) -> str:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
+
+
+# Each new connection asks for it, and the texts of all functions take milliseconds. A
+# schema never changes; programs have one or two.
+@lru_cache(maxsize=8)
+def _revision_of(schema: Schema) -> Revision:
+    return Revision(
+        CORE_REVISION,
+        schema.fingerprint(),
+        digest(schema),
+        schema.names,
+        schema.module,
+        library=_shared_functions_digest(),
+    )
 
 
 @cache
