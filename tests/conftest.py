@@ -27,6 +27,8 @@ from pend_storage.testing.fixtures import (
 )
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.scheduling import SlowestFirst
 
 __all__ = [
@@ -84,13 +86,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> SlowestFirst | None:
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> SlowestFirst | None:
     """Have xdist start the scopes that take long before the others."""
     from tests.scheduling import SLOW_SCOPES_FILE, SlowestFirst
 
     if config.getvalue("dist") != "loadscope":
         return None
-    return SlowestFirst(config, json.loads(SLOW_SCOPES_FILE.read_text()))
+    return SlowestFirst(config, log, json.loads(SLOW_SCOPES_FILE.read_text()))
 
 
 def pytest_report_header() -> str:

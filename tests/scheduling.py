@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from typing_extensions import override
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -40,11 +41,14 @@ class SlowestFirst(LoadScopeScheduling):  # type: ignore[misc] # xdist has no ty
 
     Args:
         config: as of every scheduler of xdist.
+        log: the same.
         slow: seconds by scope.
     """
 
-    def __init__(self, config: pytest.Config, slow: Mapping[str, float]) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: pytest.Config, log: Producer | None, slow: Mapping[str, float]
+    ) -> None:
+        super().__init__(config, log)
         self._slow = slow
 
     @override

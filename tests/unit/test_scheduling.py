@@ -16,12 +16,14 @@ from tests.scheduling import SLOW_SCOPES_FILE, slow_scopes
 
 ROOT: Final = Path(__file__).parents[2]
 SCOPES: Final[dict[str, float]] = json.loads(SLOW_SCOPES_FILE.read_text())
+FEW: Final = ("attribution", "crashpoints", "diff", "testing_package")
+"""Modules of tests without a server."""
 PLUGIN: Final = """
 import pytest
 from tests.scheduling import SlowestFirst
 
-def pytest_xdist_make_scheduler(config):
-    return SlowestFirst(config, {"test_b.py": 9.0, "test_c.py::TestMany": 5.0})
+def pytest_xdist_make_scheduler(config, log):
+    return SlowestFirst(config, log, {"test_b.py": 9.0, "test_c.py::TestMany": 5.0})
 
 @pytest.hookimpl
 def pytest_runtest_logstart(nodeid):
@@ -67,9 +69,12 @@ def test_slow_scopes_are_started_before_those_with_more_tests(tmp_path: Path) ->
 
 
 def test_the_runs_of_this_project_are_scheduled_so() -> None:
-    shown = run(ROOT, "-n", "1", "-v", "tests/unit/test_testing_package.py")
+    shown = run(ROOT, "-n", "1", "-v", *(f"tests/unit/test_{n}.py" for n in FEW))
 
     assert "scheduling tests via SlowestFirst" in shown
+    assert (
+        "units waiting" not in shown
+    )  # what the scheduler logs for those who debug it
 
 
 def test_the_table_is_made_of_the_report_of_a_run(
@@ -105,10 +110,11 @@ def run(directory: Path, *arguments: str) -> str:
         [sys.executable, "-m", "pytest", "-s", "-p", "no:randomly", *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": path, "PYTEST_ADDOPTS": ""},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=110,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, done.stdout
     return done.stdout

@@ -76,7 +76,15 @@ class Revision:
     @classmethod
     def of(cls, schema: Schema) -> Revision:
         """Revision that this library makes of a database."""
-        return _revision_of(schema)
+        fingerprint, functions = _digests_of(schema)
+        return cls(
+            CORE_REVISION,
+            fingerprint,
+            functions,
+            schema.names,
+            schema.module,
+            library=_shared_functions_digest(),
+        )
 
     @classmethod
     def from_json(cls, text: bytes | None) -> Revision | None:
@@ -106,18 +114,11 @@ class Revision:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
 
 
-# Each new connection asks for it, and the texts of all functions take milliseconds. A
-# schema never changes; programs have one or two.
+# Each new connection asks for them, and the texts of all functions take milliseconds.
+# Collections of a schema never change; programs have one schema or two.
 @lru_cache(maxsize=8)
-def _revision_of(schema: Schema) -> Revision:
-    return Revision(
-        CORE_REVISION,
-        schema.fingerprint(),
-        digest(schema),
-        schema.names,
-        schema.module,
-        library=_shared_functions_digest(),
-    )
+def _digests_of(schema: Schema) -> tuple[str, str]:
+    return schema.fingerprint(), digest(schema)
 
 
 @cache
