@@ -14,7 +14,7 @@ from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRec
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
-from pend_storage.factory import open_primary
+from pend_storage.factory import open_passive, open_primary
 from pend_storage.operations.purge import Purge
 from pend_storage.operations.purge_search import (
     Holder,
@@ -48,7 +48,7 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
     days = age / timedelta(days=1)
     wanted = replace(settings.dual_write, retention_days=days)
     cutoff = datetime.now(UTC) - age
-    with open_primary(replace(settings, dual_write=wanted)) as store:
+    with _opened(replace(settings, dual_write=wanted), dry_run=dry_run) as store:
         overruled = [r.id for r in _overruled(store) if r.seen_at < cutoff]
         closed = [r.id for r in _closed(store) if r.last_seen < cutoff]
         limit = time.time() - age.total_seconds()
@@ -66,6 +66,17 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         files=tuple(map(str, files)),
         held=() if is_clean else (Holder(kind="store", place=place),),
     )
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
+    """Open the store from which the environment reads; a dry run only reads."""
+    if dry_run:
+        with open_passive(settings) as environment:
+            yield environment.primary()
+    else:
+        with open_primary(settings) as store:
+            yield store
 
 
 def _overruled(store: Store) -> Iterator[QuarantinedRecord]:
