@@ -51,14 +51,13 @@ def _require_one_way(name: str | None, value: float | None, *, reset: bool) -> N
 
 
 def _show(session: Session, name: str | None) -> Exit:
-    from pend_storage.factory import open_pair
-    from pend_storage.operations.tuning import find_knob, knobs
+    from pend_storage.factory import load_schema
+    from pend_storage.operations.tuning import find_knob, read_knobs
 
-    settings = session.settings_to_open
-    with open_pair(settings) as pair:
-        found = knobs(pair, settings)
-        if name is not None:
-            found = (find_knob(pair, found, name),)
+    settings = session.settings
+    found = read_knobs(settings)
+    if name is not None:
+        found = (find_knob(load_schema(settings).schema, found, name),)
     session.output.table(_COLUMNS, [_row(knob) for knob in found])
     if name is not None:
         session.output.line(found[0].meaning, style="quiet")

@@ -25,9 +25,11 @@ from pend_storage._shown import one_line
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.errors import ConfigError
+from pend_storage.factory import open_passive
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 
-__all__ = ["Knob", "find_knob", "knobs", "reset_knob", "set_knob"]
+__all__ = ["Knob", "find_knob", "knobs", "read_knobs", "reset_knob", "set_knob"]
 
 _MOST_NAME: Final = 200
 _MOST_REASON: Final = 1_000
@@ -80,8 +82,37 @@ def knobs(store: PairMeta, settings: Settings | None = None) -> tuple[Knob, ...]
     )
 
 
-def find_knob(store: DualWriteStore, listed: Iterable[Knob], name: str, /) -> Knob:
+def read_knobs(settings: Settings) -> tuple[Knob, ...]:
+    """List the knobs of an environment as :func:`knobs` does; nothing is changed.
+
+    Args:
+        settings: of the environment; both sides must be configured.
+
+    Raises:
+        ConfigError: a side is not configured, or a newer version has set knobs.
+        StoreUnavailable: the primary cannot be reached.
+    """
+    settings.require_json()
+    settings.require_postgres()
+    with open_passive(settings) as environment:
+        return knobs(environment.pair or _Unused(), settings)
+
+
+class _Unused:
+    """Stores that were never used as a pair: nothing is set."""
+
+    def meta(self, _: str) -> JSON:
+        """Return that there is no value."""
+        return None
+
+
+def find_knob(schema: Schema, listed: Iterable[Knob], name: str, /) -> Knob:
     """Return one of the listed knobs; one of a collection may be set nowhere.
+
+    Args:
+        schema: of the environment, for the names of its collections.
+        listed: all knobs, as :func:`knobs` lists them.
+        name: of the knob.
 
     Raises:
         ConfigError: there is no such knob; the message suggests one.
@@ -89,7 +120,7 @@ def find_knob(store: DualWriteStore, listed: Iterable[Knob], name: str, /) -> Kn
     every = {knob.name: knob for knob in listed}
     if name in every:
         return every[name]
-    kind = kind_of(name, _collections(store))
+    kind = kind_of(name, [spec.name for spec in schema.declared])
     base = every[COMPARE]
     return Knob(
         name=name,

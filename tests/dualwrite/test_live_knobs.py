@@ -98,14 +98,16 @@ def test_the_knob_of_a_collection_follows_the_one_for_all_until_it_is_set(
     set_knob(operator.store, "dual_write.compare", 0.25, **WHO)
     name = "dual_write.compare.ships"
 
-    before = find_knob(operator.store, knobs(operator.store), name)
+    before = find_knob(operator.store.schema, knobs(operator.store), name)
     set_knob(operator.store, name, 1, **WHO)
-    after = find_knob(operator.store, knobs(operator.store), name)
+    after = find_knob(operator.store.schema, knobs(operator.store), name)
 
     assert (before.value, before.is_set) == (0.25, False)
     assert (after.value, after.is_set) == (1, True)
     with pytest.raises(ConfigError, match="no knob"):
-        find_knob(operator.store, knobs(operator.store), "dual_write.compare.shops")
+        find_knob(
+            operator.store.schema, knobs(operator.store), "dual_write.compare.shops"
+        )
 
 
 def test_one_store_alone_has_no_knobs() -> None:
