@@ -70,6 +70,7 @@ from pend_storage.events import Hook as Hook
 from pend_storage.events import log_event as log_event
 from pend_storage.factory import DualWriteStore as DualWriteStore
 from pend_storage.factory import open_store as open_store
+from pend_storage.instrumentation import Instruments as Instruments
 from pend_storage.legacy._declared_keys import MEMBER_NAME as MEMBER_NAME
 from pend_storage.legacy._declared_keys import MemberName as MemberName
 from pend_storage.legacy._document_files import DOCUMENTS as DOCUMENTS

@@ -103,6 +103,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._purge:purge",
         "Erase what is kept of deleted records.",
     ),
+    "alerts": (
+        "pend_storage.cli._alerts:alerts",
+        "Alerts for Prometheus: the rules.",
+    ),
     "completion": (
         "pend_storage.cli._completion:completion",
         "Completion for a shell: a script.",

@@ -48,6 +48,8 @@ from pend_storage.factory._sides import (
     require_environment,
 )
 from pend_storage.flags import AutoSwitch, flag_source
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import hook_of
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.validation import validate
@@ -244,6 +246,7 @@ def open_pair(
     serving: bool = False,
     create: bool = False,
     hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
@@ -257,6 +260,7 @@ def open_pair(
         create: make the JSON directory if it is missing.
         hook: gets the events of both stores, of the pair and of the flag's watcher; or
             several hooks.
+        instruments: get the duration of each call, and every event.
 
     Raises:
         ConfigError: a side is not configured; the database belongs to another
@@ -267,8 +271,12 @@ def open_pair(
     settings.require_postgres()
     hook = guarded(hook)
     with contextlib.ExitStack() as opened:
-        json = opened.enter_context(open_json(settings, create=create, hook=hook))
-        postgres = opened.enter_context(open_postgres(settings, hook=hook))
+        json = opened.enter_context(
+            open_json(settings, create=create, hook=hook, instruments=instruments)
+        )
+        postgres = opened.enter_context(
+            open_postgres(settings, hook=hook, instruments=instruments)
+        )
         require_usable(json, f"{settings.place}: the JSON directory")
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
@@ -287,13 +295,14 @@ def open_pair(
             archive_hold=archive_hold(settings),
             begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
+            instruments=instruments,
         )
         # The pair closes both stores from now on. If the flag cannot be followed, only
         # the pair is left to close.
         opened.pop_all()
         opened.push(store)
         if serving and settings.auto_switch:
-            store.follow_flag(settings, hook)
+            store.follow_flag(settings, hook_of(hook, instruments))
         opened.pop_all()
     return store
 
@@ -326,6 +335,7 @@ def _first_phase(
             "JSON and PostgreSQL were both written to before they became a pair; the "
             f"phase in {settings.place} decides, so the pair begins {begin.value}",
             logging.WARNING,
+            {"phase": begin.value},
         )
     )
     return begin

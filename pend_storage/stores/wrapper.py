@@ -28,7 +28,7 @@ from pend_storage._model.snapshots import (
     StoredRow,
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
-from pend_storage.contract import StoreBackend
+from pend_storage.contract import StoreBackend, timing_of
 from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -79,6 +79,7 @@ class WrapperStore(InnerRecovery):
         self.layouts: tuple[Layout, ...] = inner.layouts
         self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
+        self._timing = timing_of(inner)
 
     @override
     def __repr__(self) -> str:
