@@ -6,6 +6,7 @@ from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_
 from pend_storage.dualwrite._forced_promotion import ForcedPromotion, force_promotion
 from pend_storage.dualwrite._lag import Lag
 from pend_storage.dualwrite._maintenance import Backfill, Validate
+from pend_storage.dualwrite._passive_pair import PassivePair
 from pend_storage.dualwrite._phase_controller import SwitchReport
 from pend_storage.dualwrite._readiness import CODES, Blocker, Readiness
 from pend_storage.dualwrite._repair import Repair, RepairReport
@@ -25,6 +26,7 @@ __all__ = [
     "Finding",
     "ForcedPromotion",
     "Lag",
+    "PassivePair",
     "Readiness",
     "Repair",
     "RepairReport",

@@ -19,7 +19,14 @@ from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
-__all__ = ["PAIR_META", "PairMetadata", "SharedValues", "StoreMetadata", "seal"]
+__all__ = [
+    "PAIR_META",
+    "PairMetadata",
+    "SharedValues",
+    "StoreMetadata",
+    "seal",
+    "values_at",
+]
 
 PAIR_META: Final = "shared"
 """Name of the meta entry that holds them all."""
@@ -34,6 +41,11 @@ def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
         dict(values) if isinstance(values, Mapping) else {},
         sealed if isinstance(sealed, int) else None,
     )
+
+
+def values_at(store: Store) -> Mapping[str, JSON]:
+    """Return the values as one store has them: those that hold, where it is primary."""
+    return _split(store.meta(PAIR_META))[0]
 
 
 def seal(store: Store, epoch: int) -> JSON:

@@ -16,15 +16,19 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import JSON
 from pend_storage.config import Settings
+from pend_storage.dualwrite import PassivePair
 from pend_storage.errors import ConfigError, SwitchRefused
-from pend_storage.factory import ConfiguredPair, open_pair
+from pend_storage.factory import ConfiguredPair, open_pair, open_passive
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import Flag, read_flag
 from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.phase import (
     change_flag,
+    pair_of,
     require_changeable,
     require_primary,
 )
@@ -164,6 +168,13 @@ def roll_back(
             before = work.before
             steps = work.run(on_step)
             job.finish(f"{steps[-1].name}: {steps[-1].result}")
+            details: dict[str, JSON] = {
+                "before": before.value,
+                "after": pair.phase.value,
+                "quick": quick,
+                "steps": [f"{step.name}: {step.result}" for step in steps],
+            }
+            record_done(pair, "rollback", by=work.by, reason=None, details=details)
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -193,7 +204,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {actor().by or current_actor()}"
+        self.by = f"rollback by {actor().by or current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         # A switch whose process died may have left no store that takes writes.
@@ -236,7 +247,7 @@ class _Procedure:
     def _stop(self) -> str:
         """Set the flag, so that every server moves towards JSON."""
         changed = change_flag(
-            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
+            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self.by
         )
         if changed.note:
             result = changed.note
@@ -329,7 +340,7 @@ class _Procedure:
         if not self._is_after(phase):
             return 0.0
         try:
-            done = self._pair.switch(phase, timeout=self._timeout, by=self._by)
+            done = self._pair.switch(phase, timeout=self._timeout, by=self.by)
         except SwitchRefused:  # also where a server was quicker in the meantime
             if self._is_after(phase):
                 raise
@@ -347,10 +358,14 @@ class _Procedure:
 
 
 def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
-    """Plan :func:`roll_back` from the present phase; arguments and errors are the same."""
+    """Plan :func:`roll_back` from the present phase; arguments and errors are the same.
+
+    The stores are only read.
+    """
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with open_passive(settings) as environment:
+            pair = pair_of(environment)
             require_primary(pair)
             flag = read_flag(source.remembering(pair))
             require_changeable(settings, flag, Phase.JSON_ONLY)
@@ -366,7 +381,7 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
         source.close()
 
 
-def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
+def _descriptions(pair: PassivePair, flag: Flag, *, quick: bool) -> Iterator[str]:
     """Describe each of the five steps."""
     phase = pair.phase
     yield _flag_description(flag)
@@ -398,7 +413,7 @@ def _flag_description(flag: Flag) -> str:
     return f"{flag.place} cannot be changed from here: set it to {word} by hand"
 
 
-def _backlog(pair: ConfiguredPair, phase: Phase) -> str:
+def _backlog(pair: PassivePair, phase: Phase) -> str:
     if phase is Phase.POSTGRES_ONLY:
         return "what JSON missed is"
     count = pair.lag().commits

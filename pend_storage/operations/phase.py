@@ -9,16 +9,22 @@ from typing import Final
 from pend_storage import crashpoints
 from pend_storage._model.attribution import actor, current_actor
 from pend_storage.config import Settings
-from pend_storage.dualwrite import Readiness, SwitchReport
+from pend_storage.dualwrite import PassivePair, Readiness, SwitchReport
 from pend_storage.dualwrite._readiness import require_codes
 from pend_storage.dualwrite._replication_position import ReplicationPosition
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
     StoreUnavailable,
     SwitchRefused,
 )
-from pend_storage.factory import ConfiguredPair, open_pair
+from pend_storage.factory import (
+    ConfiguredPair,
+    PassiveEnvironment,
+    open_pair,
+    open_passive,
+)
 from pend_storage.flags import FlagMemory, FlagSource, PairValues, flag_source
 from pend_storage.operations.facts import (
     Flag,
@@ -39,6 +45,7 @@ __all__ = [
     "change_flag",
     "change_phase",
     "go_back",
+    "pair_of",
     "require_changeable",
     "require_primary",
 ]
@@ -171,12 +178,51 @@ def _change(
     require_codes(accept)
     source = flag_source(settings)
     try:
+        if dry_run:
+            return _planned(settings, source, choose, accept)
         with open_pair(settings) as pair:
             wanted = choose(pair.phase)
             change = _Change(settings, pair, source.remembering(pair), wanted, accept)
-            return change.plan() if dry_run else change.execute(timeout)
+            return change.execute(pair, timeout)
     finally:
         source.close()
+
+
+def _planned(
+    settings: Settings,
+    source: FlagSource,
+    choose: Callable[[Phase], Phase],
+    accept: tuple[str, ...],
+) -> PhaseChange:
+    """Report what a change would do; the stores are only read."""
+    with open_passive(settings) as environment:
+        pair = pair_of(environment)
+        wanted = choose(pair.phase)
+        looking = source.remembering(pair)
+        return _Change(settings, pair, looking, wanted, accept).plan()
+
+
+def pair_of(environment: PassiveEnvironment) -> PassivePair:
+    """Return the pair of an environment that is looked at.
+
+    Raises:
+        ConfigError: a store is not configured, or the stores were never used as a pair, or
+            do not belong together any more.
+        PendStorageError: why neither store can be read.
+    """
+    settings = environment.settings
+    settings.require_postgres()
+    settings.require_json()
+    if environment.pair_error is not None:
+        raise environment.pair_error
+    if environment.pair is not None:
+        return environment.pair
+    for side in SIDES:  # why one cannot be read comes first
+        environment.require(side)
+    raise ConfigError(
+        f"{settings.place}: the stores were not used as a pair yet, and looking gives them "
+        "no roles. Start a server, or run: pend-storage migrate json"
+    )
 
 
 class _Change:
@@ -185,7 +231,7 @@ class _Change:
     def __init__(
         self,
         settings: Settings,
-        pair: ConfiguredPair,
+        pair: ConfiguredPair | PassivePair,
         source: FlagSource,
         wanted: Phase,
         accept: tuple[str, ...],
@@ -222,20 +268,23 @@ class _Change:
         """Report what would happen."""
         return self._report(self._before, None, None, dry_run=True)
 
-    def execute(self, timeout: float) -> PhaseChange:
-        """Write the flag and make the switch, unless a blocker refuses it."""
+    def execute(self, pair: ConfiguredPair, timeout: float) -> PhaseChange:
+        """Write the flag and make the switch, unless a blocker refuses it.
+
+        Args:
+            pair: open for changes.
+            timeout: seconds that the switch may take.
+        """
         if self._refused:
             return self._report(self._before, None, None)
         # The flag before the switch: if this process is killed between them, servers that
         # follow the flag complete the change. In the other order, one that starts undoes it.
-        flag = change_flag(
-            self._pair, self._source, self._flag, self._wanted, by=self._by
-        )
+        flag = change_flag(pair, self._source, self._flag, self._wanted, by=self._by)
         _FLAGGED()
         if self._before is self._wanted:
             return self._report(self._before, flag, None)
         try:
-            switch = self._pair.switch(
+            switch = pair.switch(
                 self._wanted, accept=self._accept, timeout=timeout, by=self._by
             )
         except SwitchRefused:
@@ -283,7 +332,7 @@ class _Change:
 # -- preconditions ------------------------------------------------------------------------
 
 
-def require_primary(pair: ConfiguredPair) -> None:
+def require_primary(pair: ConfiguredPair | PassivePair) -> None:
     """Refuse a rollback without the primary, which alone has the latest commits.
 
     Raises:

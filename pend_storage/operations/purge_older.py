@@ -9,13 +9,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pend_storage._audit_record import record_done
 from pend_storage._files.by_path import unlink
 from pend_storage._model.attribution import actor
-from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
+from pend_storage._model.records import (
+    EDIT_MARK,
+    JSON,
+    FindingRecord,
+    QuarantinedRecord,
+)
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
-from pend_storage.factory import open_primary
+from pend_storage.factory import open_passive, open_primary
 from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge import Purge
 from pend_storage.operations.purge_search import (
@@ -59,7 +65,7 @@ def purge_older(
     days = age / timedelta(days=1)
     wanted = replace(settings.dual_write, retention_days=days)
     cutoff = datetime.now(UTC) - age
-    with open_primary(replace(settings, dual_write=wanted)) as store:
+    with _opened(replace(settings, dual_write=wanted), dry_run=dry_run) as store:
         overruled = [r.id for r in _overruled(store) if r.seen_at < cutoff]
         closed = [r.id for r in _closed(store) if r.last_seen < cutoff]
         limit = time.time() - age.total_seconds()
@@ -70,6 +76,8 @@ def purge_older(
                 is_clean = _erase_older(store, cutoff, overruled, closed)
                 for path in files:
                     unlink(path)
+                details: dict[str, JSON] = {"older_than": cutoff.isoformat()}
+                record_done(store, "purge", by=None, reason=None, details=details)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,
@@ -78,6 +86,17 @@ def purge_older(
         files=tuple(map(str, files)),
         held=() if is_clean else (Holder(kind="store", place=place),),
     )
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
+    """Open the store from which the environment reads; a dry run only reads."""
+    if dry_run:
+        with open_passive(settings) as environment:
+            yield environment.primary()
+    else:
+        with open_primary(settings) as store:
+            yield store
 
 
 def _overruled(store: Store) -> Iterator[QuarantinedRecord]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from pend_storage._audit_record import record_done
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.retained_forms import KEPT
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import EDIT_MARK, JSON, QuarantinedRecord, Versioned
 from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
@@ -22,6 +24,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
+from pend_storage.factory import PassiveEnvironment, load_schema
 from pend_storage.operations.jobs import acted
 from pend_storage.operations.quarantine_placement import (
     Placement,
@@ -42,6 +45,7 @@ __all__ = [
     "find",
     "is_lost_edit",
     "list_quarantined",
+    "looked_at",
     "rehearsal_of",
     "require_file",
     "retry",
@@ -59,6 +63,18 @@ class BrokenFile:
     unread: bool
     """Whether no content of the file could ever be read. Then commits and look-ups that
     depend on its records are refused."""
+
+
+def looked_at(environment: PassiveEnvironment) -> Store:
+    """Return the store whose quarantine is looked at; an empty one before there is one.
+
+    Raises:
+        PendStorageError: why the store from which the environment reads cannot be read.
+    """
+    if environment.is_unopened:
+        module = load_schema(environment.settings)
+        return MemoryStore(module.schema, layouts=module.layouts)
+    return environment.primary()
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:
@@ -142,8 +158,14 @@ def accept(
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
-    with acted(by, note):
+    with acted(by, note) as author:
         store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+        details: dict[str, JSON] = {
+            "id": record.id,
+            "file": record.file,
+            "code": record.code,
+        }
+        record_done(store, "quarantine.accept", by=author, reason=note, details=details)
     return accepted
 
 
@@ -224,6 +246,13 @@ def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Re
         raise result
     for event in events:
         store.tell(event)
+    if not isinstance(store, MemoryStore):  # a rehearsal
+        details: dict[str, JSON] = {
+            "id": result.id, "file": result.file,
+            "placed": result.placed, "records": result.records,
+        }  # fmt: skip
+        by = actor().by or current_actor()
+        record_done(store, "quarantine.retry", by=by, reason=None, details=details)
     return result
 
 

@@ -254,6 +254,7 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
+    "audit show": ["x"],
     "backup show": ["x"],
     "backup restore": ["--to", "latest", "--into", "{url}", "--dry-run"],
     "backup diff": ["{url}"],
@@ -261,9 +262,10 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "backup undo": ["users", "x", "--dry-run"],
     "backup pin": ["x"],
     "backup unpin": ["x"],
+    "console": ["--listen", "127.0.0.1:0"],
 }
 """Arguments of the commands that cannot be called without any."""
-ENDLESS: Final = {"relay", "backup schedule run"}
+ENDLESS: Final = {"relay", "backup schedule run", "console"}
 """Commands that go on until a signal."""
 WITHOUT_CONFIGURATION: Final = {"demo"}
 """Commands that read no configuration; this one starts servers of its own."""
@@ -282,20 +284,28 @@ url_env = "MY_REDIS"
 repository = "backups"
 """
 _RUN: Final = """
-import io, json, os, sys, threading, signal
+import io, json, os, sys, threading, signal, time
 sys.path.insert(0, os.getcwd())
 from pend_storage.cli._app import run
+
+def end(over):
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        if over.wait(0.02):
+            return
+    if not over.wait(1.0):  # it is at work
+        os.kill(os.getpid(), signal.SIGTERM)
+
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
-    alarm = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)) \
-        if {"relay", "run"} & set(arguments) else None
-    alarm and alarm.start()
+    over = threading.Event()
+    if {"relay", "run", "console"} & set(arguments):
+        threading.Thread(target=end, args=(over,)).start()
     try:
         run(arguments)
     except SystemExit:
         pass
     finally:
-        alarm and alarm.cancel()
+        over.set()
     sys.stdout.flush(); sys.stderr.flush()
 """
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,13 @@ from pend_storage.stores.json._journal.log_frames import (
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "read_snapshot", "snapshot"]
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """On-disk format: version of everything in the store's own directory.
 
 1: the first. 2: entries of the change log carry a token, an author and a reason. 3: the
 schema of the rows is recorded in the meta, and records may have members that a program does
 not know. 4: a record may say that tombstones are purged; an older program would bring them back.
+5: commits of audited collections have entries in the audit; an older program would write none.
 """
 _PIECE: Final = 1 << 20
 _WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"
@@ -180,13 +181,20 @@ def _block(
     return _Block(name, rows, *sizes, zlib.crc32(body)), body
 
 
-def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
+def read_snapshot(
+    path: Path,
+    schema: Schema,
+    name: str,
+    *,
+    state: Callable[[Schema, str], State] = State,
+) -> Snapshot:
     """Read a snapshot.
 
     Args:
         path: of the file.
         schema: the collections.
         name: of the store, in errors.
+        state: makes the empty state.
 
     Raises:
         CorruptFile: it is damaged.
@@ -194,7 +202,7 @@ def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
         SchemaOutOfDate: written by a newer version of the library.
     """
     with os.fdopen(open_file(path), "rb") as file:
-        return _Reader(path, file).read(schema, name)
+        return _Reader(path, file).read(state(schema, name))
 
 
 class _Reader:
@@ -204,14 +212,13 @@ class _Reader:
         self._chain = 0
         self._size = os.fstat(file.fileno()).st_size
 
-    def read(self, schema: Schema, name: str) -> Snapshot:
+    def read(self, state: State) -> Snapshot:
         head = self._decode(self._frame(), _Head)
         if head.format > FORMAT:
             raise SchemaOutOfDate(
                 f"{self._path}: written by a newer version of pend_storage (on-disk "
                 f"format {head.format}, this version knows {FORMAT}). Upgrade it."
             )
-        state = State(schema, name)
         state.install(LogRecord(head.sequence, meta=tuple(head.meta.items())))
         tables: dict[str, list[_Parts]] = {}
         while (payload := self._frame()) != b'{"end":true}':
