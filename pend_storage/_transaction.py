@@ -65,11 +65,14 @@ class Transaction:
         known = self._collections.get(name)
         if known is None:
             schema = self._store.schema
-            known = TransactionCollection(
-                self._store, self._work, schema[name], schema.adapter(name)
-            )
+            known = self._collection_of(schema[name], schema.adapter(name))
             self._collections[name] = known
         return known
+
+    def _collection_of(
+        self, spec: CollectionSpec, adapter: RecordAdapter | None
+    ) -> TransactionCollection[Any]:
+        return TransactionCollection(self._store, self._work, spec, adapter)
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
         """Open a legacy file as :meth:`Store.legacy` does, inside this transaction.
@@ -224,12 +227,12 @@ class TransactionCollection(Generic[R]):
 
 
 def run_transaction(
-    store: StoreBackend, fn: Callable[[Transaction], T], attempts: int
+    begin: Callable[[], Transaction], fn: Callable[[Transaction], T], attempts: int
 ) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     def attempt() -> T:
-        transaction = Transaction(store)
+        transaction = begin()
         result = fn(transaction)
         transaction.commit()
         return result

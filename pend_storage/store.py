@@ -11,10 +11,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, overload
 
 from pend_storage._collection import Collection
+from pend_storage._health import DEADLINE, Health, health_of
 from pend_storage._layouts.layout import Layout, layout_of
 from pend_storage._layouts.unread_files import UnreadFile, unread_of
 from pend_storage._model import attribution
 from pend_storage._model.records import Row
+from pend_storage._timed_collection import TimedCollection
+from pend_storage._timed_transaction import TimedTransaction
 from pend_storage._transaction import Transaction, run_transaction
 from pend_storage._whole_files.verbs import FileVerbs
 from pend_storage.contract import StoreBackend
@@ -67,11 +70,16 @@ class Store(FileVerbs, StoreBackend):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return Collection(self, self.schema[name], self.schema.adapter(name))
+        spec, adapter = self.schema[name], self.schema.adapter(name)
+        if self._timing is None:
+            return Collection(self, spec, adapter)
+        return TimedCollection(self, spec, adapter, self._timing)
 
     def transaction(self) -> Transaction:
         """Begin a transaction: reads are checked, and writes take effect together."""
-        return Transaction(self)
+        if self._timing is None:
+            return Transaction(self)
+        return TimedTransaction(self, self._timing)
 
     def run(self, fn: Callable[[Transaction], T], *, attempts: int = 10) -> T:
         """Call a function in a transaction, and repeat it with back-off while it conflicts.
@@ -83,7 +91,15 @@ class Store(FileVerbs, StoreBackend):
         Raises:
             Conflict: the last attempt conflicted too.
         """
-        return run_transaction(self, fn, attempts)
+        return run_transaction(self.transaction, fn, attempts)
+
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        """Return whether the store can serve now; it raises nothing, and changes nothing.
+
+        Args:
+            deadline: seconds until which it must have answered.
+        """
+        return health_of(self, deadline=deadline)
 
     def unread_files(self) -> tuple[UnreadFile, ...]:
         """List the unread legacy files: those that could never be read, with the reason.

@@ -6,9 +6,13 @@ that it carries them through threads, merged commits and a switch of the primary
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import secrets
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -25,6 +29,7 @@ __all__ = [
     "acting",
     "acting_as",
     "actor",
+    "current_actor",
     "new_token",
     "time_prefix",
     "token_moment",
@@ -33,6 +38,8 @@ __all__ = [
 
 _COUNTER_MASK: Final = 2**32 - 1
 _PROCESS_BITS: Final = 48
+_LONGEST_NAME: Final = 64
+_UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
 
 
 class Actor(NamedTuple):
@@ -84,6 +91,26 @@ def acting_as(author: Actor) -> Iterator[None]:
         yield
     finally:
         _actor.reset(held)
+
+
+def current_actor(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the user, the machine and the process, for the history.
+
+    The user is the real one of this process, by the system; a variable such as ``LOGNAME``
+    could name anybody. ``SUDO_USER`` is added, for a command that an administrator runs: sudo
+    sets it, and only root could have set it otherwise.
+
+    Args:
+        environ: the environment variables.
+    """
+    number = os.getuid()
+    try:
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:  # a user id without a name, as in some containers
+        user = f"uid {number}"
+    asked = _UNPRINTABLE.sub("?", environ.get("SUDO_USER", ""))[:_LONGEST_NAME]
+    on_behalf = f" for {asked}" if asked and number == 0 else ""
+    return f"{user}{on_behalf}@{socket.gethostname()}, process {os.getpid()}"
 
 
 def token_moment() -> str:

@@ -61,9 +61,12 @@ class AsyncTransaction:
     def collection(self, name: str | type) -> AsyncTransactionCollection[Any]:
         """Return a collection inside this transaction."""
         schema = self._store.schema
-        return AsyncTransactionCollection(
-            self._store, self._work, schema[name], schema.adapter(name)
-        )
+        return self._collection_of(schema[name], schema.adapter(name))
+
+    def _collection_of(
+        self, spec: CollectionSpec, adapter: RecordAdapter | None
+    ) -> AsyncTransactionCollection[Any]:
+        return AsyncTransactionCollection(self._store, self._work, spec, adapter)
 
     def legacy(self, file: str) -> Any:
         """Refuse, as :meth:`AsyncStore.legacy`.
@@ -183,12 +186,14 @@ class AsyncTransactionCollection(Generic[R]):
 
 
 async def run_transaction(
-    store: Backend, fn: Callable[[AsyncTransaction], Awaitable[T]], attempts: int
+    begin: Callable[[], AsyncTransaction],
+    fn: Callable[[AsyncTransaction], Awaitable[T]],
+    attempts: int,
 ) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     async def attempt() -> T:
-        transaction = AsyncTransaction(store)
+        transaction = begin()
         result = await fn(transaction)
         await transaction.commit()
         return result

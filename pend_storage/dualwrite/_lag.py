@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from pend_storage.dualwrite._replication_position import (
 from pend_storage.errors import ChangesExpired, ConfigError
 from pend_storage.store import Store
 
-__all__ = ["Distance", "Lag", "lag_of"]
+__all__ = ["Distance", "Lag", "is_on_log", "lag_of"]
 
 _MOST_COUNTED: Final = 100_000
 
@@ -57,22 +58,31 @@ class Distance(NamedTuple):
         return Distance(1, math.inf, self.problem)
 
 
-def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
+def lag_of(
+    primary: Store,
+    mark: ReplicationPosition | None,
+    reaches: Callable[[Store, ReplicationPosition], bool] = log_reaches,
+) -> Distance:
     """Measure the commits that a mark has not passed, and the age of the oldest.
 
     It takes three short reads, whatever the number of commits.
+
+    Args:
+        primary: whose log is followed.
+        mark: up to which it was followed; None: nowhere.
+        reaches: compares the log with a mark that is on no entry.
 
     Raises:
         StoreUnavailable: the primary cannot be reached.
     """
     try:
-        is_on_log = mark is None or _is_on_log(primary, mark)
+        is_there = mark is None or is_on_log(primary, mark)
         commits, oldest = primary.pending(mark.sequence if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
-    if mark is not None and not is_on_log:
+    if mark is not None and not is_there:
         try:
-            log_reaches(primary, mark)
+            reaches(primary, mark)
         except ConfigError as rewound:
             return Distance(max(1, commits), math.inf, str(rewound))
     if oldest is None:
@@ -81,7 +91,7 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _is_on_log(primary: Store, mark: ReplicationPosition) -> bool:
+def is_on_log(primary: Store, mark: ReplicationPosition) -> bool:
     """Return whether the log certainly has the entry of a mark; else a full read decides."""
     if mark.committed_at is None:
         return False

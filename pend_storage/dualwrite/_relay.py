@@ -45,6 +45,7 @@ from pend_storage.errors import (
     StaleEpoch,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 
 __all__ = ["Relay"]
@@ -73,6 +74,7 @@ class Relay:
         interval: float | None,
         retention: timedelta,
         archive_hold: timedelta,
+        count: Count | None,
     ) -> None:
         """Make a relay; its thread starts with the first route.
 
@@ -88,6 +90,7 @@ class Relay:
                 thread, and :meth:`catch_up` is called instead.
             retention: how long entries are kept that the other side has applied.
             archive_hold: how much longer they are kept for an archive that lags.
+            count: counts the commits that were applied.
         """
         self._router = router
         self._breaker = breaker
@@ -98,6 +101,7 @@ class Relay:
         self._interval = interval
         self._retention = retention
         self._archive_hold = archive_hold
+        self._count = count
         self.after_fork()
         router.subscribe(self)
 
@@ -227,6 +231,10 @@ class Relay:
                 "restore. The relay applies them again from the change log, as far as "
                 "that reaches back; validate the secondary before it becomes primary",
                 logging.WARNING,
+                {
+                    "before": before.sequence,
+                    "now": None if now is None else now.sequence,
+                },
             )
         )
 
@@ -326,6 +334,8 @@ class Relay:
         except REFUSALS:
             self._reached(route)  # it answers, so the breaker may close
             raise
+        if commits and self._count is not None:
+            self._count("relay_applied", commits)
         self._schedule.record_progress()
         self._reached(route)
         return commits

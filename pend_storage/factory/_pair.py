@@ -14,12 +14,12 @@ from typing_extensions import override
 from pend_storage import dualwrite
 from pend_storage._audit_chain import seal
 from pend_storage._audit_record import record_done
-from pend_storage._model.attribution import actor
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage._model.records import JSON
 from pend_storage._restored import require_usable
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
-from pend_storage.dualwrite import RepairReport, SwitchReport
+from pend_storage.dualwrite import Finding, RepairReport, SwitchReport
 from pend_storage.dualwrite._backup_fact import (
     BACKUP_MAX_AGE,
     BACKUP_META,
@@ -27,8 +27,11 @@ from pend_storage.dualwrite._backup_fact import (
     backup_problem,
 )
 from pend_storage.dualwrite._maintenance import Backfill, Validate
+from pend_storage.dualwrite._pair import Pair
+from pend_storage.dualwrite._pair_metadata import PairMetadata
+from pend_storage.dualwrite._readiness import Check
 from pend_storage.dualwrite._replication_position import is_empty
-from pend_storage.dualwrite._switch_history import current_actor
+from pend_storage.dualwrite._roles import RolePair
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -45,6 +48,8 @@ from pend_storage.factory._sides import (
     require_environment,
 )
 from pend_storage.flags import AutoSwitch, flag_source
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import hook_of
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.validation import validate
@@ -53,7 +58,13 @@ if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["ConfiguredPair", "DualWriteStore", "open_pair"]
+__all__ = [
+    "ConfiguredPair",
+    "DualWriteStore",
+    "backup_blocker",
+    "open_pair",
+    "schema_blocker",
+]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 """Errors of a database that is unreachable, or whose tables are not there yet. A pair with
@@ -77,6 +88,49 @@ class DualWriteStore(dualwrite.DualWriteStore):
         return backfill, validate
 
 
+def schema_blocker(settings: Settings, postgres: Store) -> str | None:
+    """Return the blocker ``schema``: another environment's database, or schema."""
+    try:
+        require_environment(settings, postgres)
+    except (ConfigError, SchemaOutOfDate) as error:
+        return str(error)
+    return None
+
+
+def backup_blocker(
+    settings: Settings, pair: Pair, values: PairMetadata, view: RolePair
+) -> str | None:
+    """Return the blocker ``backup``: none counts that was verified.
+
+    Without a repository, the copy that ``migrate json`` makes of the directory counts as
+    long as the directory is primary.
+
+    Args:
+        settings: of the environment.
+        pair: both stores.
+        values: of the pair.
+        view: its roles.
+
+    Raises:
+        StoreUnavailable: a store cannot be reached.
+    """
+    wanted = settings.backup
+    max_age = BACKUP_MAX_AGE if wanted is None else wanted.max_age
+    if wanted is None and values.get(BACKUP_META) is None and view.primary == "json":
+        migration = pair.postgres.meta(MIGRATION_META)
+        copied = migration.get("verified_at") if isinstance(migration, Mapping) else 0
+        if copied:
+            at = datetime.fromisoformat(str(copied))
+            return age_problem(at, max_age, what="the copy of the directory")
+    found = backup_problem(pair, values, view, max_age=max_age)
+    if found is None or wanted is not None:
+        return found
+    return (
+        f"{found}. It needs a repository: [environments.{settings.environment}.backup] in "
+        "pend.toml"
+    )
+
+
 class ConfiguredPair(DualWriteStore):
     """Pair of an environment; with ``auto_switch`` it follows the phase flag."""
 
@@ -91,41 +145,20 @@ class ConfiguredPair(DualWriteStore):
         self.postgres = postgres
         self._settings = settings
         self._following = contextlib.ExitStack()
-        checks = {"schema": self._schema_problem, "backup": self._backup_problem}
+        checks: dict[str, Check] = {
+            "schema": lambda: schema_blocker(settings, postgres),
+            "backup": self._backup_problem,
+        }
         super().__init__(json=json, postgres=postgres, checks=checks, **options)
 
-    def _schema_problem(self) -> str | None:
-        """Return the blocker ``schema``: another environment's database, or schema."""
-        try:
-            require_environment(self._settings, self.postgres)
-        except (ConfigError, SchemaOutOfDate) as error:
-            return str(error)
-        return None
+    @property
+    def settings(self) -> Settings:
+        """Settings of the environment."""
+        return self._settings
 
     def _backup_problem(self) -> str | None:
-        """Return the blocker ``backup``: none counts that was verified.
-
-        Without a repository, the copy that ``migrate json`` makes of the directory counts
-        as long as the directory is primary.
-        """
-        wanted = self._settings.backup
-        max_age = BACKUP_MAX_AGE if wanted is None else wanted.max_age
         view = self._pair.read_roles()
-        if wanted is None and self.meta(BACKUP_META) is None and view.primary == "json":
-            migration = self.postgres.meta(MIGRATION_META)
-            copied = (
-                migration.get("verified_at") if isinstance(migration, Mapping) else 0
-            )
-            if copied:
-                at = datetime.fromisoformat(str(copied))
-                return age_problem(at, max_age, what="the copy of the directory")
-        found = backup_problem(self._pair, self._metadata, view, max_age=max_age)
-        if found is None or wanted is not None:
-            return found
-        return (
-            f"{found}. It needs a repository: [environments."
-            f"{self._settings.environment}.backup] in pend.toml"
-        )
+        return backup_blocker(self._settings, self._pair, self._metadata, view)
 
     @override
     def switch(
@@ -135,13 +168,16 @@ class ConfiguredPair(DualWriteStore):
         accept: Iterable[str] = (),
         timeout: float = 30.0,
         by: str | None = None,
+        reason: str | None = None,
     ) -> SwitchReport:
         """Switch to a phase, and enter it in the audit: see :meth:`DualWriteStore.switch`."""
-        by = by or current_actor()
+        by = by or actor().by or current_actor()
         # The log of this primary proves entries that have no seal; the next one has none of them.
         with contextlib.suppress(PendStorageError):
             seal(self)
-        done = super().switch(phase, accept=accept, timeout=timeout, by=by)
+        done = super().switch(
+            phase, accept=accept, timeout=timeout, by=by, reason=reason
+        )
         if done.steps:
             details: dict[str, JSON] = {
                 "before": done.before.value,
@@ -150,18 +186,35 @@ class ConfiguredPair(DualWriteStore):
                 "accepted": list(done.accepted),
                 "pause_seconds": round(done.pause, 6),
             }
-            record_done(self, "switch", by=by, reason=None, details=details)
+            record_done(self, "switch", by=by, reason=reason, details=details)
         return done
 
     @override
-    def repair(self, *, dry_run: bool = False) -> RepairReport:
+    def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> RepairReport:
         """Repair, and enter it in the audit: see :meth:`DualWriteStore.repair`."""
-        report = super().repair(dry_run=dry_run)
+        by = by or actor().by or current_actor()
+        report = super().repair(dry_run=dry_run, by=by, reason=reason)
         if not dry_run:
             counts: Counter[str] = Counter(repair.action for repair in report.repairs)
-            by = actor().by or current_actor()
-            record_done(self, "repair", by=by, reason=None, details={**counts})
+            record_done(self, "repair", by=by, reason=reason, details={**counts})
         return report
+
+    @override
+    def accept_divergences(
+        self, ids: Iterable[str], *, by: str | None = None, reason: str
+    ) -> tuple[Finding, ...]:
+        """Accept findings, and enter it in the audit: see the method of the pair."""
+        by = by or actor().by or current_actor()
+        accepted = super().accept_divergences(ids, by=by, reason=reason)
+        details: dict[str, JSON] = {"findings": [found.id for found in accepted]}
+        record_done(self, "divergences.accept", by=by, reason=reason, details=details)
+        return accepted
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
         """Switch to the phase that the flag wants, now and at each of its changes.
@@ -193,6 +246,7 @@ def open_pair(
     serving: bool = False,
     create: bool = False,
     hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
@@ -206,6 +260,7 @@ def open_pair(
         create: make the JSON directory if it is missing.
         hook: gets the events of both stores, of the pair and of the flag's watcher; or
             several hooks.
+        instruments: get the duration of each call, and every event.
 
     Raises:
         ConfigError: a side is not configured; the database belongs to another
@@ -216,8 +271,12 @@ def open_pair(
     settings.require_postgres()
     hook = guarded(hook)
     with contextlib.ExitStack() as opened:
-        json = opened.enter_context(open_json(settings, create=create, hook=hook))
-        postgres = opened.enter_context(open_postgres(settings, hook=hook))
+        json = opened.enter_context(
+            open_json(settings, create=create, hook=hook, instruments=instruments)
+        )
+        postgres = opened.enter_context(
+            open_postgres(settings, hook=hook, instruments=instruments)
+        )
         require_usable(json, f"{settings.place}: the JSON directory")
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
@@ -236,13 +295,14 @@ def open_pair(
             archive_hold=archive_hold(settings),
             begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
+            instruments=instruments,
         )
         # The pair closes both stores from now on. If the flag cannot be followed, only
         # the pair is left to close.
         opened.pop_all()
         opened.push(store)
         if serving and settings.auto_switch:
-            store.follow_flag(settings, hook)
+            store.follow_flag(settings, hook_of(hook, instruments))
         opened.pop_all()
     return store
 
@@ -275,6 +335,7 @@ def _first_phase(
             "JSON and PostgreSQL were both written to before they became a pair; the "
             f"phase in {settings.place} decides, so the pair begins {begin.value}",
             logging.WARNING,
+            {"phase": begin.value},
         )
     )
     return begin

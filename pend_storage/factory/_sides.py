@@ -15,7 +15,7 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
-from pend_storage.phases import ROLE_META
+from pend_storage.instrumentation import Instruments
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
     "archive_hold",
-    "has_begun",
+    "included_files",
     "kept_files",
     "open_json",
     "open_postgres",
@@ -43,7 +43,11 @@ directory, the time of its verification, and whether the migration has ended."""
 
 
 def open_json(
-    settings: Settings, *, create: bool = False, hook: Hooks = log_event
+    settings: Settings,
+    *,
+    create: bool = False,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> JsonStore:
     """Open the JSON directory; at the first opening, its legacy files are adopted.
 
@@ -51,6 +55,7 @@ def open_json(
         settings: of the environment.
         create: make the directory if it is missing.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no directory is configured, or it does not exist; or this process is
@@ -69,7 +74,7 @@ def open_json(
         wanted.directory,
         layouts=module.layouts,
         files=wanted.files,
-        include=() if wanted.unclaimed == "ignore" else _included(wanted),
+        include=included_files(wanted),
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(
             seconds=settings.dual_write.retention_days * 24 * 3600,
@@ -77,6 +82,7 @@ def open_json(
         ),
         allow_foreign_owner=settings.allow_foreign_owner,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 
@@ -108,12 +114,18 @@ def require_directory(settings: Settings, directory: Path) -> None:
     )
 
 
-def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresStore:
+def open_postgres(
+    settings: Settings,
+    *,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
+) -> PostgresStore:
     """Connect to the database.
 
     Args:
         settings: of the environment.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no database is configured, or its packages are not installed.
@@ -135,6 +147,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         pooler=wanted.pooler,
         database_schema=wanted.schema,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 
@@ -152,16 +165,6 @@ def require_environment(settings: Settings, postgres: Store) -> None:
             f"{settings.place}: the database belongs to the environment {shown(owner)}. "
             "Correct the URL, or choose that environment by --env or PEND_ENV."
         )
-
-
-def has_begun(settings: Settings) -> bool:
-    """Return whether the JSON store has a role in a pair. Changes nothing."""
-    from pend_storage.stores.json import has_store
-
-    if not has_store(settings.require_json().directory):
-        return False  # opening the directory would adopt its files
-    with open_json(settings) as store:
-        return store.meta(ROLE_META) is not None
 
 
 # -- the files of a directory -------------------------------------------------------------
@@ -186,6 +189,11 @@ def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, .
         return ()
     claimed = {wanted.directory / name for name in _claimed(module)}
     return tuple(unclaimed(wanted.directory, claimed, _included(wanted)))
+
+
+def included_files(wanted: JsonSettings) -> Sequence[str]:
+    """Return the patterns of data files that a store reports; none where it need not."""
+    return () if wanted.unclaimed == "ignore" else _included(wanted)
 
 
 def _included(wanted: JsonSettings) -> Sequence[str]:

@@ -17,15 +17,18 @@ from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
 from pend_storage._audit_record import record_done
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage._model.records import JSON
 from pend_storage.config import Settings
-from pend_storage.dualwrite._switch_history import current_actor
+from pend_storage.dualwrite import PassivePair
 from pend_storage.errors import ConfigError, SwitchRefused
-from pend_storage.factory import ConfiguredPair, open_pair
+from pend_storage.factory import ConfiguredPair, open_pair, open_passive
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import Flag, read_flag
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.phase import (
     change_flag,
+    pair_of,
     require_changeable,
     require_primary,
 )
@@ -50,6 +53,7 @@ NAMES: Final = (
     "validate",
     "resume",
 )
+_AGAIN: Final = "Steps that are done stay done: call it again to finish the rollback."
 _POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
 
 _STEP_DONE: Final = tuple(
@@ -128,6 +132,8 @@ def roll_back(
     timeout: float = 300.0,
     on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Rollback:
     """Roll back to JSON alone; the report is not ``ok`` where a step has stopped it.
 
@@ -137,6 +143,8 @@ def roll_back(
         timeout: seconds that one change of phase may take.
         on_step: called with the report of each completed step.
         stage: gets the progress within a step.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
@@ -147,12 +155,19 @@ def roll_back(
     started = time.monotonic()
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with (
+            open_pair(settings) as pair,
+            running_job(pair, "rollback", by=by, reason=reason, again=_AGAIN) as job,
+        ):
             # What is written then gets a version above all that the pair has followed.
             flag = source.remembering(pair)
-            work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
+            stages = staged(job, stage)
+            work = _Procedure(
+                settings, pair, flag, stages, quick=quick, timeout=timeout
+            )
             before = work.before
             steps = work.run(on_step)
+            job.finish(f"{steps[-1].name}: {steps[-1].result}")
             details: dict[str, JSON] = {
                 "before": before.value,
                 "after": pair.phase.value,
@@ -189,7 +204,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self.by = f"rollback by {current_actor()}"
+        self.by = f"rollback by {actor().by or current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         # A switch whose process died may have left no store that takes writes.
@@ -343,10 +358,14 @@ class _Procedure:
 
 
 def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
-    """Plan :func:`roll_back` from the present phase; arguments and errors are the same."""
+    """Plan :func:`roll_back` from the present phase; arguments and errors are the same.
+
+    The stores are only read.
+    """
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with open_passive(settings) as environment:
+            pair = pair_of(environment)
             require_primary(pair)
             flag = read_flag(source.remembering(pair))
             require_changeable(settings, flag, Phase.JSON_ONLY)
@@ -362,7 +381,7 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
         source.close()
 
 
-def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
+def _descriptions(pair: PassivePair, flag: Flag, *, quick: bool) -> Iterator[str]:
     """Describe each of the five steps."""
     phase = pair.phase
     yield _flag_description(flag)
@@ -394,7 +413,7 @@ def _flag_description(flag: Flag) -> str:
     return f"{flag.place} cannot be changed from here: set it to {word} by hand"
 
 
-def _backlog(pair: ConfiguredPair, phase: Phase) -> str:
+def _backlog(pair: PassivePair, phase: Phase) -> str:
     if phase is Phase.POSTGRES_ONLY:
         return "what JSON missed is"
     count = pair.lag().commits

@@ -10,13 +10,12 @@ from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.retained_forms import KEPT
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.attribution import actor
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage._model.records import EDIT_MARK, JSON, QuarantinedRecord, Versioned
 from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite._readiness import WAITING
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -25,6 +24,8 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
+from pend_storage.factory import PassiveEnvironment, load_schema
+from pend_storage.operations.jobs import acted
 from pend_storage.operations.quarantine_placement import (
     Placement,
     Retried,
@@ -44,6 +45,7 @@ __all__ = [
     "find",
     "is_lost_edit",
     "list_quarantined",
+    "looked_at",
     "rehearsal_of",
     "require_file",
     "retry",
@@ -61,6 +63,18 @@ class BrokenFile:
     unread: bool
     """Whether no content of the file could ever be read. Then commits and look-ups that
     depend on its records are refused."""
+
+
+def looked_at(environment: PassiveEnvironment) -> Store:
+    """Return the store whose quarantine is looked at; an empty one before there is one.
+
+    Raises:
+        PendStorageError: why the store from which the environment reads cannot be read.
+    """
+    if environment.is_unopened:
+        module = load_schema(environment.settings)
+        return MemoryStore(module.schema, layouts=module.layouts)
+    return environment.primary()
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:
@@ -128,32 +142,40 @@ def require_file(store: Store, name: str) -> None:
         )
 
 
-def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
+def accept(
+    store: Store, record: QuarantinedRecord, note: str, *, by: str | None = None
+) -> QuarantinedRecord:
     """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
     Args:
         store: the primary store.
         record: the quarantined record.
-        note: reason of the decision, which is stored with the record.
+        note: reason of the decision, which is stored with the record, and with the commit.
+        by: who decides; None: the author of this context, or user, machine, process.
 
     Raises:
         Conflict: the record was changed meanwhile.
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
-    store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
-    details: dict[str, JSON] = {
-        "id": record.id,
-        "file": record.file,
-        "code": record.code,
-    }
-    by = actor().by or current_actor()
-    record_done(store, "quarantine.accept", by=by, reason=note, details=details)
+    with acted(by, note) as author:
+        store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+        details: dict[str, JSON] = {
+            "id": record.id,
+            "file": record.file,
+            "code": record.code,
+        }
+        record_done(store, "quarantine.accept", by=author, reason=note, details=details)
     return accepted
 
 
 def retry(
-    store: Store, record: QuarantinedRecord, *, text: bytes | None = None
+    store: Store,
+    record: QuarantinedRecord,
+    *,
+    text: bytes | None = None,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Retried:
     """Retry a quarantined record: parse it again, and place it in its collection if it fits.
 
@@ -168,6 +190,8 @@ def retry(
         record: the quarantined record.
         text: repaired text in its place: of one record as it stands in the file (in a
             map with its name), or of the whole file.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the commit keeps it.
 
     Raises:
         ConfigError: no layout claims its file, the record is not in quarantine any more,
@@ -199,7 +223,7 @@ def retry(
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     # An unread file refuses reads of its records; this retry is what reads it.
-    with whole:
+    with whole, acted(by, reason):
         while True:
             try:
                 result = store.run(attempt)

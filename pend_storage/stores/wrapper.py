@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
+from pend_storage._health import DEADLINE, Health
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
 from pend_storage._layouts.unread_files import UnreadFile
@@ -27,7 +28,7 @@ from pend_storage._model.snapshots import (
     StoredRow,
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
-from pend_storage.contract import StoreBackend
+from pend_storage.contract import StoreBackend, timing_of
 from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -78,6 +79,7 @@ class WrapperStore(InnerRecovery):
         self.layouts: tuple[Layout, ...] = inner.layouts
         self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
+        self._timing = timing_of(inner)
 
     @override
     def __repr__(self) -> str:
@@ -213,6 +215,10 @@ class WrapperStore(InnerRecovery):
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return self.inner.lock(name, timeout)
+
+    @override
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        return self.inner.health(deadline=deadline)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:

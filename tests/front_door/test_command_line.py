@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.front_door.conftest import Site, put
+from pend_storage.phases import Phase
+from tests.front_door.conftest import OPENS, Site, put
 from tests.integration.cli.conftest import clean_environment
+from tests.integration.cli.stages import bring_to
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def place(tmp_path: Path) -> Site:
     site.configure('[environments.development.json]\ndirectory = "data"\n')
     value = {"a": 1, "b": float("nan"), "long" * 30: float("inf")}
     put(site.data / "admin-pool-tiers.json", value)
+    assert site.run(*OPENS).code == 0
     return site
 
 
@@ -101,10 +104,23 @@ def test_a_code_that_is_mistyped_gets_a_suggestion(server: Site) -> None:
 
 
 def test_a_phase_may_be_written_in_capitals(server: Site) -> None:
-    result = server.run("phase", "set", "PARALLEL", "--dry-run")
+    bring_to(server, Phase.PARALLEL)
+
+    result = server.run("phase", "set", "JSON-ONLY", "--dry-run")
 
     assert result.code == 0
-    assert "would go from json-only to: parallel" in result.out
+    assert "would go from parallel to: json-only" in result.out
+
+
+def test_a_dry_run_gives_a_fresh_pair_no_roles(server: Site) -> None:
+    assert server.run(*OPENS).code == 0
+    before, rows = server.digest(), server.rows()
+
+    result = server.run("phase", "set", "parallel", "--dry-run")
+
+    assert result.code == 2
+    assert "were not used as a pair yet" in result.err
+    assert (server.digest(), server.rows()) == (before, rows)
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["phase", "-h"], ["phase", "set", "-h"]])
@@ -116,8 +132,6 @@ def test_h_is_help(tmp_path: Path, arguments: list[str]) -> None:
 
 
 def test_a_narrow_terminal_gets_cards(place: Site) -> None:
-    place.run("quarantine", "list")
-
     command = ("--no-color", "quarantine", "list")
     narrow = on_terminal(place, *command, COLUMNS="70")
     wide = on_terminal(place, *command, "--wide", COLUMNS="70")
@@ -167,20 +181,19 @@ def test_times_are_written_in_one_way(place: Site) -> None:
 
 
 def test_the_log_is_shown_as_wanted(place: Site) -> None:
-    quiet = place.run("quarantine", "list", "-q")
+    quiet = place.run(*OPENS, "-q")
     put(place.data / "admin-pool-tiers.json", {"a": 2})
-    verbose = place.run("-v", "quarantine", "list")
+    verbose = place.run("-v", *OPENS)
     put(place.data / "admin-pool-tiers.json", {"a": 3})
-    logged = place.run(
-        "quarantine", "list", "--log-level", "info", "--log-format", "json", "--json"
-    )
+    logged = place.run(*OPENS, "--log-level", "info", "--log-format", "json", "--json")
 
     assert quiet.err == ""
     assert "info: outside-edit-adopted" in verbose.err
     lines = [json.loads(line) for line in logged.err.splitlines()]
     assert "outside-edit-adopted" in {line["event"] for line in lines}
     assert {"time", "level", "logger", "message"} <= {*lines[0]}
-    assert logged.document["waiting"] == 0
+    assert logged.document["ok"]
+    assert place.run("quarantine", "list", "--json").document["waiting"] == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

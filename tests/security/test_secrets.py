@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._secrets import hidden
+from pend_storage._secrets import hidden, may_be_address
 from pend_storage.cli._app import root
 from pend_storage.config import PostgresSettings, RedisSettings
 from pend_storage.config._database_url import overridden_url, shown_url, url_fault
@@ -245,6 +245,12 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "phase set": ["parallel"],
     "doctor": [],
     "quarantine accept": ["x", "--reason", "known"],
+    "divergences accept": ["x", "--reason", "known"],
+    "divergences show": ["x"],
+    "jobs show": ["x"],
+    "jobs pause": ["x"],
+    "jobs resume": ["x"],
+    "jobs cancel": ["x"],
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
@@ -256,9 +262,10 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "backup undo": ["users", "x", "--dry-run"],
     "backup pin": ["x"],
     "backup unpin": ["x"],
+    "console": ["--listen", "127.0.0.1:0"],
 }
 """Arguments of the commands that cannot be called without any."""
-ENDLESS: Final = {"relay", "backup schedule run"}
+ENDLESS: Final = {"relay", "backup schedule run", "console"}
 """Commands that go on until a signal."""
 WITHOUT_CONFIGURATION: Final = {"demo"}
 """Commands that read no configuration; this one starts servers of its own."""
@@ -277,20 +284,28 @@ url_env = "MY_REDIS"
 repository = "backups"
 """
 _RUN: Final = """
-import io, json, os, sys, threading, signal
+import io, json, os, sys, threading, signal, time
 sys.path.insert(0, os.getcwd())
 from pend_storage.cli._app import run
+
+def end(over):
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        if over.wait(0.02):
+            return
+    if not over.wait(1.0):  # it is at work
+        os.kill(os.getpid(), signal.SIGTERM)
+
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
-    alarm = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)) \
-        if {"relay", "run"} & set(arguments) else None
-    alarm and alarm.start()
+    over = threading.Event()
+    if {"relay", "run", "console"} & set(arguments):
+        threading.Thread(target=end, args=(over,)).start()
     try:
         run(arguments)
     except SystemExit:
         pass
     finally:
-        alarm and alarm.cancel()
+        over.set()
     sys.stdout.flush(); sys.stderr.flush()
 """
 
@@ -327,12 +342,18 @@ def test_every_command_with_required_arguments_has_some_here() -> None:
             assert " ".join(path) in ARGUMENTS, path
 
 
+NAMES_DIRECTORIES: Final = {"backup restore", "backup diff", "backup promote"}
+"""Commands to which a bare word is the name of a directory."""
+
+
 def calls(url: str) -> list[list[str]]:
     """Every command, as text and as JSON; and with the URL where none belongs."""
     made = []
     for path in commands():
         name = " ".join(path)
         if name in WITHOUT_CONFIGURATION:
+            continue
+        if name in NAMES_DIRECTORIES and not may_be_address(url):
             continue
         own = [
             a.format(url=url) if a == "{url}" else a for a in ARGUMENTS.get(name, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import ClassVar, Literal
 
 from typing_extensions import override
 
@@ -24,6 +24,8 @@ from pend_storage._model.storable_text import is_key
 from pend_storage._schema_changes import Evolution
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.events import Hook, guarded, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._change_log import ChangeLog
@@ -56,6 +58,9 @@ __all__ = ["PostgresStore"]
 class PostgresStore(RecoveryMethods):
     """Store in a PostgreSQL database, version 15 or newer."""
 
+    _is_read_only: ClassVar[bool] = False
+    """Whether the server refuses every write, and no function of the library is called."""
+
     def __init__(
         self,
         schema: Schema,
@@ -72,6 +77,7 @@ class PostgresStore(RecoveryMethods):
         application_name: str = "pend_storage",
         database_schema: str = DEFAULT_SCHEMA,
         hook: Hook = log_event,
+        instruments: Instruments | None = None,
     ) -> None:
         """Configure the store; connects to nothing before it is needed.
 
@@ -94,6 +100,8 @@ class PostgresStore(RecoveryMethods):
             database_schema: schema of the database with the tables and functions;
                 :meth:`migrate` creates it. ``search_path`` is not consulted.
             hook: receives events for the operator.
+            instruments: get the duration of each call, and the events; None: no clock is
+                read for them.
 
         Raises:
             ConfigError: the URL cannot be parsed, the schema does not fit, or
@@ -111,8 +119,10 @@ class PostgresStore(RecoveryMethods):
             pooler=pooler,
             application_name=application_name,
             schema=database_schema,
+            read_only=self._is_read_only,
         )
-        self._hook = guarded(hook)
+        self._hook = hook_of(guarded(hook), instruments)
+        self._timing = timing(instruments, "postgres", self._hook)
         pool = Pool(
             self._connector.open,
             size=pool_size,
@@ -131,7 +141,8 @@ class PostgresStore(RecoveryMethods):
     def _assemble(self, pool_size: int) -> None:
         """Make the parts that work through the client."""
         self._statements = {
-            spec.name: CollectionStatements(spec) for spec in self.schema
+            spec.name: CollectionStatements(spec, guards=not self._is_read_only)
+            for spec in self.schema
         }
         self._committer = Committer(
             self,
@@ -139,6 +150,7 @@ class PostgresStore(RecoveryMethods):
             self._statements,
             size=pool_size,
             retry_timeout=self._lock_wait,
+            count=counting(self._timing),
         )
         self._applier = Applier(
             self.schema, self._client, self._statements, retry_timeout=self._lock_wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from pend_storage.stores.json._journal.log_records import (
 
 __all__ = [
     "SegmentReader",
+    "journal_bytes",
     "numbered",
     "read_start",
     "segment_path",
@@ -54,6 +56,19 @@ def numbered(directory: Path, kind: str) -> list[int]:
     return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
 
 
+def journal_bytes(directory: Path) -> int:
+    """Return the size of all segments together.
+
+    Args:
+        directory: the store's own directory.
+    """
+    total = 0
+    for number in numbered(directory, "journal"):
+        with contextlib.suppress(FileNotFoundError):  # dropped in the meantime
+            total += segment_path(directory, number).lstat().st_size
+    return total
+
+
 class SegmentReader(Descriptor):
     """Read the frames of one segment in order, as far as they are whole."""
 
@@ -65,16 +80,19 @@ class SegmentReader(Descriptor):
         self.chain = 0
 
     @classmethod
-    def open(cls, path: Path, own: Directory | None = None) -> SegmentReader:
-        """Open a segment for reading and writing.
+    def open(
+        cls, path: Path, own: Directory | None = None, *, write: bool = False
+    ) -> SegmentReader:
+        """Open a segment.
 
         Args:
             path: of the segment.
             own: its directory, if that is open.
+            write: for writing too: only the journal of a process that commits does.
         """
         if own is None:
-            return cls(path, open_file(path, write=True))
-        return cls(path, own.open_file(path.name, write=True))
+            return cls(path, open_file(path, write=write))
+        return cls(path, own.open_file(path.name, write=write))
 
     def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
         """Yield the payloads of the following frames.

@@ -211,6 +211,7 @@ def _migrate_once(
                 "database-migrated",
                 f"{store} is at revision {wanted} now; changed: {facts}.",
                 logging.INFO,
+                {"store": store, "changes": len(done)},
             )
         )
     return Evolution(store, changes, records, tuple(statements))
