@@ -48,8 +48,9 @@ LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs list": (),
     "jobs show": ("none",),
     "audit list": (),
-    "audit show": ("none",),
+    "audit show": ("0",),
     "audit export": (),
+    "audit verify": (),
     "backup list": (),
     "backup show": ("{backup}",),
     "backup diff": ("live",),
@@ -66,6 +67,7 @@ TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
     "rollback": (),
     "quarantine retry": ("{id}",),
     "purge": ("users", "--deleted"),
+    "audit prune": (),
     "backup prune": (),
 }
 """Commands whose dry run only looks, with arguments."""
@@ -91,7 +93,6 @@ WORKS: Final[Mapping[str, str]] = {
     "jobs pause": "asks a job",
     "jobs resume": "asks a job",
     "jobs cancel": "asks a job",
-    "audit verify": "opens the pair, whose two logs it compares",
     "audit seal": "seals",
     "audit prune": "deletes",
     "backup create": "makes a backup",
