@@ -1,4 +1,6 @@
 from pend_storage._cursor import CursorKey as CursorKey
+from pend_storage._health import Health as Health
+from pend_storage._health import HealthCheck as HealthCheck
 from pend_storage._layouts.layout import Entry as Entry
 from pend_storage._layouts.layout import Layout as Layout
 from pend_storage._layouts.layout import ParsedFile as ParsedFile
@@ -29,9 +31,11 @@ from pend_storage.codec import RecordCodec as RecordCodec
 from pend_storage.collection import Collection as Collection
 from pend_storage.collection import collection as collection
 from pend_storage.contract import StoreBackend as StoreBackend
+from pend_storage.dualwrite import Acceptance as Acceptance
 from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
 from pend_storage.dualwrite import Compared as Compared
+from pend_storage.dualwrite import ComparedTotals as ComparedTotals
 from pend_storage.dualwrite import Finding as Finding
 from pend_storage.dualwrite import Lag as Lag
 from pend_storage.dualwrite import Readiness as Readiness
@@ -41,12 +45,14 @@ from pend_storage.dualwrite import RolePair as RolePair
 from pend_storage.dualwrite import Switch as Switch
 from pend_storage.dualwrite import SwitchReport as SwitchReport
 from pend_storage.dualwrite import Validate as Validate
+from pend_storage.errors import AppendOnly as AppendOnly
 from pend_storage.errors import ChangesExpired as ChangesExpired
 from pend_storage.errors import ConfigError as ConfigError
 from pend_storage.errors import Conflict as Conflict
 from pend_storage.errors import CorruptFile as CorruptFile
 from pend_storage.errors import InvalidQuery as InvalidQuery
 from pend_storage.errors import InvalidRecord as InvalidRecord
+from pend_storage.errors import JobCancelled as JobCancelled
 from pend_storage.errors import LockTimeout as LockTimeout
 from pend_storage.errors import MergeConflict as MergeConflict
 from pend_storage.errors import PendStorageError as PendStorageError
@@ -64,6 +70,7 @@ from pend_storage.events import Hook as Hook
 from pend_storage.events import log_event as log_event
 from pend_storage.factory import DualWriteStore as DualWriteStore
 from pend_storage.factory import open_store as open_store
+from pend_storage.instrumentation import Instruments as Instruments
 from pend_storage.legacy._declared_keys import MEMBER_NAME as MEMBER_NAME
 from pend_storage.legacy._declared_keys import MemberName as MemberName
 from pend_storage.legacy._document_files import DOCUMENTS as DOCUMENTS
@@ -90,6 +97,7 @@ from pend_storage.query import Query as Query
 from pend_storage.query import field as field
 from pend_storage.records import JSON as JSON
 from pend_storage.records import Advance as Advance
+from pend_storage.records import AuditEntry as AuditEntry
 from pend_storage.records import Batch as Batch
 from pend_storage.records import Change as Change
 from pend_storage.records import ChangedRecord as ChangedRecord

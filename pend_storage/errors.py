@@ -9,6 +9,7 @@
     |   `-- MergeConflict    both have changed the same member of a file
     |-- UniqueViolation      another record already has this value
     |-- ReferenceViolation   the record referred to is missing, or still needed
+    |-- AppendOnly           audit entries are neither changed nor deleted
     |-- UnknownCollection    no such collection in the schema
     |-- ConfigError          configuration or usage is wrong
     |-- SchemaOutOfDate      database and library disagree about the schema
@@ -19,6 +20,7 @@
     |-- SwitchTimeout        a phase change did not finish in time
     |-- ChangesExpired       the change log no longer reaches back so far
     |-- CorruptFile          a file is damaged, and was left as it is
+    |-- JobCancelled         another process asked for the end of this work
     `-- LockTimeout          another process holds the lock
 
 Each message says what is wrong, where, and what to do next, in one line of at most 2,000
@@ -36,12 +38,14 @@ from typing_extensions import override
 from pend_storage._shown import clause, listed, message_text, path_text, shown
 
 __all__ = [
+    "AppendOnly",
     "ChangesExpired",
     "ConfigError",
     "Conflict",
     "CorruptFile",
     "InvalidQuery",
     "InvalidRecord",
+    "JobCancelled",
     "LockTimeout",
     "MergeConflict",
     "PendStorageError",
@@ -195,6 +199,25 @@ class ReferenceViolation(PendStorageError):
         super().__init__(
             f"{collection}.{field} refers to {target}[{shown(value)}], which would not "
             "exist. Write the target first, or delete what refers to it first."
+        )
+
+
+class AppendOnly(PendStorageError):
+    """An audit entry would be written, replaced or deleted; nothing was written.
+
+    Attributes:
+        collection: name of the collection.
+        key: id of the entry.
+    """
+
+    def __init__(self, *, collection: str, key: str) -> None:
+        self.collection = collection
+        self.key = key
+        super().__init__(
+            f"{collection}[{shown(key)}]: the audit is append-only: the library alone "
+            "adds entries, and none is changed or deleted. To add that of an operation of "
+            "your own, call operations.audit.record(); to let old ones go, run "
+            "pend-storage audit prune."
         )
 
 
@@ -385,6 +408,31 @@ class LockTimeout(PendStorageError):
         super().__init__(
             f"{clause(path)} was still locked by {clause(holder)} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
+        )
+
+
+class JobCancelled(PendStorageError):
+    """Long work ended between two chunks, because another process asked for that.
+
+    Attributes:
+        kind: what was done: ``backfill``.
+        job: id of the job.
+        by: who asked.
+        reason: of the request; None where none was given.
+        again: what it leaves, and how it goes on.
+    """
+
+    def __init__(
+        self, *, kind: str, job: str, by: str, reason: str | None, again: str
+    ) -> None:
+        self.kind = kind
+        self.job = job
+        self.by = by
+        self.reason = reason
+        self.again = again
+        why = "" if reason is None else f" ({clause(reason)})"
+        super().__init__(
+            f"the {kind} {job} was cancelled by {clause(by)}{why}. {again}"
         )
 
 

@@ -42,6 +42,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._status:status",
         "Phase, roles, lag, what is left to do.",
     ),
+    "health": (
+        "pend_storage.cli._health:health",
+        "Whether the primary answers, for probes.",
+    ),
+    "console": (
+        "pend_storage.cli._console:console",
+        "Look and steer in a browser; health and metrics.",
+    ),
     "doctor": (
         "pend_storage.cli._doctor:doctor",
         "Check everything, and say what to do.",
@@ -71,6 +79,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._rollback:rollback",
         "Emergency: back to JSON alone, in five steps.",
     ),
+    "jobs": (
+        "pend_storage.cli._jobs:jobs",
+        "Long work of all processes: look, pause, cancel.",
+    ),
+    "divergences": (
+        "pend_storage.cli._divergences:divergences",
+        "Confirmed differences between the stores.",
+    ),
     "quarantine": (
         "pend_storage.cli._quarantine:quarantine",
         "Records that could not be placed.",
@@ -79,9 +95,17 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._backup._group:backup",
         "Back up, verify, restore.",
     ),
+    "audit": (
+        "pend_storage.cli._audit:audit",
+        "Who did what, and the proof of it.",
+    ),
     "purge": (
         "pend_storage.cli._purge:purge",
         "Erase what is kept of deleted records.",
+    ),
+    "alerts": (
+        "pend_storage.cli._alerts:alerts",
+        "Alerts for Prometheus: the rules.",
     ),
     "completion": (
         "pend_storage.cli._completion:completion",

@@ -42,7 +42,7 @@ def _looking(session: Session) -> Iterator[Store]:
     from pend_storage.factory import open_passive
     from pend_storage.operations.quarantine import looked_at
 
-    with open_passive(session.settings_to_open) as environment:
+    with open_passive(session.settings) as environment:
         if environment.is_unopened:
             directory = session.settings.require_json().directory
             session.output.note(
@@ -238,15 +238,16 @@ def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> 
 
 @quarantine.command("accept", short_help="Let one stay as it is.")
 @click.argument("identities", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept.")
 @pass_session
-def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
-    """Let quarantined records stay as they are, and where they are in their file."""
+def accept(session: Session, identities: tuple[str, ...]) -> Exit:
+    """Let quarantined records stay as they are, and where they are in their file.
+
+    --reason is needed, and kept with the record.
+    """
     from pend_storage.operations.quarantine import accept as run
     from pend_storage.operations.quarantine import find
 
-    if not reason.strip():
-        raise click.UsageError("--reason must not be empty.")
+    reason = session.require_reason()
     with _open(session) as store:
         records = [run(store, find(store, text), reason) for text in identities]
     for record in records:

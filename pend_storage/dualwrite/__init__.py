@@ -1,5 +1,7 @@
 """Dual writes to two stores under live traffic, and the four phases between them."""
 
+from pend_storage.dualwrite._compared_totals import ComparedTotals
+from pend_storage.dualwrite._divergence_acceptance import Acceptance
 from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_values
 from pend_storage.dualwrite._forced_promotion import ForcedPromotion, force_promotion
 from pend_storage.dualwrite._lag import Lag
@@ -15,9 +17,11 @@ from pend_storage.dualwrite._switch_history import Switch
 
 __all__ = [
     "CODES",
+    "Acceptance",
     "Backfill",
     "Blocker",
     "Compared",
+    "ComparedTotals",
     "DualWriteStore",
     "Finding",
     "ForcedPromotion",

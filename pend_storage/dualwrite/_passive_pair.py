@@ -21,7 +21,7 @@ from typing_extensions import override
 from pend_storage._model.records import JSON
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, why
 from pend_storage.dualwrite._divergence_check import Finding
-from pend_storage.dualwrite._divergence_registry import to_finding
+from pend_storage.dualwrite._finding_records import to_finding
 from pend_storage.dualwrite._lag import Distance, Lag, is_on_log, lag_of
 from pend_storage.dualwrite._log_continuity import WITNESS_META
 from pend_storage.dualwrite._log_position import LogPosition, LogRewound, has_entry

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage._model.attribution import Actor, current_actor
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
@@ -155,7 +156,7 @@ class PhaseController:
     # -- switching ----------------------------------------------------------------------
 
     def switch(
-        self, wanted: Phase, *, accept: Iterable[str], timeout: float, by: str
+        self, wanted: Phase, *, accept: Iterable[str], timeout: float, author: Actor
     ) -> SwitchReport:
         """Go to a phase, step by step; see :meth:`DualWriteStore.switch`."""
         accept = tuple(accept)
@@ -163,14 +164,14 @@ class PhaseController:
         begun = time.monotonic()
         deadline = begun + timeout
         with self._turn:
-            abandoned = self._abandon_unreachable(wanted, by)
+            abandoned = self._abandon_unreachable(wanted, author)
             if abandoned is not None:
                 return abandoned
             view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
             accepted = _accepted(self._gate.readiness(view, wanted), accept)
-            steps, pause = self._walk(view.phase, wanted, deadline, by, accepted)
+            steps, pause = self._walk(view.phase, wanted, deadline, author, accepted)
             return SwitchReport(
                 before=view.phase,
                 after=wanted,
@@ -181,7 +182,7 @@ class PhaseController:
                 pause=pause,
             )
 
-    def _abandon_unreachable(self, wanted: Phase, by: str) -> SwitchReport | None:
+    def _abandon_unreachable(self, wanted: Phase, author: Actor) -> SwitchReport | None:
         """Abandon a secondary that cannot be reached, where the wanted phase needs none.
 
         The primary serves alone already; the other one is detached when it is back.
@@ -197,7 +198,7 @@ class PhaseController:
         if before is not wanted:
             self._continuity.require(self._router.route)
             abandon_secondary(self._router.pair, view)
-            self._record(before, wanted, by, (), 0.0)
+            self._record(before, wanted, author, (), 0.0)
         return SwitchReport(
             before=before,
             after=wanted,
@@ -213,14 +214,15 @@ class PhaseController:
         before: Phase,
         wanted: Phase,
         deadline: float,
-        by: str,
+        author: Actor,
         accepted: tuple[str, ...],
     ) -> tuple[tuple[Phase, ...], float]:
         """Take all steps; return the phases gone through, and the write pause in seconds."""
         taken: list[Phase] = []
         total, now = 0.0, before
         # The phase is read again after each step: another process may have switched
-        # meanwhile, or recovered a switch of this one. Only a step that was reached counts.
+        # meanwhile, or recovered a switch of this one. Only a step that was reached counts,
+        # and of two processes that made it together, one.
         while now is not wanted:
             require_time(deadline)
             after = path(now, wanted)[0]
@@ -229,8 +231,8 @@ class PhaseController:
             total += pause
             reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
-                taken.append(after)
-                self._record(now, after, by, accepted, pause)
+                if self._record(now, after, author, accepted, pause):
+                    taken.append(after)
             else:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
@@ -290,13 +292,15 @@ class PhaseController:
         self,
         before: Phase,
         after: Phase,
-        by: str,
+        author: Actor,
         accepted: tuple[str, ...],
         pause: float,
-    ) -> None:
+    ) -> bool:
+        """Record a step; return False where another process has made the same one."""
         switch = Switch(
             at=datetime.now(UTC),
-            by=by,
+            by=author.by or current_actor(),
+            reason=author.reason,
             before=before,
             after=after,
             epoch=self._router.route.epoch,
@@ -305,7 +309,8 @@ class PhaseController:
         )
         # The switch was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
-            record_switch(self._metadata, switch)
+            return record_switch(self._metadata, switch)
+        return True
 
 
 def _accepted(found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from datetime import timedelta
 from functools import cached_property
 
 from pend_storage.dualwrite._circuit_breaker import CircuitBreaker
+from pend_storage.dualwrite._compared_totals import TotalsRecord
+from pend_storage.dualwrite._divergence_acceptance import DivergenceAcceptance
 from pend_storage.dualwrite._divergence_check import (
     ComparisonRules,
     DivergenceConfirmer,
@@ -32,6 +34,7 @@ from pend_storage.dualwrite._replicator import SynchronousReplicator
 from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
 from pend_storage.events import Hook
+from pend_storage.instrumentation._timing import Count
 
 __all__ = ["PairOptions", "PairParts", "wire"]
 
@@ -55,6 +58,7 @@ class PairOptions:
     validate: Validate | None
     checks: Mapping[str, Check]
     hook: Hook
+    count: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,18 @@ class PairParts:
             self.registry,
             self.options.hook,
             share=self.options.compare,
+            totals=self.totals,
         )
+
+    @cached_property
+    def totals(self) -> TotalsRecord:
+        """Totals of the compared reads of all processes."""
+        return TotalsRecord(self.metadata)
+
+    @cached_property
+    def acceptances(self) -> DivergenceAcceptance:
+        """Acceptance of findings by operators."""
+        return DivergenceAcceptance(self.registry, self.metadata)
 
     @cached_property
     def maintenance(self) -> Maintenance:
@@ -149,6 +164,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         interval=options.relay_interval,
         retention=options.retention,
         archive_hold=options.archive_hold,
+        count=options.count,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
     return PairParts(

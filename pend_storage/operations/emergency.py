@@ -16,13 +16,16 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
+from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import JSON
 from pend_storage.config import Settings
 from pend_storage.dualwrite import PassivePair
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ConfigError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair, open_passive
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import Flag, read_flag
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.phase import (
     change_flag,
     pair_of,
@@ -50,6 +53,7 @@ NAMES: Final = (
     "validate",
     "resume",
 )
+_AGAIN: Final = "Steps that are done stay done: call it again to finish the rollback."
 _POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
 
 _STEP_DONE: Final = tuple(
@@ -128,6 +132,8 @@ def roll_back(
     timeout: float = 300.0,
     on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Rollback:
     """Roll back to JSON alone; the report is not ``ok`` where a step has stopped it.
 
@@ -137,6 +143,8 @@ def roll_back(
         timeout: seconds that one change of phase may take.
         on_step: called with the report of each completed step.
         stage: gets the progress within a step.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
@@ -147,12 +155,26 @@ def roll_back(
     started = time.monotonic()
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with (
+            open_pair(settings) as pair,
+            running_job(pair, "rollback", by=by, reason=reason, again=_AGAIN) as job,
+        ):
             # What is written then gets a version above all that the pair has followed.
             flag = source.remembering(pair)
-            work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
+            stages = staged(job, stage)
+            work = _Procedure(
+                settings, pair, flag, stages, quick=quick, timeout=timeout
+            )
             before = work.before
             steps = work.run(on_step)
+            job.finish(f"{steps[-1].name}: {steps[-1].result}")
+            details: dict[str, JSON] = {
+                "before": before.value,
+                "after": pair.phase.value,
+                "quick": quick,
+                "steps": [f"{step.name}: {step.result}" for step in steps],
+            }
+            record_done(pair, "rollback", by=work.by, reason=None, details=details)
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -182,7 +204,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {current_actor()}"
+        self.by = f"rollback by {actor().by or current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         # A switch whose process died may have left no store that takes writes.
@@ -225,7 +247,7 @@ class _Procedure:
     def _stop(self) -> str:
         """Set the flag, so that every server moves towards JSON."""
         changed = change_flag(
-            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
+            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self.by
         )
         if changed.note:
             result = changed.note
@@ -318,7 +340,7 @@ class _Procedure:
         if not self._is_after(phase):
             return 0.0
         try:
-            done = self._pair.switch(phase, timeout=self._timeout, by=self._by)
+            done = self._pair.switch(phase, timeout=self._timeout, by=self.by)
         except SwitchRefused:  # also where a server was quicker in the meantime
             if self._is_after(phase):
                 raise

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage.config import Settings
-from pend_storage.dualwrite import (
-    ForcedPromotion,
-    PassivePair,
-    Readiness,
-    SwitchReport,
-    force_promotion,
-)
+from pend_storage.dualwrite import PassivePair, Readiness, SwitchReport
 from pend_storage.dualwrite._readiness import require_codes
 from pend_storage.dualwrite._replication_position import ReplicationPosition
-from pend_storage.dualwrite._roles import SIDES, Side
-from pend_storage.dualwrite._switch_history import current_actor
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -28,10 +22,8 @@ from pend_storage.errors import (
 from pend_storage.factory import (
     ConfiguredPair,
     PassiveEnvironment,
-    open_json,
     open_pair,
     open_passive,
-    open_postgres,
 )
 from pend_storage.flags import FlagMemory, FlagSource, PairValues, flag_source
 from pend_storage.operations.facts import (
@@ -43,6 +35,7 @@ from pend_storage.operations.facts import (
     read_flag,
     readiness,
 )
+from pend_storage.operations.jobs import acted
 from pend_storage.phases import Phase, Role
 
 __all__ = [
@@ -53,7 +46,6 @@ __all__ = [
     "change_phase",
     "go_back",
     "pair_of",
-    "promote",
     "require_changeable",
     "require_primary",
 ]
@@ -104,6 +96,8 @@ def change_phase(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Change the phase, through the phases between: the flag first, then the switch.
 
@@ -113,6 +107,8 @@ def change_phase(
         accept: codes of blockers to accept.
         dry_run: only report what would happen.
         timeout: seconds that the switch may take.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: a store is not configured, there is no such code, or the servers
@@ -120,9 +116,10 @@ def change_phase(
         StoreUnavailable: a store that is needed cannot be reached.
         SwitchTimeout: not finished in time; nothing is lost, call it again.
     """
-    return _change(
-        settings, lambda _: wanted, accept=accept, dry_run=dry_run, timeout=timeout
-    )
+    with acted(by, reason):
+        return _change(
+            settings, lambda _: wanted, accept=accept, dry_run=dry_run, timeout=timeout
+        )
 
 
 def advance(
@@ -131,9 +128,12 @@ def advance(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Move one phase forward. Arguments and errors as in :func:`change_phase`."""
-    return _change(settings, _next, accept=accept, dry_run=dry_run, timeout=timeout)
+    with acted(by, reason):
+        return _change(settings, _next, accept=accept, dry_run=dry_run, timeout=timeout)
 
 
 def go_back(
@@ -142,28 +142,14 @@ def go_back(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Move one phase back. Arguments and errors as in :func:`change_phase`."""
-    return _change(settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout)
-
-
-def promote(settings: Settings, side: Side) -> ForcedPromotion:
-    """Promote one store to primary by force, whatever the other one holds.
-
-    A switch needs both stores; this is for an environment that has lost one, or whose
-    store was restored from a backup. Every server must have ended before.
-
-    Args:
-        settings: of the environment; both stores must be configured.
-        side: the store to promote.
-
-    Raises:
-        ConfigError: a store is not configured.
-        StoreUnavailable: the store that is to be primary cannot be reached.
-        Conflict: roles are changing at this moment: a server still runs.
-    """
-    with open_json(settings) as json, open_postgres(settings) as postgres:
-        return force_promotion(json, postgres, side)
+    with acted(by, reason):
+        return _change(
+            settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout
+        )
 
 
 def _next(now: Phase) -> Phase:
@@ -255,7 +241,7 @@ class _Change:
         self._before = pair.phase
         self._wanted = wanted
         self._accept = accept
-        self._by = current_actor()
+        self._by = actor().by or current_actor()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
         self._found = self._readiness()

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
+from pend_storage._audit_retention import erase
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage._model.records import (
+    JSON,
     FindingRecord,
     QuarantinedRecord,
 )
@@ -22,6 +26,7 @@ from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_passive, open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge_search import (
     Holder,
     Needles,
@@ -79,6 +84,8 @@ def purge(
     delete: bool = False,
     dry_run: bool = False,
     backups: Iterable[Path] = (),
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Purge:
     """Purge deleted records of one collection, and search for what still holds them.
 
@@ -93,6 +100,8 @@ def purge(
         delete: delete records that are there; without it, they are refused.
         dry_run: change nothing, and report what would be erased.
         backups: folders with copies of the directory, besides the one that it is in.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a record is there, or a privilege is missing; nothing was purged.
@@ -106,7 +115,10 @@ def purge(
         if deleted:
             wanted |= dict.fromkeys(deleted_keys(store, name))
         work = _Purge(store, parts, settings.json, name, list(wanted))
-        return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        if dry_run:
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        with running_job(store, "purge", by=by, reason=reason, can_wait=False):
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
 
 
 @contextlib.contextmanager
@@ -241,7 +253,7 @@ class _Purge:
     ) -> bool:
         """Delete and purge; return True where the stores have nothing left."""
         store = self._store
-        with store.acting(reason="purge"), store.transaction() as tx:
+        with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
             for key in present:
                 tx.collection(self._name).delete(key)
             for name, keys in ((QUARANTINE, quarantined), (FINDINGS, findings)):
@@ -252,8 +264,17 @@ class _Purge:
         done += [store.purge(FINDINGS, findings)] if findings else []
         _SETTLED()
         done += [store.purge(name, found) for name, found in self._dependents()]
+        author = Actor(actor().by or current_actor(), actor().reason or "purge")
+        erased = erase(store, self._name, self._keys, author=author)
+        done.append(erased.is_clean)
         done.append(store.purge(self._name, self._keys))
         _ERASED()
+        details: dict[str, JSON] = {
+            "collection": self._name,
+            "keys": len(self._keys),
+            "entries": erased.entries,
+        }
+        record_done(store, "purge", by=author.by, reason=None, details=details)
         return all(done)
 
     def _dependents(self) -> Iterator[tuple[str, list[str]]]:

@@ -9,12 +9,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pend_storage._audit_record import record_done
 from pend_storage._files.by_path import unlink
-from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
+from pend_storage._model.attribution import actor
+from pend_storage._model.records import (
+    EDIT_MARK,
+    JSON,
+    FindingRecord,
+    QuarantinedRecord,
+)
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.factory import open_passive, open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge import Purge
 from pend_storage.operations.purge_search import (
     Holder,
@@ -29,7 +37,14 @@ from pend_storage.stores.json import JsonStore
 __all__ = ["purge_older"]
 
 
-def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) -> Purge:
+def purge_older(
+    settings: Settings,
+    age: timedelta,
+    *,
+    dry_run: bool = False,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Purge:
     """Purge what is older than an age, of all collections.
 
     That is: entries of the change logs that the other store has applied, overruled values
@@ -40,6 +55,8 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         settings: of the environment.
         age: what is younger stays.
         dry_run: change nothing, and report what would be erased.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a privilege is missing.
@@ -55,9 +72,12 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         files = [p for p in leftovers_of(settings.json) if _is_before(p, limit)]
         is_clean = True
         if not dry_run:
-            is_clean = _erase_older(store, cutoff, overruled, closed)
-            for path in files:
-                unlink(path)
+            with running_job(store, "purge", by=by, reason=reason, can_wait=False):
+                is_clean = _erase_older(store, cutoff, overruled, closed)
+                for path in files:
+                    unlink(path)
+                details: dict[str, JSON] = {"older_than": cutoff.isoformat()}
+                record_done(store, "purge", by=None, reason=None, details=details)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,
@@ -98,7 +118,7 @@ def _is_before(path: Path, limit: float) -> bool:
 def _erase_older(
     store: Store, cutoff: datetime, overruled: Sequence[str], closed: Sequence[str]
 ) -> bool:
-    with store.acting(reason="purge"), store.transaction() as tx:
+    with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
         for name, keys in ((QUARANTINE, overruled), (FINDINGS, closed)):
             for key in keys:
                 tx.collection(name).delete(key)

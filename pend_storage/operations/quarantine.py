@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from pend_storage._audit_record import record_done
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.retained_forms import KEPT
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import EDIT_MARK, JSON, QuarantinedRecord, Versioned
 from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
@@ -23,6 +25,7 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event
 from pend_storage.factory import PassiveEnvironment, load_schema
+from pend_storage.operations.jobs import acted
 from pend_storage.operations.quarantine_placement import (
     Placement,
     Retried,
@@ -139,25 +142,40 @@ def require_file(store: Store, name: str) -> None:
         )
 
 
-def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
+def accept(
+    store: Store, record: QuarantinedRecord, note: str, *, by: str | None = None
+) -> QuarantinedRecord:
     """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
     Args:
         store: the primary store.
         record: the quarantined record.
-        note: reason of the decision, which is stored with the record.
+        note: reason of the decision, which is stored with the record, and with the commit.
+        by: who decides; None: the author of this context, or user, machine, process.
 
     Raises:
         Conflict: the record was changed meanwhile.
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
-    store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+    with acted(by, note) as author:
+        store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+        details: dict[str, JSON] = {
+            "id": record.id,
+            "file": record.file,
+            "code": record.code,
+        }
+        record_done(store, "quarantine.accept", by=author, reason=note, details=details)
     return accepted
 
 
 def retry(
-    store: Store, record: QuarantinedRecord, *, text: bytes | None = None
+    store: Store,
+    record: QuarantinedRecord,
+    *,
+    text: bytes | None = None,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Retried:
     """Retry a quarantined record: parse it again, and place it in its collection if it fits.
 
@@ -172,6 +190,8 @@ def retry(
         record: the quarantined record.
         text: repaired text in its place: of one record as it stands in the file (in a
             map with its name), or of the whole file.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the commit keeps it.
 
     Raises:
         ConfigError: no layout claims its file, the record is not in quarantine any more,
@@ -203,7 +223,7 @@ def retry(
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     # An unread file refuses reads of its records; this retry is what reads it.
-    with whole:
+    with whole, acted(by, reason):
         while True:
             try:
                 result = store.run(attempt)
@@ -226,6 +246,13 @@ def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Re
         raise result
     for event in events:
         store.tell(event)
+    if not isinstance(store, MemoryStore):  # a rehearsal
+        details: dict[str, JSON] = {
+            "id": result.id, "file": result.file,
+            "placed": result.placed, "records": result.records,
+        }  # fmt: skip
+        by = actor().by or current_actor()
+        record_done(store, "quarantine.retry", by=by, reason=None, details=details)
     return result
 
 

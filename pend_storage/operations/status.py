@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
+from pend_storage._model.jobs import Job
 from pend_storage.config import Settings
+from pend_storage.dualwrite import ComparedTotals
+from pend_storage.dualwrite._compared_totals import COMPARED_META, totals_in
 from pend_storage.dualwrite._roles import Side
 from pend_storage.events import Hooks, log_event
 from pend_storage.factory import PassiveEnvironment
@@ -26,6 +30,7 @@ from pend_storage.operations.facts import (
     read_flag_of,
     store_facts,
 )
+from pend_storage.operations.jobs import jobs_of
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
@@ -43,6 +48,9 @@ class EnvironmentStatus:
     environment: str
     configuration: str
     """Place of the settings: a table of a file, or the environment variables."""
+    retention_seconds: float | None = None
+    """Seconds for which entries stay in the change logs that the other store has applied;
+    None: there is only one store."""
     flag: Flag
     phase: Phase | None
     """None: the stores are no pair yet, or the store that decides cannot be probed."""
@@ -56,6 +64,10 @@ class EnvironmentStatus:
     """None: no repository of backups is configured."""
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
+    jobs: tuple[Job, ...] = ()
+    """Jobs that run, and the last ones that ended, oldest first."""
+    compared: ComparedTotals | None = None
+    """Counters of the compared reads of all processes; None: there were none."""
 
     @property
     def differs(self) -> bool:
@@ -151,6 +163,7 @@ class StatusProbe:
         return EnvironmentStatus(
             environment=self._settings.environment,
             configuration=self._settings.place,
+            retention_seconds=self._retention(),
             flag=flag,
             phase=phase,
             json=sides.get("json"),
@@ -159,6 +172,13 @@ class StatusProbe:
             details=pair_facts(pair, phase) if details and pair is not None else None,
             backup=self._backup() if details else None,
             broken=known(self._broken) or (),
+            jobs=jobs_of(
+                [p for p in (pair, *self.environment.stores.values()) if p is not None],
+                datetime.now(UTC),
+            ),
+            compared=None
+            if pair is None
+            else known(lambda: totals_in(pair.meta(COMPARED_META))),
         )
 
     def _broken(self) -> tuple[BrokenFile, ...]:
@@ -166,6 +186,12 @@ class StatusProbe:
             return broken_files(self.environment.primary())
         json = self.environment.json
         return () if json is None else broken_files(json)
+
+    def _retention(self) -> float | None:
+        if self._settings.json is None or self._settings.postgres is None:
+            return None
+        days = timedelta(days=self._settings.dual_write.retention_days)
+        return days.total_seconds()
 
     def _backup(self) -> BackupFacts | None:
         """Probe the backups; the log is that of the primary, where it can be read."""

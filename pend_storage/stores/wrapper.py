@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
+from pend_storage._health import DEADLINE, Health
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
 from pend_storage._layouts.unread_files import UnreadFile
@@ -27,6 +28,7 @@ from pend_storage._model.snapshots import (
     StoredRow,
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.contract import StoreBackend, timing_of
 from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -36,9 +38,13 @@ __all__ = ["InnerRecovery", "WrapperStore"]
 
 
 class InnerRecovery(Store):
-    """Forwards snapshots and bulk loading to an inner store; a base for wrappers."""
+    """Forwards snapshots, bulk loading and the log to an inner store; a base for wrappers."""
 
     inner: Store
+
+    @override
+    def own_log(self) -> StoreBackend:
+        return self.inner.own_log()
 
     @override
     def snapshot(self) -> AbstractContextManager[SnapshotReader]:
@@ -73,6 +79,7 @@ class WrapperStore(InnerRecovery):
         self.layouts: tuple[Layout, ...] = inner.layouts
         self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
+        self._timing = timing_of(inner)
 
     @override
     def __repr__(self) -> str:
@@ -208,6 +215,10 @@ class WrapperStore(InnerRecovery):
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return self.inner.lock(name, timeout)
+
+    @override
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        return self.inner.health(deadline=deadline)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:

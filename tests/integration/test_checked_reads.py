@@ -315,7 +315,7 @@ KNOWN_WRITERS: Final = {
     },
     "operations/seed.py": {"write_missing"},
     "pend/_investments.py": {"_write"},
-    "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
+    "stores/json/_legacy_sync/edit_commit.py": {"EditCommit._run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
         "SecondaryEdit.run",
         "write_as_secondary",

@@ -245,9 +245,16 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "phase set": ["parallel"],
     "doctor": [],
     "quarantine accept": ["x", "--reason", "known"],
+    "divergences accept": ["x", "--reason", "known"],
+    "divergences show": ["x"],
+    "jobs show": ["x"],
+    "jobs pause": ["x"],
+    "jobs resume": ["x"],
+    "jobs cancel": ["x"],
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
+    "audit show": ["x"],
     "backup show": ["x"],
     "backup restore": ["--to", "latest", "--into", "{url}", "--dry-run"],
     "backup diff": ["{url}"],
@@ -255,9 +262,10 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "backup undo": ["users", "x", "--dry-run"],
     "backup pin": ["x"],
     "backup unpin": ["x"],
+    "console": ["--listen", "127.0.0.1:0"],
 }
 """Arguments of the commands that cannot be called without any."""
-ENDLESS: Final = {"relay", "backup schedule run"}
+ENDLESS: Final = {"relay", "backup schedule run", "console"}
 """Commands that go on until a signal."""
 WITHOUT_CONFIGURATION: Final = {"demo"}
 """Commands that read no configuration; this one starts servers of its own."""
@@ -290,7 +298,7 @@ def end(over):
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
     over = threading.Event()
-    if {"relay", "run"} & set(arguments):
+    if {"relay", "run", "console"} & set(arguments):
         threading.Thread(target=end, args=(over,)).start()
     try:
         run(arguments)

@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         (),
         {"collection": "c", "field": "f", "target": "t", "value": "v"},
     ),
+    "AppendOnly": ((), {"collection": "audit", "key": "k"}),
     "UnknownCollection": (("c",), {"known": ("a", "b")}),
     "ConfigError": (("wrong",), {}),
     "SchemaOutOfDate": (("too old",), {}),
@@ -31,6 +32,10 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "SwitchTimeout": (("too slow",), {}),
     "ChangesExpired": ((), {"store": "s", "after": 3, "oldest": 5}),
     "CorruptFile": (("torn",), {"path": "a.json", "offset": 7}),
+    "JobCancelled": (
+        (),
+        {"kind": "k", "job": "j", "by": "b", "reason": "r", "again": "Again."},
+    ),
     "LockTimeout": ((), {"path": "a.lock", "seconds": 1.5}),
 }
 

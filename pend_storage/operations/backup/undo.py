@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._audit_record import record_done
+from pend_storage._model.attribution import actor
+from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -18,11 +21,11 @@ from pend_storage.backup._target import Resolved
 from pend_storage.backup._undo import Earlier, Undo, Wanted, plan_undo, write_undo
 from pend_storage.backup._window import chains
 from pend_storage.config import Settings
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ChangesExpired, ConfigError, CorruptFile
 from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
+from pend_storage.operations.jobs import acted
 from pend_storage.store import Store
 
 __all__ = ["Undone", "parse_wanted", "undo"]
@@ -103,7 +106,15 @@ def undo(
         )
         version = None
         if plan.is_needed and not dry_run:
-            version = write_undo(store, plan, by=by or current_actor(), reason=reason)
+            with acted(by, reason) as author:
+                version = write_undo(store, plan, by=author, reason=actor().reason)
+                details: dict[str, JSON] = {
+                    "collection": plan.collection,
+                    "from": str(plan.present),
+                    "to": str(plan.earlier.version),
+                    "version": str(version),
+                }
+                record_done(store, "undo", by=author, reason=None, details=details)
     return Undone(undo=plan, version=version, dry_run=dry_run)
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "require_current",
 ]
 
-KNOWN_REVISIONS: Final = ("0001", "0002", "0003", "0004")
+KNOWN_REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Alembic revisions of the core tables that this library knows, oldest first."""
 CORE_REVISION: Final = KNOWN_REVISIONS[-1]
 
