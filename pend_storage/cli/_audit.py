@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +85,19 @@ def _open(session: Session, *, to_change: bool) -> Store:
     return open_primary(session.settings_for(dry_run=not to_change))
 
 
+@contextlib.contextmanager
+def _reading(session: Session, *, reveals: bool) -> Iterator[Store]:
+    """Open the store that has the audit; to reveal values is a change of it."""
+    if reveals:
+        with _open(session, to_change=True) as store:
+            yield store
+    else:
+        from pend_storage.factory import open_passive
+
+        with open_passive(session.settings_to_open) as environment:
+            yield environment.primary()
+
+
 def _chosen(
     store: Store, chosen: dict[str, Any], *, show_values: bool, reason: str | None
 ) -> Iterable[AuditLine]:
@@ -115,7 +129,7 @@ def list_command(
     **chosen: Any,
 ) -> Exit:
     """List audit entries by time. Of personal keys the beginning is shown."""
-    with _open(session, to_change=show_values) as store:
+    with _reading(session, reveals=show_values) as store:
         lines = _chosen(store, chosen, show_values=show_values, reason=reason)
         found = list(islice(lines, limit + 1))
     more, found = len(found) > limit, found[:limit]
@@ -164,7 +178,7 @@ def show(
     from pend_storage.codec import dump_json
     from pend_storage.operations.audit import find, reveal
 
-    with _open(session, to_change=show_values) as store:
+    with _reading(session, reveals=show_values) as store:
         if show_values:
             line = reveal(store, identity, by=current_actor(), reason=reason)
         else:
@@ -218,7 +232,7 @@ def export(
 
     if output is None and (session.output.as_json or session.form is not None):
         raise click.UsageError("the lines are the output: name a file with --output.")
-    with _open(session, to_change=show_values) as store:
+    with _reading(session, reveals=show_values) as store:
         lines = _chosen(store, chosen, show_values=show_values, reason=reason)
         counted = _Counted(lines)
         texts = lines_of(counted, form)
