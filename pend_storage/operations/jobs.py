@@ -18,7 +18,13 @@ from pend_storage._model.jobs import JOBS_META, Job, Wish
 from pend_storage.config import Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Progress
-from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
+from pend_storage.factory import (
+    has_begun,
+    open_json,
+    open_pair,
+    open_passive,
+    open_postgres,
+)
 from pend_storage.operations.marks import primary_of
 from pend_storage.operations.progress import Stage
 from pend_storage.stores.json import has_store
@@ -34,6 +40,7 @@ __all__ = [
     "find_job",
     "has_obeyed",
     "jobs_of",
+    "look_at_places",
     "open_places",
     "read_jobs",
     "request",
@@ -106,6 +113,22 @@ def settings_job(
             place, kind, by=by, reason=reason, can_wait=can_wait
         ) as reporter:
             yield reporter
+
+
+@contextmanager
+def look_at_places(settings: Settings) -> Iterator[tuple[JobRecord, ...]]:
+    """Open what has records of the jobs of an environment for reading: nothing is changed.
+
+    Raises:
+        ConfigError: no store is configured.
+        StoreUnavailable: no store can be read.
+    """
+    with open_passive(settings) as environment:
+        pair = () if environment.pair is None else (environment.pair,)
+        places: tuple[JobRecord, ...] = (*pair, *environment.stores.values())
+        if not places and not environment.is_unopened:
+            environment.primary()  # raises why
+        yield places
 
 
 @contextmanager
