@@ -21,7 +21,7 @@ from pend_storage.dualwrite._divergence_acceptance import (
 )
 from pend_storage.dualwrite._divergence_check import Kind, Source, State
 from pend_storage.dualwrite._passive_pair import PassivePair
-from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.errors import ConfigError
 from pend_storage.factory import ConfiguredPair, has_begun, open_pair, open_passive
 from pend_storage.operations.jobs import acted
@@ -129,7 +129,9 @@ def look_at_findings(settings: Settings) -> Iterator[PassivePair]:
         if environment.pair_error is not None:
             raise environment.pair_error
         if environment.pair is None:
-            environment.primary()  # raises why, where a store cannot be read
+            for side in SIDES:
+                if environment.problem(side) is not None:
+                    environment.require(side)  # raises why it cannot be read
             raise ConfigError(_NO_PAIR)
         yield environment.pair
 
