@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from pend_storage._model.diff import Difference, differences
 from pend_storage._model.records import JSON
 from pend_storage._shown import shown
 from pend_storage.config import Settings
-from pend_storage.dualwrite import DualWriteStore, Finding
+from pend_storage.dualwrite import DualWriteStore, Finding, PassivePair
 from pend_storage.dualwrite._divergence_acceptance import (
     ACCEPTED_META,
     Acceptance,
     acceptances_in,
 )
 from pend_storage.dualwrite._divergence_check import Kind, Source, State
-from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.errors import ConfigError
-from pend_storage.factory import ConfiguredPair, has_begun, open_pair
+from pend_storage.factory import ConfiguredPair, has_begun, open_pair, open_passive
 from pend_storage.operations.jobs import acted
 from pend_storage.store import Store
 
@@ -30,6 +30,7 @@ __all__ = [
     "Divergence",
     "accept",
     "list_divergences",
+    "look_at_findings",
     "open_findings",
     "show",
 ]
@@ -89,6 +90,12 @@ class Sides(Findings, Protocol):
         """As :meth:`DualWriteStore.roles`."""
 
 
+_NO_PAIR: Final = (
+    "the stores were not used as a pair yet, so nothing was compared. See: pend-storage "
+    "status"
+)
+
+
 @contextmanager
 def open_findings(settings: Settings) -> Iterator[ConfiguredPair]:
     """Open the pair of an environment, for its findings.
@@ -101,12 +108,28 @@ def open_findings(settings: Settings) -> Iterator[ConfiguredPair]:
     settings.require_postgres()
     settings.require_json()
     if not has_begun(settings):  # opening them would begin the pair
-        raise ConfigError(
-            "the stores were not used as a pair yet, so nothing was compared. See: "
-            "pend-storage status"
-        )
+        raise ConfigError(_NO_PAIR)
     with contextlib.closing(open_pair(settings)) as pair:
         yield pair
+
+
+@contextmanager
+def look_at_findings(settings: Settings) -> Iterator[PassivePair]:
+    """Open the stores of an environment for reading, for its findings.
+
+    Raises: as :func:`open_findings`.
+    """
+    settings.require_postgres()
+    settings.require_json()
+    with open_passive(settings) as environment:
+        if environment.pair_error is not None:
+            raise environment.pair_error
+        if environment.pair is None:
+            for side in SIDES:
+                if environment.problem(side) is not None:
+                    environment.require(side)
+            raise ConfigError(_NO_PAIR)
+        yield environment.pair
 
 
 def list_divergences(
