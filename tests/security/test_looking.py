@@ -62,6 +62,7 @@ LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "backup schedule show": (),
     "backup schedule systemd": (),
     "completion": ("bash",),
+    "alerts": (),
 }
 """Commands that only look, with arguments."""
 TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
