@@ -49,11 +49,7 @@ def list_command(
     from pend_storage.operations.divergences import list_divergences, look_at_findings
 
     wanted = next((each for each in _KINDS if each == kind), None)
-<<<<<<< HEAD
-    with look_at_findings(session.settings_to_open) as pair:
-=======
     with look_at_findings(session.settings) as pair:
->>>>>>> jobs
         if collection is not None:
             collection = pair.json.schema[collection].name
         found = list_divergences(
@@ -99,11 +95,7 @@ def show(session: Session, identity: str, *, show_values: bool) -> Exit:
     from pend_storage.operations.divergences import look_at_findings
     from pend_storage.operations.divergences import show as run
 
-<<<<<<< HEAD
-    with look_at_findings(session.settings_to_open) as pair:
-=======
     with look_at_findings(session.settings) as pair:
->>>>>>> jobs
         found = run(pair, identity, values=show_values)
     _show(session.output, found)
     code = Exit.FOUND if found.is_open else Exit.DONE

@@ -76,11 +76,7 @@ def show(session: Session, identity: str) -> Exit:
 def _read(session: Session) -> tuple[Job, ...]:
     from pend_storage.operations.jobs import jobs_of, look_at_places
 
-<<<<<<< HEAD
-    with look_at_places(session.settings_to_open) as places:
-=======
     with look_at_places(session.settings) as places:
->>>>>>> jobs
         return jobs_of(places, datetime.now(UTC))
 
 

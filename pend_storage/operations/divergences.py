@@ -13,17 +13,14 @@ from pend_storage._model.diff import Difference, differences
 from pend_storage._model.records import JSON
 from pend_storage._shown import shown
 from pend_storage.config import Settings
-from pend_storage.dualwrite import DualWriteStore, Finding, PassivePair
+from pend_storage.dualwrite import DualWriteStore, Finding
 from pend_storage.dualwrite._divergence_acceptance import (
     ACCEPTED_META,
     Acceptance,
     acceptances_in,
 )
 from pend_storage.dualwrite._divergence_check import Kind, Source, State
-<<<<<<< HEAD
-=======
 from pend_storage.dualwrite._passive_pair import PassivePair
->>>>>>> jobs
 from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.errors import ConfigError
 from pend_storage.factory import ConfiguredPair, has_begun, open_pair, open_passive
@@ -100,12 +97,6 @@ class Sides(Findings, Protocol):
         """As :meth:`DualWriteStore.roles`."""
 
 
-_NO_PAIR: Final = (
-    "the stores were not used as a pair yet, so nothing was compared. See: pend-storage "
-    "status"
-)
-
-
 @contextmanager
 def open_findings(settings: Settings) -> Iterator[ConfiguredPair]:
     """Open the pair of an environment, for its findings.
@@ -125,18 +116,12 @@ def open_findings(settings: Settings) -> Iterator[ConfiguredPair]:
 
 @contextmanager
 def look_at_findings(settings: Settings) -> Iterator[PassivePair]:
-<<<<<<< HEAD
-    """Open the stores of an environment for reading, for its findings.
-
-    Raises: as :func:`open_findings`.
-=======
     """Open the pair of an environment for its findings, to be read: nothing is changed.
 
     Raises:
         ConfigError: the environment has no pair of stores, or they were not used as one
             yet.
         StoreUnavailable: the primary cannot be reached.
->>>>>>> jobs
     """
     settings.require_postgres()
     settings.require_json()
@@ -146,11 +131,7 @@ def look_at_findings(settings: Settings) -> Iterator[PassivePair]:
         if environment.pair is None:
             for side in SIDES:
                 if environment.problem(side) is not None:
-<<<<<<< HEAD
-                    environment.require(side)
-=======
                     environment.require(side)  # raises why it cannot be read
->>>>>>> jobs
             raise ConfigError(_NO_PAIR)
         yield environment.pair
 
