@@ -379,5 +379,5 @@ def open_passive(
         ConfigError: the schema module cannot be loaded. A store that cannot be read is a
             :meth:`PassiveEnvironment.problem`, not an error.
     """
-    with PassiveEnvironment(settings, hook=hook) as environment:
+    with PassiveEnvironment(settings, hook=guarded(hook)) as environment:
         yield environment

@@ -16,6 +16,7 @@ from pend_storage._jobs.running import RESUMED, running_job
 from pend_storage._model.attribution import acting, actor, current_actor
 from pend_storage._model.jobs import JOBS_META, Job, Wish
 from pend_storage.config import Settings
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Progress
 from pend_storage.factory import (
@@ -116,22 +117,6 @@ def settings_job(
 
 
 @contextmanager
-def look_at_places(settings: Settings) -> Iterator[tuple[JobRecord, ...]]:
-    """Open what has records of the jobs of an environment for reading: nothing is changed.
-
-    Raises:
-        ConfigError: no store is configured.
-        StoreUnavailable: no store can be read.
-    """
-    with open_passive(settings) as environment:
-        pair = () if environment.pair is None else (environment.pair,)
-        places: tuple[JobRecord, ...] = (*pair, *environment.stores.values())
-        if not places and not environment.is_unopened:
-            environment.primary()  # raises why
-        yield places
-
-
-@contextmanager
 def open_places(settings: Settings) -> Iterator[tuple[JobPlace, ...]]:
     """Open what has records of the jobs of an environment: the pair, then its stores.
 
@@ -161,6 +146,22 @@ def open_places(settings: Settings) -> Iterator[tuple[JobPlace, ...]]:
         if not places and problem is not None:
             raise problem
         yield tuple(places)
+
+
+@contextmanager
+def look_at_places(settings: Settings) -> Iterator[tuple[JobRecord, ...]]:
+    """Open for reading what has records of the jobs of an environment.
+
+    Raises: as :func:`open_places`.
+    """
+    with open_passive(settings) as environment:
+        places: list[JobRecord] = [*environment.stores.values()]
+        if not places:
+            for side in SIDES:
+                if environment.problem(side) is not None:
+                    environment.require(side)
+        pair = environment.pair
+        yield tuple(places) if pair is None else (pair, *places)
 
 
 def ask(

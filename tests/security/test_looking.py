@@ -41,12 +41,16 @@ LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "db grants": (),
     "db status": (),
     "phase show": (),
-    "divergences list": (),
-    "divergences show": ("x",),
-    "jobs list": (),
-    "jobs show": ("x",),
     "quarantine list": ("--all",),
     "quarantine show": ("{id}",),
+    "divergences list": (),
+    "divergences show": ("none",),
+    "jobs list": (),
+    "jobs show": ("none",),
+    "audit list": (),
+    "audit show": ("0",),
+    "audit export": (),
+    "audit verify": (),
     "backup list": (),
     "backup show": ("{backup}",),
     "backup diff": ("live",),
@@ -63,6 +67,7 @@ TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
     "rollback": (),
     "quarantine retry": ("{id}",),
     "purge": ("users", "--deleted"),
+    "audit prune": (),
     "backup prune": (),
 }
 """Commands whose dry run only looks, with arguments."""
@@ -82,12 +87,14 @@ WORKS: Final[Mapping[str, str]] = {
     "repair": "repairs",
     "relay": "applies the log",
     "rollback": "switches",
-    "divergences accept": "accepts",
-    "jobs cancel": "asks another process",
-    "jobs pause": "asks another process",
-    "jobs resume": "asks another process",
     "quarantine accept": "accepts",
     "quarantine retry": "places records",
+    "divergences accept": "accepts",
+    "jobs pause": "asks a job",
+    "jobs resume": "asks a job",
+    "jobs cancel": "asks a job",
+    "audit seal": "seals",
+    "audit prune": "deletes",
     "backup create": "makes a backup",
     "backup archive": "copies the log",
     "backup verify": "records the result in the repository",
@@ -105,6 +112,7 @@ WORKS: Final[Mapping[str, str]] = {
 WORKING_TRIALS: Final[Mapping[str, str]] = {
     "json migrate": "tries the migration under the lock of the directory",
     "migrate json": "migrates a copy, which it removes",
+    "audit prune": "opens the pair",
     "repair": "first applies the log, so that only certain differences are shown",
     "backup restore": "resolves the target in the repository, and checks the place",
     "backup promote": "opens the restored store",
@@ -292,7 +300,7 @@ def test_a_directory_and_a_role_that_may_only_be_read_are_enough(
         assert shown["phase"] == phase.value
         assert shown["result"]["json"]["problem"] is None
         assert shown["result"]["postgres"]["problem"] is None
-        assert shown["result"]["details"]["lag"]["commits"] == 0
+        assert shown["result"]["details"]["lag"]["secondary_up"]
         assert codes["purge --dry-run"] == codes["backup diff"] == 0
         assert codes["quarantine list"] == 1
 
