@@ -116,22 +116,6 @@ def settings_job(
 
 
 @contextmanager
-def look_at_places(settings: Settings) -> Iterator[tuple[JobRecord, ...]]:
-    """Open what has records of the jobs of an environment for reading: nothing is changed.
-
-    Raises:
-        ConfigError: no store is configured.
-        StoreUnavailable: no store can be read.
-    """
-    with open_passive(settings) as environment:
-        pair = () if environment.pair is None else (environment.pair,)
-        places: tuple[JobRecord, ...] = (*pair, *environment.stores.values())
-        if not places and not environment.is_unopened:
-            environment.primary()  # raises why
-        yield places
-
-
-@contextmanager
 def open_places(settings: Settings) -> Iterator[tuple[JobPlace, ...]]:
     """Open what has records of the jobs of an environment: the pair, then its stores.
 
