@@ -27,7 +27,18 @@ from pend_storage._model.jobs import (
     with_job,
 )
 from pend_storage._shown import clause
-from pend_storage.errors import JobCancelled, PendStorageError
+from pend_storage.errors import (
+    ChangesExpired,
+    JobCancelled,
+    LockTimeout,
+    PendStorageError,
+    SchemaOutOfDate,
+    StaleEpoch,
+    StalePosition,
+    StoreUnavailable,
+    SwitchRefused,
+    SwitchTimeout,
+)
 from pend_storage.events import Event
 
 __all__ = ["RESUMED", "running_job"]
@@ -37,6 +48,18 @@ _LAST_WORD: Final = 5.0
 """Seconds that the end of a job waits for its last report at most."""
 _SIGN_OF_LIFE: Final = DEAD_AFTER / 3
 """Age of a report that is written again though nothing has changed."""
+_OF_NO_RECORD: Final = (
+    ChangesExpired,
+    JobCancelled,
+    LockTimeout,
+    SchemaOutOfDate,
+    StaleEpoch,
+    StalePosition,
+    StoreUnavailable,
+    SwitchRefused,
+    SwitchTimeout,
+)
+"""Errors whose messages name stores, places and codes, and never a record."""
 _AGAIN: Final = "Begin it again when it is wanted."
 RESUMED: Final = "What was copied stays; begin it again, and it goes on from there."
 """Of a backfill that was cancelled."""
@@ -119,7 +142,18 @@ def _begun(kind: str, *, total: int | None, can_wait: bool) -> Job:
 
 
 def _sentence(error: Exception) -> str:
-    # Only the library's own messages are free of values of records.
+    """Return what the record keeps of an error: the text only of those about no record.
+
+    Others may cite a key or a value, and the record must have no personal data: it outlives
+    a purge.
+    """
+    if isinstance(error, _OF_NO_RECORD):
+        return str(error)
+    return f"{type(error).__name__}: the output of its command has the message"
+
+
+def _problem(error: Exception) -> str:
+    """Return why a report could not be written: such errors are about no record."""
     return str(error) if isinstance(error, PendStorageError) else type(error).__name__
 
 
@@ -188,7 +222,7 @@ class _Record:
             Event(
                 "job-not-recorded",
                 f"the progress of the job {self._reporter.id} cannot be recorded "
-                f"({clause(_sentence(error))}): it goes on, and other processes do not see it",
+                f"({clause(_problem(error))}): it goes on, and other processes do not see it",
                 logging.WARNING,
                 {"job": self._reporter.id},
             )

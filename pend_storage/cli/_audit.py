@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -78,10 +79,18 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _open(session: Session, *, to_change: bool) -> Store:
-    from pend_storage.factory import open_primary
+@contextlib.contextmanager
+def _opened(session: Session, *, to_change: bool) -> Iterator[Store]:
+    """Open the primary: for reading only, unless an entry is to be made."""
+    from pend_storage.factory import open_passive, open_primary
+    from pend_storage.operations.quarantine import looked_at
 
-    return open_primary(session.settings_for(dry_run=not to_change))
+    if to_change:
+        with open_primary(session.settings_to_change) as store:
+            yield store
+    else:
+        with open_passive(session.settings) as environment:
+            yield looked_at(environment)
 
 
 def _chosen(
@@ -115,7 +124,7 @@ def list_command(
     **chosen: Any,
 ) -> Exit:
     """List audit entries by time. Of personal keys the beginning is shown."""
-    with _open(session, to_change=show_values) as store:
+    with _opened(session, to_change=show_values) as store:
         lines = _chosen(store, chosen, show_values=show_values, reason=reason)
         found = list(islice(lines, limit + 1))
     more, found = len(found) > limit, found[:limit]
@@ -164,7 +173,7 @@ def show(
     from pend_storage.codec import dump_json
     from pend_storage.operations.audit import find, reveal
 
-    with _open(session, to_change=show_values) as store:
+    with _opened(session, to_change=show_values) as store:
         if show_values:
             line = reveal(store, identity, by=current_actor(), reason=reason)
         else:
@@ -218,7 +227,7 @@ def export(
 
     if output is None and (session.output.as_json or session.form is not None):
         raise click.UsageError("the lines are the output: name a file with --output.")
-    with _open(session, to_change=show_values) as store:
+    with _opened(session, to_change=show_values) as store:
         lines = _chosen(store, chosen, show_values=show_values, reason=reason)
         counted = _Counted(lines)
         texts = lines_of(counted, form)
@@ -281,7 +290,7 @@ def verify(session: Session, anchor: Any) -> Exit:
     from pend_storage.operations.audit import verify as run
 
     out = session.output
-    with _open(session, to_change=False) as store, out.progress("verifying"):
+    with _opened(session, to_change=False) as store, out.progress("verifying"):
         report = run(store, anchor=anchor)
     if report.problems:
         out.table(
@@ -313,7 +322,7 @@ def seal(session: Session) -> Exit:
     """Seal the entries that are not sealed yet; a running server does so every minute."""
     from pend_storage.operations.audit import seal as run
 
-    with _open(session, to_change=True) as store:
+    with _opened(session, to_change=True) as store:
         count = run(store)
     session.output.line(f"{count:,} entries sealed", style="ok")
     return session.finish(Exit.DONE, {"sealed": count})
@@ -329,7 +338,7 @@ def prune(session: Session, reason: str | None, *, dry_run: bool) -> Exit:
     from pend_storage.operations.audit import prune_old
 
     settings = session.settings_for(dry_run=dry_run)
-    with _open(session, to_change=not dry_run) as store:
+    with _opened(session, to_change=not dry_run) as store:
         done = prune_old(
             store,
             keep_days=settings.audit.keep_days,

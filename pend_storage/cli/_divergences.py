@@ -46,12 +46,12 @@ def list_command(
     Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
     query is answered otherwise, though its records are equal.
     """
-    from pend_storage.operations.divergences import list_divergences, open_findings
+    from pend_storage.operations.divergences import list_divergences, look_at_findings
 
     wanted = next((each for each in _KINDS if each == kind), None)
-    with open_findings(session.settings_to_open) as pair:
+    with look_at_findings(session.settings) as pair:
         if collection is not None:
-            collection = pair.schema[collection].name
+            collection = pair.json.schema[collection].name
         found = list_divergences(
             pair, closed=everything, collection=collection, kind=wanted
         )
@@ -92,10 +92,10 @@ def show(session: Session, identity: str, *, show_values: bool) -> Exit:
     Of a different record each field that differs is shown, the primary on the left: by
     type and size, unless --show-values is given. Exit code 1 where it is open.
     """
-    from pend_storage.operations.divergences import open_findings
+    from pend_storage.operations.divergences import look_at_findings
     from pend_storage.operations.divergences import show as run
 
-    with open_findings(session.settings_to_open) as pair:
+    with look_at_findings(session.settings) as pair:
         found = run(pair, identity, values=show_values)
     _show(session.output, found)
     code = Exit.FOUND if found.is_open else Exit.DONE

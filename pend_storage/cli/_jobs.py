@@ -74,9 +74,9 @@ def show(session: Session, identity: str) -> Exit:
 
 
 def _read(session: Session) -> tuple[Job, ...]:
-    from pend_storage.operations.jobs import jobs_of, open_places
+    from pend_storage.operations.jobs import jobs_of, look_at_places
 
-    with open_places(session.settings_to_open) as places:
+    with look_at_places(session.settings) as places:
         return jobs_of(places, datetime.now(UTC))
 
 

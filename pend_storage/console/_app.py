@@ -47,7 +47,7 @@ class Console:
     def __init__(self, site: Site, *, headless: bool, hosts: Iterable[str]) -> None:
         """Make it; :func:`app` does."""
         self.site = site
-        self.inner = Starlette(
+        self.inner: Starlette = Starlette(
             routes=routes_of(site, headless=headless),
             lifespan=self._lifespan,
             exception_handlers={HTTPException: _refused, BodyTooLargeError: _refused},

@@ -73,7 +73,7 @@ async def do_action(
 
 
 async def download(site: Site, request: Request, actor: Actor) -> Response:
-    """Answer with the bytes of a quarantined record, and let the log say who has them."""
+    """Answer with the bytes of a quarantined record, which the audit records before."""
     try:
         wanted = parse_request(await request.body())
         require_decided(wanted, site.settings.environment)
@@ -91,13 +91,12 @@ async def download(site: Site, request: Request, actor: Actor) -> Response:
 
 
 def _raw(site: Site, wanted: ActionRequest, actor: Actor) -> tuple[str, bytes]:
-    found = raw_of(site.reading, str(wanted.id))
     look = site.poller.latest or site.poller.ask()
     if look is None or look.status is None:
         raise StoreUnavailable("no look is done yet", store="the environment")
     call = Call(settings=site.settings, request=wanted, actor=actor, status=look.status)
     reveal_quarantine(call)
-    return found
+    return raw_of(site.reading, str(wanted.id))
 
 
 async def show_task(site: Site, request: Request, actor: Actor) -> Response:

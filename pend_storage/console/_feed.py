@@ -80,7 +80,7 @@ class FeedHub:
         self._position: int | None = None
         self._is_closed = False
         self._problem: str | None = None
-        self.reads = 0
+        self.reads: int = 0
 
     # -- the thread -----------------------------------------------------------------------
 

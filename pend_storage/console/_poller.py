@@ -91,7 +91,7 @@ class Poller:
         self._is_closed = False
         self._count = 0
         self._wanted_after = 0
-        self.looks = 0
+        self.looks: int = 0
 
     # -- the thread -----------------------------------------------------------------------
 

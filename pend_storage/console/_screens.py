@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +15,7 @@ from pend_storage._shown import bounded, clause, one_line, path_text
 from pend_storage.console._feed import shown_key
 from pend_storage.console._looking import Reading
 from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.operations.audit import AuditFilter, AuditLine, entries
 from pend_storage.operations.divergences import Divergence, list_divergences
 from pend_storage.operations.quarantine import find
 from pend_storage.query import field
@@ -36,6 +37,8 @@ _PAGE: Final = 100
 _PAGE_QUARANTINE: Final = 50
 _MOST_COUNTED: Final = 20_000
 """Quarantined records of which the groups are counted."""
+_MOST_AUDIT: Final = 1_000
+"""Entries of the audit that can be paged through; ``pend-storage audit`` has all."""
 MOST_RAW: Final = 100_000
 """Bytes of a quarantined text in a document; the rest is in the download."""
 _LONGEST: Final = 500
@@ -227,7 +230,7 @@ def history(reading: Reading) -> dict[str, Any]:
     """Return the switches, newest first, and the operations that the audit has."""
     with reading.environment() as passive:
         switches = () if passive.pair is None else passive.pair.history()
-    found = audit(reading, {})
+    found = {"items": []} if not passive.stores else audit(reading, {})
     return {
         "switches": [*reversed(switches)],
         "operations": [
@@ -244,9 +247,51 @@ def history(reading: Reading) -> dict[str, Any]:
 
 
 def audit(reading: Reading, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Return entries of the audit that meet a filter, newest first."""
-    del reading, wanted
-    return {"items": [], "next": None, "problem": "this environment has no audit"}
+    """Return entries of the audit that meet a filter, newest first, a page at a time.
+
+    Args:
+        reading: opens the stores for reading.
+        wanted: ``by``, ``action``, ``collection``, ``key``, ``after``.
+
+    Raises:
+        StoreUnavailable: the primary cannot be reached.
+    """
+    condition = AuditFilter(
+        by=wanted.get("by") or None,
+        action=wanted.get("action") or None,
+        collection=wanted.get("collection") or None,
+        key=wanted.get("key") or None,
+    )
+    with reading.primary() as store:
+        # The newest ones are the last ones; those of before are for the command.
+        newest = deque(entries(store, condition), maxlen=_MOST_AUDIT)
+        schema = store.schema
+    start = _start(wanted.get("after"))
+    found = [*reversed(newest)][start : start + _PAGE]
+    more = start + _PAGE < len(newest)
+    return {
+        "items": [_line(schema, line) for line in found],
+        "next": str(start + _PAGE) if more else None,
+        "cut": len(newest) == _MOST_AUDIT,
+    }
+
+
+def _line(schema: Schema, line: AuditLine) -> dict[str, Any]:
+    key = line.key
+    if key is not None and line.collection is not None:
+        key = shown_key(schema, line.collection, key)
+    return {
+        "id": line.id,
+        "at": line.at,
+        "by": line.by,
+        "request": line.request,
+        "action": line.action,
+        "collection": line.collection,
+        "key": key,
+        "version": None if line.collection is None else str(line.position),
+        "reason": line.reason,
+        "details": bounded(line.values, _LONGEST),
+    }
 
 
 def backups(listing: Any, problem: str | None, facts: Any) -> dict[str, Any]:

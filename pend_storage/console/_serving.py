@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -100,6 +101,14 @@ class Logins:
         return LoopbackAuthority()
 
 
+def _is_every_address(host: str) -> bool:
+    """Return whether a server listens at each address of the machine: no name is its own."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def serve(
     settings: Settings,
     listen: Listen,
@@ -128,7 +137,7 @@ def serve(
         StoreUnavailable: the address cannot be had.
     """
     authority = logins.authority(listen)
-    own = () if listen.host in {"0.0.0.0", "::"} else (listen.host,)  # noqa: S104 - compared
+    own = () if _is_every_address(listen.host) else (listen.host,)
     made = application(
         settings,
         authority,

@@ -49,12 +49,12 @@ class Site:
         self.authority = authority
         self.read_only = read_only
         self.runbook = runbook
-        self.series = Series()
+        self.series: Series = Series()
         self._looking = Looking(settings)
-        self.poller = Poller(self._look, self._looking.close)
-        self.reading = Reading(settings)
-        self.feed = FeedHub(self.reading)
-        self.tasks = Tasks()
+        self.poller: Poller = Poller(self._look, self._looking.close)
+        self.reading: Reading = Reading(settings)
+        self.feed: FeedHub = FeedHub(self.reading)
+        self.tasks: Tasks = Tasks()
         self._lock = threading.Lock()
         self._documents: dict[tuple[int, int], dict[str, Any]] = {}
         self._kept: dict[str, tuple[float, Any]] = {}

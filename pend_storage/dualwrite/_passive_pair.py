@@ -45,7 +45,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase, Role, RoleState
 from pend_storage.query import field, make_query
-from pend_storage.schema import FINDINGS
+from pend_storage.schema import FINDINGS, Schema
 from pend_storage.store import Store
 
 __all__ = ["PassivePair"]
@@ -99,6 +99,11 @@ class PassivePair:
         """
         self._passed = earlier._passed
         self._reached, self._found = earlier._reached, earlier._found
+
+    @property
+    def schema(self) -> Schema:
+        """Collections of both stores."""
+        return self.json.schema
 
     def store(self, side: Side) -> Store:
         """Return one of the stores."""

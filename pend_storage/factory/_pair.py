@@ -29,6 +29,7 @@ from pend_storage.dualwrite._backup_fact import (
 from pend_storage.dualwrite._maintenance import Backfill, Validate
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_metadata import PairMetadata
+from pend_storage.dualwrite._phase_controller import ALONE
 from pend_storage.dualwrite._readiness import Check
 from pend_storage.dualwrite._replication_position import is_empty
 from pend_storage.dualwrite._roles import RolePair
@@ -187,6 +188,9 @@ class ConfiguredPair(DualWriteStore):
                 "pause_seconds": round(done.pause, 6),
             }
             record_done(self, "switch", by=by, reason=reason, details=details)
+            if done.after not in ALONE.values():
+                with contextlib.suppress(PendStorageError):
+                    self.catch_up()  # a switch ends without lag; its entry makes none
         return done
 
     @override

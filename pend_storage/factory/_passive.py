@@ -66,7 +66,7 @@ class PassiveEnvironment:
         """None: not configured, fresh, or it cannot be read."""
         self.postgres: PassivePostgresStore | None = None
         """None: not configured, or it cannot be read."""
-        self.is_fresh = False
+        self.is_fresh: bool = False
         """Whether the JSON directory has no store yet: no server has opened it."""
         self.pair: PassivePair | None = None
         """Facts of both stores; None: one side is not configured, they were never used as
@@ -379,5 +379,5 @@ def open_passive(
         ConfigError: the schema module cannot be loaded. A store that cannot be read is a
             :meth:`PassiveEnvironment.problem`, not an error.
     """
-    with PassiveEnvironment(settings, hook=hook) as environment:
+    with PassiveEnvironment(settings, hook=guarded(hook)) as environment:
         yield environment

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from pend_storage.events import Event
 
-__all__ = ["COUNTED", "OPERATIONS", "Instruments"]
+__all__ = ["COUNTED", "OPERATIONS", "Counted", "Instruments", "Timed"]
+
+Timed: TypeAlias = Callable[[str, str, str, float, str | None], None]
+"""Records one call: see :meth:`Instruments.timed`."""
+Counted: TypeAlias = Callable[[str, int], None]
+"""Counts a fact: see :meth:`Instruments.counted`."""
 
 OPERATIONS: Final = (
     "get",

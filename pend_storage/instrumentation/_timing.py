@@ -10,7 +10,7 @@ from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from pend_storage._shown import shown
 from pend_storage.events import Event, Hook, guarded
-from pend_storage.instrumentation._seam import Instruments
+from pend_storage.instrumentation._seam import Instruments, Timed
 
 __all__ = ["Count", "Timing", "counting", "hook_of", "timing"]
 
@@ -38,10 +38,10 @@ class Timing:
             store: name of the store that answers; a pair sets it to that of its primary.
             hook: gets the event ``instruments-failed``.
         """
-        self.instruments = instruments
-        self.record = instruments.timed
+        self.instruments: Instruments = instruments
+        self.record: Timed = instruments.timed
         """Records a call; may raise: see :meth:`failed`."""
-        self.store = store
+        self.store: str = store
         self._hook = hook
         self._failures = count()
 

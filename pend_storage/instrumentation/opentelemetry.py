@@ -16,6 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
 from pend_storage.events import Event
+from pend_storage.instrumentation._seam import Counted
 from pend_storage.instrumentation._tally import Tally, Totals
 
 __all__ = ["OpenTelemetryInstruments"]
@@ -75,7 +76,7 @@ class OpenTelemetryInstruments:
                 tally = _TALLIES[provider] = Tally()
                 _observe(meter, tally)
         self._tally = tally
-        self.counted = tally.counted
+        self.counted: Counted = tally.counted
 
     def timed(
         self,

@@ -23,6 +23,7 @@ from pend_storage.instrumentation._families import (
     described,
 )
 from pend_storage.instrumentation._pair_collector import PairCollector
+from pend_storage.instrumentation._seam import Counted, Timed
 from pend_storage.instrumentation._shared_metrics import SharedMetrics
 from pend_storage.instrumentation._tally import BOUNDS, CONFLICTS, Tally, Totals
 
@@ -89,8 +90,8 @@ class PrometheusInstruments:
             if source is None:
                 source = _BY_REGISTRY[registry] = _registered(registry)
             counters = source.of(environment)
-        self.timed = counters.timed
-        self.counted = counters.counted
+        self.timed: Timed = counters.timed
+        self.counted: Counted = counters.counted
         self._count_event = counters.event
 
     def event(self, event: Event, /) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from pend_storage._model.diff import Difference, differences
 from pend_storage._model.records import JSON
@@ -20,9 +20,10 @@ from pend_storage.dualwrite._divergence_acceptance import (
     acceptances_in,
 )
 from pend_storage.dualwrite._divergence_check import Kind, Source, State
-from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite._passive_pair import PassivePair
+from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.errors import ConfigError
-from pend_storage.factory import ConfiguredPair, has_begun, open_pair
+from pend_storage.factory import ConfiguredPair, has_begun, open_pair, open_passive
 from pend_storage.operations.jobs import acted
 from pend_storage.store import Store
 
@@ -30,9 +31,16 @@ __all__ = [
     "Divergence",
     "accept",
     "list_divergences",
+    "look_at_findings",
     "open_findings",
     "show",
 ]
+
+
+_NO_PAIR: Final = (
+    "the stores were not used as a pair yet, so nothing was compared. See: pend-storage "
+    "status"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +109,31 @@ def open_findings(settings: Settings) -> Iterator[ConfiguredPair]:
     settings.require_postgres()
     settings.require_json()
     if not has_begun(settings):  # opening them would begin the pair
-        raise ConfigError(
-            "the stores were not used as a pair yet, so nothing was compared. See: "
-            "pend-storage status"
-        )
+        raise ConfigError(_NO_PAIR)
     with contextlib.closing(open_pair(settings)) as pair:
         yield pair
+
+
+@contextmanager
+def look_at_findings(settings: Settings) -> Iterator[PassivePair]:
+    """Open the pair of an environment for its findings, to be read: nothing is changed.
+
+    Raises:
+        ConfigError: the environment has no pair of stores, or they were not used as one
+            yet.
+        StoreUnavailable: the primary cannot be reached.
+    """
+    settings.require_postgres()
+    settings.require_json()
+    with open_passive(settings) as environment:
+        if environment.pair_error is not None:
+            raise environment.pair_error
+        if environment.pair is None:
+            for side in SIDES:
+                if environment.problem(side) is not None:
+                    environment.require(side)  # raises why it cannot be read
+            raise ConfigError(_NO_PAIR)
+        yield environment.pair
 
 
 def list_divergences(

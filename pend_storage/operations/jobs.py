@@ -16,9 +16,16 @@ from pend_storage._jobs.running import RESUMED, running_job
 from pend_storage._model.attribution import acting, actor, current_actor
 from pend_storage._model.jobs import JOBS_META, Job, Wish
 from pend_storage.config import Settings
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Progress
-from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
+from pend_storage.factory import (
+    has_begun,
+    open_json,
+    open_pair,
+    open_passive,
+    open_postgres,
+)
 from pend_storage.operations.marks import primary_of
 from pend_storage.operations.progress import Stage
 from pend_storage.stores.json import has_store
@@ -34,6 +41,7 @@ __all__ = [
     "find_job",
     "has_obeyed",
     "jobs_of",
+    "look_at_places",
     "open_places",
     "read_jobs",
     "request",
@@ -106,6 +114,22 @@ def settings_job(
             place, kind, by=by, reason=reason, can_wait=can_wait
         ) as reporter:
             yield reporter
+
+
+@contextmanager
+def look_at_places(settings: Settings) -> Iterator[tuple[JobRecord, ...]]:
+    """Open for reading what has records of the jobs of an environment.
+
+    Raises: as :func:`open_places`.
+    """
+    with open_passive(settings) as environment:
+        places: list[JobRecord] = [*environment.stores.values()]
+        if not places:
+            for side in SIDES:
+                if environment.problem(side) is not None:
+                    environment.require(side)  # raises why it cannot be read
+        pair = environment.pair
+        yield tuple(places) if pair is None else (pair, *places)
 
 
 @contextmanager

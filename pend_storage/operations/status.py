@@ -6,6 +6,7 @@ The probe works with one store unreachable, and never assigns the first roles of
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from pend_storage.config import Settings
 from pend_storage.dualwrite import ComparedTotals
 from pend_storage.dualwrite._compared_totals import COMPARED_META, totals_in
 from pend_storage.dualwrite._roles import Side
-from pend_storage.events import Hooks, log_event
+from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory import PassiveEnvironment
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import (
@@ -99,6 +100,10 @@ class EnvironmentStatus:
         )
 
 
+_FRESH: Final = 0.05
+"""Seconds for which the look at opening counts as the first one."""
+
+
 class StatusProbe:
     """Status probe: asks for the facts of an environment, and keeps its stores open.
 
@@ -122,12 +127,12 @@ class StatusProbe:
         self._backups: BackupProbe | None = None
         try:
             self.environment: PassiveEnvironment = PassiveEnvironment(
-                settings, hook=hook
+                settings, hook=guarded(hook)
             )
         except BaseException:
             self._source.close()
             raise
-        self._is_first = True
+        self._fresh_until = time.monotonic() + _FRESH
 
     def __enter__(self) -> Self:
         return self
@@ -147,9 +152,11 @@ class StatusProbe:
         Args:
             details: also probe the replication between the stores.
         """
-        if not self._is_first:  # opening the stores was the first look
+        # Opening the stores was a look, for a command that asks at once. A server asks
+        # later, and again and again.
+        if time.monotonic() >= self._fresh_until:
             self.environment.refresh()
-        self._is_first = False
+        self._fresh_until = 0.0
         pair, error = self.environment.pair, self.environment.pair_error
         sides = self._sides()
         flag = (

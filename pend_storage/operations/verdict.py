@@ -59,8 +59,11 @@ def verdict(
         status: the facts.
         now: time at which the verdict is read, UTC.
         looked_at: time at which the facts were probed, UTC; None: now.
-        retention: for how long the primary's change log is kept; None: it is not known.
+        retention: for how long the primary's change log is kept; None: as the status has
+            it.
     """
+    if retention is None and status.retention_seconds is not None:
+        retention = timedelta(seconds=status.retention_seconds)
     facts = _Facts(status, retention)
     answers = [
         facts.failing(),

@@ -17,6 +17,7 @@ import pytest
 from pend_storage.config import Settings
 from pend_storage.console import Actor, Console
 from pend_storage.console.sample import build
+from pend_storage.errors import StoreUnavailable
 from pend_storage.factory import open_pair
 from pend_storage.phases import Phase
 from pend_storage.testing.domain import Log, Ship
@@ -330,10 +331,8 @@ def test_nothing_that_looks_changes_a_file_or_a_row(
     assert print_of(environment) == before
 
 
-def test_values_are_shown_to_the_role_for_a_reason_and_the_log_says_to_whom(
-    environment: Settings,
-    make: Callable[..., Console],
-    caplog: pytest.LogCaptureFixture,
+def test_values_are_shown_to_the_role_for_a_reason_and_the_audit_says_to_whom(
+    environment: Settings, make: Callable[..., Console]
 ) -> None:
     eve = Browser(make(environment, authorise=lambda _: Actor("eve", ("operate",))))
     ann = Browser(make(environment, authorise=lambda _: ANN))
@@ -351,18 +350,36 @@ def test_values_are_shown_to_the_role_for_a_reason_and_the_log_says_to_whom(
     assert eve.ask("POST", path, json=body, headers=SAME).status_code == 403
     masked = ann.act("reveal-quarantine", id=record["id"], dry_run=True).json()
     nothing = ann.ask("POST", path, json={**body, "reason": ""}, headers=SAME)
-    with caplog.at_level("INFO", logger="pend_storage"):
-        shown = ann.act("reveal-quarantine", id=record["id"], reason="ticket 9").json()
-        raw = ann.ask("POST", path, json=body, headers=SAME)
+    shown = ann.act("reveal-quarantine", id=record["id"], reason="ticket 9").json()
+    raw = ann.ask("POST", path, json=body, headers=SAME)
 
     assert not any(c.isalnum() for c in masked["result"]["raw"])
     assert nothing.status_code == 422
     assert shown["result"]["raw"] == raw.content.decode()
     assert len(raw.content) == record["size"]
     assert raw.headers["content-disposition"].startswith("attachment")
-    told = [m for m in caplog.messages if m.startswith("values-shown: ann was shown")]
-    assert len(told) == 2
-    assert all("ticket 9" in message for message in told)
+    told = ann.get("/api/v1/audit?action=reveal&by=ann").json()["items"]
+    assert [entry["reason"] for entry in told] == ["ticket 9"] * 2
+    assert all(record["id"] in str(entry["details"]) for entry in told)
+    operations = ann.get("/api/v1/history").json()["operations"]
+    assert {"reveal"} <= {operation["action"] for operation in operations}
+
+
+def test_nothing_is_shown_where_the_audit_cannot_record_it(
+    sample: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pend_storage.console import _steps
+
+    def away(*_: object, **__: object) -> str:
+        raise StoreUnavailable("the disk is full", store="JSON")
+
+    monkeypatch.setattr(_steps, "record_entry", away)
+    record = sample.get("/api/v1/quarantine?status=all").json()["items"][0]
+
+    answer = sample.act("reveal-quarantine", id=record["id"])
+
+    assert answer.status_code == 503
+    assert "result" not in answer.json()
 
 
 def test_values_of_a_divergence_are_shown_to_the_role(sample: Browser) -> None:

@@ -115,17 +115,18 @@ KNOWN: Final[dict[type, set[str]]] = {
     EnvironmentStatus: {
         "environment", "configuration", "flag", "phase", "json", "postgres", "problem",
         "details", "backup", "broken", "jobs", "compared",
+        "retention_seconds",
     },
     Flag: {
         "wanted", "place", "version", "writable", "problem", "is_reachable", "held",
     },
-    StoreFacts: {"place", "role", "epoch", "problem", "files"},
+    StoreFacts: {"place", "role", "epoch", "problem", "files", "journal_bytes"},
     PairFacts: {
         "lag", "backfill", "validation", "divergences", "waiting", "ahead", "history",
     },
     BackupFacts: {
         "repository", "problem", "count", "last_good", "is_old", "window", "archive",
-        "drill", "next_run", "failure", "damaged", "bytes", "free_bytes",
+        "drill", "next_run", "failure", "failures", "damaged", "bytes", "free_bytes",
     },
     Lag: {"commits", "seconds", "secondary_up", "blocked"},
 }  # fmt: skip
@@ -302,6 +303,8 @@ def test_a_lag_is_judged_against_the_retention_too() -> None:
 
     assert levels(found)["risk"] is Level.OK
     assert levels(found, retention=timedelta(seconds=30))["risk"] is Level.RISK
+    kept = dataclasses.replace(found, retention_seconds=30.0)
+    assert levels(kept)["risk"] is Level.RISK
 
 
 # -- the commands -------------------------------------------------------------------------

@@ -13,6 +13,10 @@ import pytest
 from pend_storage import operations
 
 CHANGING: Final = {
+    "audit.prune_old",
+    "audit.reveal",
+    "audit.reveal_entries",
+    "repair.repair",
     "backup.archive.archive_once",
     "backup.create.create_backup",
     "backup.drill.drill",
@@ -76,5 +80,5 @@ def test_the_operations_with_an_author_are_listed() -> None:
         for name, function in FUNCTIONS.items()
         if "by" in inspect.signature(function).parameters
     }
-    helping = {"phase.change_flag", "jobs.acted"}
+    helping = {"phase.change_flag", "jobs.acted", "audit.record", "audit.record_done"}
     assert taking - helping == CHANGING | NOTED

@@ -41,8 +41,16 @@ LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "db grants": (),
     "db status": (),
     "phase show": (),
+    "divergences list": (),
+    "divergences show": ("none",),
+    "jobs list": (),
+    "jobs show": ("none",),
     "quarantine list": ("--all",),
     "quarantine show": ("{id}",),
+    "audit list": (),
+    "audit show": ("0",),
+    "audit export": (),
+    "audit verify": (),
     "backup list": (),
     "backup show": ("{backup}",),
     "backup diff": ("live",),
@@ -50,6 +58,7 @@ LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "backup schedule show": (),
     "backup schedule systemd": (),
     "completion": ("bash",),
+    "alerts": (),
 }
 """Commands that only look, with arguments."""
 TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -59,6 +68,7 @@ TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
     "rollback": (),
     "quarantine retry": ("{id}",),
     "purge": ("users", "--deleted"),
+    "audit prune": (),
     "backup prune": (),
 }
 """Commands whose dry run only looks, with arguments."""
@@ -77,9 +87,16 @@ WORKS: Final[Mapping[str, str]] = {
     "phase set": "switches",
     "repair": "repairs",
     "relay": "applies the log",
+    "tune": "sets a knob; without a value it is tested with the knobs",
     "rollback": "switches",
+    "divergences accept": "accepts",
+    "jobs pause": "asks a job",
+    "jobs resume": "asks a job",
+    "jobs cancel": "asks a job",
     "quarantine accept": "accepts",
     "quarantine retry": "places records",
+    "audit seal": "seals",
+    "audit prune": "deletes",
     "backup create": "makes a backup",
     "backup archive": "copies the log",
     "backup verify": "records the result in the repository",
@@ -284,7 +301,7 @@ def test_a_directory_and_a_role_that_may_only_be_read_are_enough(
         assert shown["phase"] == phase.value
         assert shown["result"]["json"]["problem"] is None
         assert shown["result"]["postgres"]["problem"] is None
-        assert shown["result"]["details"]["lag"]["commits"] == 0
+        assert shown["result"]["details"]["lag"]["secondary_up"]
         assert codes["purge --dry-run"] == codes["backup diff"] == 0
         assert codes["quarantine list"] == 1
 

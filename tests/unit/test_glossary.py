@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ TERMS: Final = rows(PUBLIC, 3)
 NAMES: Final = rows(CODE, 4)
 
 
+@cache
 def defined() -> set[str]:
     """Return the names of modules, classes, functions and annotated attributes."""
     found: set[str] = set()
@@ -47,15 +49,12 @@ def defined() -> set[str]:
     return found
 
 
-DEFINED: Final = defined()
-
-
 def exists(name: str) -> bool:
     """Return True if a module, class or function has this name, or with an underscore."""
     return (
         re.split(r"[./]", name.removesuffix(".py"))[-1].lstrip("_")
         + (".py" if name.endswith(".py") else "")
-        in DEFINED
+        in defined()
     )
 
 

@@ -103,7 +103,12 @@ def test_a_pattern_without_a_length_sees_ten_thousand_characters() -> None:
 def own_patterns() -> Iterator[tuple[str, Any, str, int]]:
     """Yield each pattern of the package: its place, its text, how it is used, its flags."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not re.search(
+            r"\bre\.[a-z]", text
+        ):  # parsing all modules is a tenth of the collection's time
+            continue
+        tree = ast.parse(text)
         uses = {
             id(node.value): node.attr
             for node in ast.walk(tree)

@@ -87,7 +87,7 @@ def drill(
         job = held.enter_context(settings_job(settings, "drill", by=by, reason=reason))
         work = _Drill(settings, repository, keys, Stopwatch(budget))
         result = work.run(to, seed, into, staged(job, stage))
-        job.finish(f"{result.outcome}: {result.reason or 'as it should be'}")
+        job.finish(f"{result.outcome}: the backup has the result")
         if record and work.found is not None:
             with contextlib.suppress(PendStorageError):
                 Catalog(repository).add_fact(

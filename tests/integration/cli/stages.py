@@ -31,6 +31,7 @@ __all__ = [
     "roles_of",
     "serving",
     "settings_of",
+    "without_jobs",
 ]
 
 DOWN = "postgresql://127.0.0.1:1/none"
@@ -134,3 +135,15 @@ def serving(site: Site, **environ: str) -> Iterator[Server]:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+
+
+def without_jobs(tables: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The rows of all tables but for what the record of the jobs writes.
+
+    That is its meta entry, and the place of the database, which the first write records.
+    """
+    written = ("(jobs,", "(postgres.home,")
+    return {
+        table: [row for row in rows if not str(row[0]).startswith(written)]
+        for table, rows in tables.items()
+    }
