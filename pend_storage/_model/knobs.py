@@ -233,7 +233,9 @@ def kind_of(name: str, collections: Iterable[str]) -> KnobKind:
             names += [f"{base.name}.{each}" for each in collections]
             if name.startswith(f"{base.name}.") and name in names:
                 return replace(base, name=name)
+    # An address is not shown, because it may hold a password.
+    cited = "with an address as its name" if "://" in name else shown(name)
     raise ConfigError(
-        f"there is no knob {shown(name)}{did_you_mean(name, names)} The knobs are: "
+        f"there is no knob {cited}{did_you_mean(name, names)} The knobs are: "
         f"{', '.join(KNOBS)}, and {COMPARE}.COLLECTION."
     )

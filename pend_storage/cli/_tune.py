@@ -22,15 +22,11 @@ _COLUMNS: Final = ["knob", "value", "configured", "set by", "at", "reason"]
 @click.argument("name", metavar="[NAME]", required=False)
 @click.argument("value", metavar="[VALUE]", type=float, required=False)
 @click.option("--reset", is_flag=True, help="Let the configuration decide again.")
-@click.option("--by", metavar="NAME", help="Who sets it; this user, if not given.")
-@click.option("--reason", metavar="TEXT", default="", help="Why, for the record.")
 @pass_session
 def tune(
     session: Session,
     name: str | None,
     value: float | None,
-    by: str | None,
-    reason: str,
     *,
     reset: bool,
 ) -> Exit:
@@ -42,7 +38,7 @@ def tune(
     _require_one_way(name, value, reset=reset)
     if value is None and not reset:
         return _show(session, name)
-    return _set(session, name or "", value, by=by, reason=reason)
+    return _set(session, name or "", value)
 
 
 def _require_one_way(name: str | None, value: float | None, *, reset: bool) -> None:
@@ -64,15 +60,13 @@ def _show(session: Session, name: str | None) -> Exit:
     return session.finish(Exit.DONE, {"knobs": found})
 
 
-def _set(
-    session: Session, name: str, value: float | None, *, by: str | None, reason: str
-) -> Exit:
+def _set(session: Session, name: str, value: float | None) -> Exit:
     from pend_storage._model.attribution import current_actor
     from pend_storage.factory import open_pair
     from pend_storage.operations.tuning import reset_knob, set_knob
 
     settings = session.settings_to_change
-    actor = by or current_actor()
+    actor, reason = session.by or current_actor(), session.reason or ""
     with open_pair(settings) as pair:
         if value is None:
             knob = reset_knob(pair, name, by=actor, reason=reason, settings=settings)
