@@ -34,6 +34,7 @@ from pend_storage.contract import StoreBackend as StoreBackend
 from pend_storage.dualwrite import Acceptance as Acceptance
 from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
+from pend_storage.dualwrite import Canary as Canary
 from pend_storage.dualwrite import Compared as Compared
 from pend_storage.dualwrite import ComparedTotals as ComparedTotals
 from pend_storage.dualwrite import Finding as Finding

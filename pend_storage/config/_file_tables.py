@@ -23,6 +23,7 @@ __all__ = [
     "DualWriteTable",
     "EnvironmentTable",
     "JsonTable",
+    "OpenFeatureTable",
     "PostgresTable",
     "RedisTable",
     "ServerTable",
@@ -32,6 +33,7 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Patience: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _Interval: TypeAlias = Annotated[float, msgspec.Meta(ge=0.001, le=3_600)]
+_Answer: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=30)]
 _Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Days: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=36_500)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -90,11 +92,20 @@ class RedisTable(ServerTable):
     unsigned: Unsigned = "wake-up"
 
 
+class OpenFeatureTable(FileTable):
+    """Table ``openfeature``."""
+
+    flag_key: _Key = "pend.phase"
+    domain: _Key = "pend"
+    timeout: _Answer = 1.0
+
+
 class DualWriteTable(FileTable):
     """Table ``dual_write``."""
 
     secondary_timeout: _Patience | str = 1.0
     compare: _Share = 0.05
+    canary: _Share = 0.0
     ignore: list[str] = []
     switch_patience: _Patience = 30.0
     relay_interval: _Interval = 0.2
@@ -115,6 +126,7 @@ class EnvironmentTable(FileTable):
     json: JsonTable = msgspec.field(default_factory=JsonTable)
     postgres: PostgresTable = msgspec.field(default_factory=PostgresTable)
     redis: RedisTable = msgspec.field(default_factory=RedisTable)
+    openfeature: OpenFeatureTable | None = None
     auto_switch: bool = False
     dual_write: DualWriteTable = msgspec.field(default_factory=DualWriteTable)
     backup: BackupTable | None = None
@@ -127,6 +139,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "postgres": PostgresTable,
     "postgres.tls": TlsTable,
     "redis": RedisTable,
+    "openfeature": OpenFeatureTable,
     "auto_switch": AutoSwitchTable,
     "dual_write": DualWriteTable,
     "audit": AuditTable,

@@ -31,6 +31,7 @@ from pend_storage.config._file_tables import (
     DualWriteTable,
     EnvironmentTable,
     JsonTable,
+    OpenFeatureTable,
     PostgresTable,
     RedisTable,
     ServerTable,
@@ -40,6 +41,7 @@ from pend_storage.config._settings import (
     AuditSettings,
     DualWriteSettings,
     JsonSettings,
+    OpenFeatureSettings,
     PostgresSettings,
     RedisSettings,
     Settings,
@@ -122,6 +124,7 @@ def _load(
         json=reader.json(read.json),
         postgres=reader.postgres(read.postgres),
         redis=reader.redis(read.redis),
+        openfeature=reader.openfeature(read.openfeature),
         auto_switch=read.auto_switch,
         auto_switch_allowed=reader.allowed(following),
         auto_switch_pause=following.least_pause,
@@ -290,6 +293,13 @@ class _Reader:
             url=url, key=table.key, signing_key=signing_key, unsigned=table.unsigned
         )
 
+    def openfeature(self, table: OpenFeatureTable | None) -> OpenFeatureSettings | None:
+        if table is None:
+            return None
+        return OpenFeatureSettings(
+            flag_key=table.flag_key, domain=table.domain, timeout=table.timeout
+        )
+
     def allowed(self, table: AutoSwitchTable) -> tuple[Phase, ...] | None:
         if table.allowed is None:
             return None
@@ -307,6 +317,7 @@ class _Reader:
         return DualWriteSettings(
             secondary_timeout=self._timeout(table.secondary_timeout),
             compare=table.compare,
+            canary=table.canary,
             ignore=tuple(table.ignore),
             switch_patience=table.switch_patience,
             relay_interval=table.relay_interval,

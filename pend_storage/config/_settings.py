@@ -21,6 +21,7 @@ __all__ = [
     "Declared",
     "DualWriteSettings",
     "JsonSettings",
+    "OpenFeatureSettings",
     "Pooler",
     "PostgresSettings",
     "RedisSettings",
@@ -139,6 +140,18 @@ class RedisSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFeatureSettings:
+    """Settings of the phase flag of an OpenFeature provider, which the program sets."""
+
+    flag_key: str = "pend.phase"
+    """Key of a string flag."""
+    domain: str = "pend"
+    """Domain of the provider."""
+    timeout: float = 1.0
+    """Seconds that an evaluation may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DualWriteSettings:
     """Settings of the replication between the two stores."""
 
@@ -146,6 +159,8 @@ class DualWriteSettings:
     """Seconds that a write waits for the secondary; 0: not at all, None: without limit."""
     compare: float = 0.05
     """Share of the reads that are compared with the secondary, 0 to 1."""
+    canary: float = 0.0
+    """Share of the keys whose reads the secondary answers where both agree, 0 to 1."""
     ignore: tuple[str, ...] = ()
     """Fields that are not compared: ``users.last_seen``, ``*.extra.note``."""
     switch_patience: float = 30.0
@@ -191,13 +206,15 @@ class Settings:
     json: JsonSettings | None = None
     postgres: PostgresSettings | None = None
     redis: RedisSettings | None = None
+    openfeature: OpenFeatureSettings | None = None
+    """None: no OpenFeature provider has the phase flag."""
     auto_switch: bool = False
     """Whether a running store follows the phase flag by itself."""
     auto_switch_allowed: tuple[Phase, ...] | None = None
     """Phases that it may go to by itself; None: all."""
     auto_switch_pause: float | None = None
-    """Seconds between two automatic changes of the phase; None: 60 where the flag is in Redis,
-    and no limit where only the owner of the configuration can change it."""
+    """Seconds between two automatic changes of the phase; None: 60 where a service has the
+    flag, and no limit where only the owner of the configuration can change it."""
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
     backup: BackupSettings | None = None
     """None: no repository is configured."""

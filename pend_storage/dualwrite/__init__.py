@@ -1,5 +1,6 @@
 """Dual writes to two stores under live traffic, and the four phases between them."""
 
+from pend_storage.dualwrite._canary_reads import Canary
 from pend_storage.dualwrite._compared_totals import ComparedTotals
 from pend_storage.dualwrite._divergence_acceptance import Acceptance
 from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_values
@@ -20,6 +21,7 @@ __all__ = [
     "Acceptance",
     "Backfill",
     "Blocker",
+    "Canary",
     "Compared",
     "ComparedTotals",
     "DualWriteStore",

@@ -67,6 +67,8 @@ class BatchLimit:
     """Limit of the next call in records and bytes; adapts to the outcome of earlier calls."""
 
     def __init__(self) -> None:
+        self.most_records = MOST_RECORDS
+        """Records in one call that an operator allows."""
         self.records = MOST_RECORDS
         self.bytes = MOST_BYTES
         self._ceiling = (MOST_RECORDS, MOST_BYTES)
@@ -82,7 +84,7 @@ class BatchLimit:
             size: bytes of these records.
         """
         return not records or (
-            records + len(load.records) <= self.records
+            records + len(load.records) <= min(self.records, self.most_records)
             and size + load.bytes <= self.bytes
         )
 
@@ -103,6 +105,7 @@ class BatchLimit:
     def grow(self, records: int, size: int) -> None:
         """Raise the limit by an eighth after a call that was answered; args as above."""
         # A call that used less than half of the limit proves nothing about the rest.
+        # The limit does not grow by calls that an operator keeps small.
         if 2 * records >= self.records or 2 * size >= self.bytes:
             self._careful = max(0, self._careful - 1)
             most = self._ceiling if self._careful else (MOST_RECORDS, MOST_BYTES)

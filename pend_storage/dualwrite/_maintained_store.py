@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pend_storage._jobs.running import RESUMED, running_job
 from pend_storage._model.attribution import acting, actor, current_actor
@@ -149,8 +150,8 @@ class MaintainedStore(RoutedStore):
         return self._acceptances.known()
 
     def compared(self) -> Compared:
-        """Return the counters of compared reads of this process: sampled, dropped, confirmed."""
-        return self._shadow_reads.compared()
+        """Return the counters of this process: of compared reads, and of canary reads."""
+        return replace(self._shadow_reads.compared(), canary=self._canary.report())
 
     def compared_totals(self) -> ComparedTotals | None:
         """Return the counters of the compared reads of all processes, a few seconds old.

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, Protocol
 from pend_storage.dualwrite._divergence_check import DivergenceConfirmer, Finding, Place
 from pend_storage.dualwrite._divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
+from pend_storage.dualwrite._live_knobs import LiveKnobs, LiveRate
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._readiness import record_validation
 from pend_storage.dualwrite._relay import Relay
@@ -94,6 +95,7 @@ class Maintenance:
         confirmer: DivergenceConfirmer,
         registry: DivergenceRegistry,
         edits: LegacyEditSync,
+        knobs: LiveKnobs,
         hook: Hook,
         backfill: Backfill | None,
         validate: Validate | None,
@@ -108,6 +110,7 @@ class Maintenance:
             confirmer: decides which differences are certain.
             registry: records them.
             edits: synchronises edits of legacy files before a comparison.
+            knobs: hold the rate of a backfill.
             hook: gets the events of a backfill.
             backfill: copies a store; None: there is no way to copy.
             validate: compares two stores; None: there is no way to compare.
@@ -118,6 +121,7 @@ class Maintenance:
         self._confirmer = confirmer
         self._registry = registry
         self._edits = edits
+        self._knobs = knobs
         self._hook = hook
         self._backfill = backfill
         self._validate = validate
@@ -141,7 +145,8 @@ class Maintenance:
         Args:
             progress: called after every chunk.
             rate: records per second at most.
-            is_urgent: a switch waits for it: do not pause where the secondary lags.
+            is_urgent: a switch waits for it: do not pause where the secondary lags, nor
+                follow the knob of the rate.
 
         Raises:
             ConfigError: no backfill is configured, there is no secondary, or the
@@ -179,7 +184,7 @@ class Maintenance:
             progress=progress,
             rate=rate,
             epoch=route.epoch,
-            hold=None if is_urgent else LagThrottle(route),
+            hold=None if is_urgent else LiveRate(self._knobs, LagThrottle(route)),
             hook=self._hook,
         )
 

@@ -13,7 +13,6 @@ when.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 import time
@@ -24,12 +23,14 @@ from typing import Final
 from pend_storage._audit_chain import seal
 from pend_storage._model.records import Advance
 from pend_storage.dualwrite._background import start_thread
+from pend_storage.dualwrite._batch_limit import MOST_RECORDS
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite._lag import Lag, lag_of
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._log_drain import REFUSALS, LogDrain, Obstacle
 from pend_storage.dualwrite._log_pruning import prune_old
+from pend_storage.dualwrite._relay_events import backfill_event, rewound_event
 from pend_storage.dualwrite._relay_schedule import RelaySchedule, blocked_reason
 from pend_storage.dualwrite._replication_position import (
     POSITION_META,
@@ -44,7 +45,7 @@ from pend_storage.errors import (
     PendStorageError,
     StaleEpoch,
 )
-from pend_storage.events import Event, Hook
+from pend_storage.events import Hook
 from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 
@@ -101,6 +102,7 @@ class Relay:
         self._interval = interval
         self._retention = retention
         self._archive_hold = archive_hold
+        self._most_records = MOST_RECORDS
         self._count = count
         self.after_fork()
         router.subscribe(self)
@@ -119,6 +121,7 @@ class Relay:
             on_obstacle=self._record_obstacle,
             on_moved=self._schedule.record_progress,
         )
+        self._log_drain.room.most_records = self._most_records
         self._maintained = self._pruned = self._edits_synced = time.monotonic()
         self._sealed = time.monotonic()
 
@@ -138,6 +141,11 @@ class Relay:
         with self._starting:
             if self._thread is None and not self._is_stopped:
                 self._thread = start_thread(self._work, "pend-relay")
+
+    def set_most_records(self, most: int | None) -> None:
+        """Set the records that one call applies at most; None: the library's own limit."""
+        self._most_records = MOST_RECORDS if most is None else most
+        self._log_drain.room.most_records = self._most_records
 
     def wake(self) -> None:
         """Drain at once, without the pause that an obstacle has caused."""
@@ -219,24 +227,7 @@ class Relay:
     def _emit_rewound(
         self, before: ReplicationPosition, now: ReplicationPosition | None
     ) -> None:
-        place = "no position any more"
-        if now is not None:
-            place = f"position {now.sequence} (of {now.committed_at})"
-        self._hook(
-            Event(
-                "secondary-rewound",
-                f"the secondary was at position {before.sequence} (of "
-                f"{before.committed_at}) of the change log, and has {place} now: it lost "
-                "commits by a failover or a "
-                "restore. The relay applies them again from the change log, as far as "
-                "that reaches back; validate the secondary before it becomes primary",
-                logging.WARNING,
-                {
-                    "before": before.sequence,
-                    "now": None if now is None else now.sequence,
-                },
-            )
-        )
+        self._hook(rewound_event(before, now))
 
     # -- work ---------------------------------------------------------------------------
 
@@ -356,15 +347,7 @@ class Relay:
         advance = Advance(POSITION_META, found, mark.to_meta())
         route.secondary.apply((), epoch=route.epoch, mark=advance)
         if not mark.needs_no_backfill:
-            self._hook(
-                Event(
-                    "backfill-needed",
-                    "the change log does not reach back to where the secondary left it: "
-                    "it follows from now on, and needs a backfill before it may become "
-                    "primary",
-                    logging.WARNING,
-                )
-            )
+            self._hook(backfill_event())
 
     # -- retention ----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pend_storage._layouts.unread_files import UnreadFile
 from pend_storage._model.records import (
     Row,
 )
+from pend_storage.dualwrite._canary_reads import CanaryReads
 from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
@@ -37,6 +38,7 @@ class RoutedReads(Store):
 
     _router: Router
     _shadow_reads: ShadowReadSampler
+    _canary: CanaryReads
     _unread: UnreadFileGuard
 
     # -- reads: the primary's answer ------------------------------------------------------
@@ -59,7 +61,11 @@ class RoutedReads(Store):
                 self._unread.require_rows(store, at, collection, wanted, rows)
             return rows
 
-        rows = self._router.call_reading(read_at)
+        canary = self._canary
+        if canary.share and not deleted:
+            rows = canary.read(collection, wanted, read_at)
+        else:
+            rows = self._router.call_reading(read_at)
         self._shadow_reads.sample_keys(collection, wanted)
         return rows
 

@@ -12,14 +12,15 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage._model.records import Row
 from pend_storage._shown import shown
 from pend_storage.dualwrite._background import start_thread
+from pend_storage.dualwrite._canary_reads import Canary
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker
 from pend_storage.dualwrite._compared_totals import TotalsRecord
 from pend_storage.dualwrite._divergence_check import (
@@ -66,6 +67,8 @@ class Compared:
     """Those that differed at the first read."""
     confirmed: int
     """Those of them that certainly differ."""
+    canary: Canary = field(default_factory=Canary)
+    """Counters of the canary reads."""
 
 
 class _KeySample(NamedTuple):
@@ -112,6 +115,9 @@ class ShadowReadSampler:
             totals: gets the counters of this process, for others to read.
         """
         self.share = share
+        self.on_confirmed: Callable[[str], None] = lambda _collection: None
+        """Called with the collection of a difference that is certain."""
+        self._shares: Mapping[str, float] = {}
         self._totals = totals
         self._router = router
         self._breaker = breaker
@@ -132,12 +138,22 @@ class ShadowReadSampler:
         self._thread: threading.Thread | None = None
         self._random = random.Random()  # noqa: S311 - which reads is no secret
 
+    def set_shares(self, share: float, by_collection: Mapping[str, float]) -> None:
+        """Set the share of the reads, and those of collections that have their own."""
+        # Two assignments: a call between them draws with one old share, once.
+        self._shares = {**by_collection}
+        self.share = share
+
     # -- the caller's side --------------------------------------------------------------
 
     def sample_keys(self, collection: str, keys: Sequence[str]) -> None:
         """Sample a read by key, if it is chosen."""
         if self._is_chosen(collection):
             self._add(_KeySample(collection, keys))
+
+    def add_keys(self, collection: str, keys: Sequence[str]) -> None:
+        """Compare keys, whatever the share is."""
+        self._add(_KeySample(collection, keys))
 
     def sample_query(self, collection: str, query: Query) -> None:
         """Sample a query, if it is chosen."""
@@ -152,6 +168,8 @@ class ShadowReadSampler:
     def _is_chosen(self, collection: str) -> bool:
         """Draw whether to compare a read. Findings are not compared: they would be found."""
         share = self.share
+        if self._shares:
+            share = self._shares.get(collection, share)
         return bool(share) and collection != FINDINGS and self._random.random() < share
 
     def _add(self, sample: _Sample) -> None:
@@ -169,7 +187,8 @@ class ShadowReadSampler:
 
     def compared(self) -> Compared:
         """Return the counters so far."""
-        return Compared(**self._counts)
+        counts: Mapping[str, Any] = self._counts
+        return Compared(**counts)
 
     def wait(self, timeout: float) -> bool:
         """Wait until all samples so far are compared; return False after a timeout.
@@ -266,6 +285,8 @@ class ShadowReadSampler:
         self._registry.record_equal((collection, key) for key in equal)
         self._counts["confirmed"] += bool(found)
         self._registry.record(found.values())
+        if found:
+            self.on_confirmed(collection)
         return bool(found)
 
     def _compare_answers(
@@ -297,6 +318,7 @@ class ShadowReadSampler:
                 require_following(route)
                 self._counts["confirmed"] += 1
                 self._registry.record([_answer(collection)])
+                self.on_confirmed(collection)
                 return
             if now - started >= 4 * HELD_BACK:
                 return  # it goes on changing: nothing can be said about it

@@ -33,8 +33,8 @@ from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._switch_history import Switch, recorded_switches
 from pend_storage.dualwrite._timed_route import TimedRoute
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
-from pend_storage.dualwrite._wiring import PairOptions, wire
-from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
+from pend_storage.dualwrite._wiring import PairOptions, follow_knobs, wire
+from pend_storage.errors import SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
 from pend_storage.instrumentation import Instruments
 from pend_storage.instrumentation._timing import counting, hook_of, timing
@@ -67,6 +67,7 @@ class DualWriteStore(MaintainedStore):
         postgres: Store,
         secondary_timeout: float | None = 1.0,
         compare: float = 0.05,
+        canary: float = 0.0,
         ignore: Iterable[str] = (),
         redact: Redact = hide_values,
         switch_patience: float = 30.0,
@@ -88,6 +89,7 @@ class DualWriteStore(MaintainedStore):
             secondary_timeout: seconds that a write waits for the secondary; the relay
                 applies what did not arrive. 0: never wait; None: as long as it takes.
             compare: share of the reads that are compared with the secondary, 0 to 1.
+            canary: share of the keys whose reads the secondary answers where both agree.
             ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
             redact: what of a difference may be shown.
             switch_patience: seconds that a call waits while a switch is under way.
@@ -110,14 +112,13 @@ class DualWriteStore(MaintainedStore):
                 belong together any more: one was restored from a backup. They are not closed
                 then.
         """
-        if not 0 <= compare <= 1:
-            raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
         self._hook = hook_of(guarded(hook), instruments)
         self._timing = timing(instruments, "pair", self._hook)
         default_backfill, default_validate = self._default_jobs()
         options = PairOptions(
             secondary_timeout=secondary_timeout,
             compare=compare,
+            canary=canary,
             ignore=ignore,
             redact=redact,
             switch_patience=switch_patience,
@@ -153,12 +154,15 @@ class DualWriteStore(MaintainedStore):
         self._relay = parts.relay
         self._replicator = parts.replicator
         self._metadata = parts.metadata
+        self._knobs = parts.knobs
         self._registry = parts.registry
         self._shadow_reads = parts.shadow_reads
+        self._canary = parts.canary
         self._totals = parts.totals
         self._acceptances = parts.acceptances
         self._maintenance = parts.maintenance
         self._phases = parts.phases
+        follow_knobs(parts)
 
     def _default_jobs(self) -> tuple[Backfill | None, Validate | None]:
         """Return the jobs that copy and compare where no argument names others."""
@@ -177,6 +181,8 @@ class DualWriteStore(MaintainedStore):
         for part in (self._router, self._replicator, self._relay, self._shadow_reads):
             part.after_fork()
         self._registry.after_fork()
+        self._knobs.after_fork()
+        self._canary.after_fork()
         self._continuity.after_fork()
         self._phases.after_fork()
         self._router.invalidate()
@@ -355,6 +361,8 @@ class DualWriteStore(MaintainedStore):
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._shadow_reads.stop, _CLOSING)
             stack.callback(self._replicator.stop, _CLOSING)
+            stack.callback(self._canary.stop, _CLOSING)
+            stack.callback(self._knobs.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from pend_storage._model.knobs import CANARY, COMPARE, RELAY_BATCH, Knobs
+from pend_storage.dualwrite._canary_reads import CanaryReads
 from pend_storage.dualwrite._circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite._compared_totals import TotalsRecord
 from pend_storage.dualwrite._divergence_acceptance import DivergenceAcceptance
@@ -22,6 +24,7 @@ from pend_storage.dualwrite._divergence_check import (
 )
 from pend_storage.dualwrite._divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
+from pend_storage.dualwrite._live_knobs import LiveKnobs
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._maintenance import Backfill, Maintenance, Validate
 from pend_storage.dualwrite._pair import Pair
@@ -33,10 +36,11 @@ from pend_storage.dualwrite._relay_schedule import RelaySchedule
 from pend_storage.dualwrite._replicator import SynchronousReplicator
 from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
+from pend_storage.errors import ConfigError
 from pend_storage.events import Hook
 from pend_storage.instrumentation._timing import Count
 
-__all__ = ["PairOptions", "PairParts", "wire"]
+__all__ = ["PairOptions", "PairParts", "follow_knobs", "wire"]
 
 _FIRST_PAUSE = 1.0
 """Seconds between the first two attempts at an obstacle, where no relay has a thread."""
@@ -48,6 +52,7 @@ class PairOptions:
 
     secondary_timeout: float | None
     compare: float
+    canary: float
     ignore: Iterable[str]
     redact: Redact
     switch_patience: float
@@ -59,6 +64,16 @@ class PairOptions:
     checks: Mapping[str, Check]
     hook: Hook
     count: Count | None
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none.
+
+        Raises:
+            ConfigError: a share is not from 0 to 1.
+        """
+        for name, share in (("compare", self.compare), ("canary", self.canary)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} must be a share from 0 to 1, not {share}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,7 @@ class PairParts:
     relay: Relay
     confirmer: DivergenceConfirmer
     metadata: PairMetadata
+    knobs: LiveKnobs
 
     @cached_property
     def replicator(self) -> SynchronousReplicator:
@@ -101,6 +117,22 @@ class PairParts:
         )
 
     @cached_property
+    def canary(self) -> CanaryReads:
+        """Canary reads."""
+        sampler = self.shadow_reads
+        canary = CanaryReads(
+            self.router,
+            self.breaker,
+            self.knobs,
+            self.options.hook,
+            check=sampler.add_keys,
+        )
+        sampler.on_confirmed = lambda collection: canary.turn_off(
+            f"a record of {collection} certainly differs"
+        )
+        return canary
+
+    @cached_property
     def totals(self) -> TotalsRecord:
         """Totals of the compared reads of all processes."""
         return TotalsRecord(self.metadata)
@@ -120,6 +152,7 @@ class PairParts:
             confirmer=self.confirmer,
             registry=self.registry,
             edits=self.edits,
+            knobs=self.knobs,
             hook=self.options.hook,
             backfill=self.options.backfill,
             validate=self.options.validate,
@@ -167,6 +200,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         count=options.count,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
+    metadata = PairMetadata(router)
     return PairParts(
         pair=pair,
         options=options,
@@ -178,5 +212,29 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         edits=edits,
         relay=relay,
         confirmer=DivergenceConfirmer(rules, relay.catch_up),
-        metadata=PairMetadata(router),
+        metadata=metadata,
+        knobs=LiveKnobs(metadata, hook),
     )
+
+
+def follow_knobs(parts: PairParts) -> None:
+    """Let the parts follow the knobs of the pair, once it is in use."""
+    options, sampler, relay = parts.options, parts.shadow_reads, parts.relay
+    canary = parts.canary
+
+    def apply(knobs: Knobs) -> None:
+        share = knobs.value(COMPARE)
+        sampler.set_shares(
+            options.compare if share is None else share, knobs.by_collection(COMPARE)
+        )
+        most = knobs.value(RELAY_BATCH)
+        relay.set_most_records(None if most is None else int(most))
+        canary.follow(options.canary, knobs.settings.get(CANARY))
+
+    parts.knobs.subscribe(apply)
+    if options.relay_interval is None:
+        # Without its own thread a pair reads nothing by itself.
+        canary.follow(options.canary, None)
+    else:
+        # Off until the knobs were read: a process may have turned them off.
+        parts.router.subscribe(parts.knobs)

@@ -292,6 +292,7 @@ def open_pair(
             postgres,
             secondary_timeout=wanted.secondary_timeout,
             compare=wanted.compare if serving else 0.0,
+            canary=wanted.canary if serving else 0.0,
             ignore=wanted.ignore,
             switch_patience=wanted.switch_patience,
             relay_interval=wanted.relay_interval if serving else None,

@@ -16,7 +16,13 @@ from pend_storage.flags.file import FileFlag
 from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase
 
-__all__ = ["ChainedFlag", "FlagSettings", "RedisPlace", "flag_source"]
+__all__ = [
+    "ChainedFlag",
+    "FlagSettings",
+    "OpenFeaturePlace",
+    "RedisPlace",
+    "flag_source",
+]
 
 
 class RedisPlace(Protocol):
@@ -39,6 +45,22 @@ class RedisPlace(Protocol):
         """Treatment of unsigned values, where there is no signing key."""
 
 
+class OpenFeaturePlace(Protocol):
+    """Flag of an OpenFeature provider."""
+
+    @property
+    def flag_key(self) -> str:
+        """Key of the flag."""
+
+    @property
+    def domain(self) -> str:
+        """Domain of the provider."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that an evaluation may take."""
+
+
 class FlagSettings(Protocol):
     """Settings of an environment that name the sources of its phase flag."""
 
@@ -53,6 +75,10 @@ class FlagSettings(Protocol):
     @property
     def redis(self) -> RedisPlace | None:
         """Its Redis, if it has one."""
+
+    @property
+    def openfeature(self) -> OpenFeaturePlace | None:
+        """Its flag of an OpenFeature provider, if it has one; then Redis has none."""
 
     @property
     def absent(self) -> Mapping[str, str]:
@@ -147,20 +173,40 @@ def _is_set(source: FlagSource) -> bool:
 def flag_source(
     settings: FlagSettings, *, environ: Mapping[str, str] = os.environ
 ) -> FlagSource:
-    """Make the chain of an environment's sources: the variable, Redis, then the file.
+    """Make the chain of an environment's sources: the variable, a service, then the file.
+
+    The service is an OpenFeature provider where one is configured, or else Redis.
 
     Args:
         settings: from :func:`~pend_storage.config.load_settings`.
         environ: the environment variables.
 
     Raises:
-        ConfigError: the configuration of Redis is unusable. No connection is opened.
+        ConfigError: the configuration of Redis is unusable, or a package is not installed.
+            No connection is opened.
     """
     # In the order of precedence: an operator who sets the variable for one process must
     # win over what is shared.
     sources: list[FlagSource] = [EnvironmentFlag(environ=environ)]
-    if settings.redis is not None:
-        sources.append(_redis_flag(settings.redis, settings.environment))
+    if settings.openfeature is not None:
+        sources.append(_openfeature_flag(settings.openfeature))
+    else:
+        sources += _redis_flags(settings)
+    if settings.file is not None:
+        sources.append(FileFlag(settings.file, settings.environment))
+    return ChainedFlag(sources)
+
+
+def _openfeature_flag(wanted: OpenFeaturePlace) -> FlagSource:
+    with with_packages(user="a phase flag of an OpenFeature provider"):
+        from pend_storage.flags.openfeature import (  # noqa: PLC0415 - an optional package
+            OpenFeatureFlag,
+        )
+    return OpenFeatureFlag(wanted.flag_key, wanted.domain, timeout=wanted.timeout)
+
+
+def _redis_flags(settings: FlagSettings) -> list[FlagSource]:
+    """Return the flag in Redis, if there is one; refuse a variable that is missing."""
     if "flag" in settings.absent:
         raise ConfigError(
             f"{settings.place}: redis.flag_key_env names the environment variable "
@@ -173,9 +219,9 @@ def flag_source(
             f"{settings.absent['redis']}, which is not set. Set it: without Redis, this "
             "process would follow another flag than the others do."
         )
-    if settings.file is not None:
-        sources.append(FileFlag(settings.file, settings.environment))
-    return ChainedFlag(sources)
+    if settings.redis is None:
+        return []
+    return [_redis_flag(settings.redis, settings.environment)]
 
 
 def _redis_flag(wanted: RedisPlace, environment: str) -> FlagSource:

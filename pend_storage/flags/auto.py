@@ -96,8 +96,9 @@ class AutoSwitch:
             longest_pause: seconds between two attempts at most.
             allowed: phases that an automatic switch may go to or through; None: all.
             least_pause: seconds between two automatic changes of the pair; 0: no limit. None:
-                60 for a source that counts versions, such as Redis, and no limit for the
-                others: who can change a file, a variable or the code can change this, too.
+                60 for a source that counts versions, such as Redis, and for a service, such
+                as OpenFeature; no limit for the others: who can change a file, a variable or
+                the code can change this, too.
 
         Raises:
             ConfigError: the interval is not more than 0, the least pause is less than 0, or
@@ -189,7 +190,7 @@ class AutoSwitch:
                 self._pace.complete(wanted.phase)
 
     def _is_claimed(self, wanted: DesiredPhase) -> bool:
-        return self._is_paced or bool(wanted.source)
+        return self._is_paced or bool(wanted.source) or wanted.is_remote
 
     def _hold(self, wanted: DesiredPhase, pause: float) -> float | None:
         """Hold a change that is wanted too early; report it once for each pause."""

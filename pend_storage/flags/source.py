@@ -56,6 +56,9 @@ class DesiredPhase:
     remembers none. Set by the sources that :meth:`FlagSource.remembering` returns."""
     is_signed: bool = field(default=False, compare=False)
     """Whether a signature by a key of this process was verified."""
+    is_remote: bool = field(default=False, compare=False)
+    """Whether a service sets it, so that more people than those of the configuration can: then
+    automatic switches are bounded, as for a source that counts versions."""
 
 
 class FlagSource(ABC):

@@ -372,9 +372,9 @@ def require_changeable(settings: Settings, flag: Flag, phase: Phase) -> None:
         )
     raise ConfigError(
         f"{flag.place} cannot be changed from here, and the running servers follow it by "
-        f"themselves (auto_switch). Set it to {phase.value!r} where it comes from and "
-        "restart the servers: they make the switch. Or remove it there, so that the flag "
-        "can be kept in Redis or in the file."
+        f"themselves (auto_switch). Set it to {phase.value!r} where it comes from and, if "
+        "it is an environment variable, restart the servers: they make the switch. Or "
+        "remove it there, so that the flag can be kept in Redis or in the file."
     )
 
 

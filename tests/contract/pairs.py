@@ -55,13 +55,16 @@ class PairHarness(Harness):
     can_purge = True
     can_load = False
     phase: ClassVar[Phase]
+    canary: ClassVar[float] = 0.0
 
     def make_stores(self, schema: Schema) -> tuple[Store, Store]:
         return MemoryStore(schema), MemoryStore(schema)
 
     def make_pair(self, schema: Schema) -> DualWriteStore:
         json, postgres = self.make_stores(schema)
-        pair = DualWriteStore(json=json, postgres=postgres, compare=1.0)
+        pair = DualWriteStore(
+            json=json, postgres=postgres, compare=1.0, canary=self.canary
+        )
         pair.switch(self.phase, accept=CODES)
         return pair
 

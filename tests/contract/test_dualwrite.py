@@ -41,6 +41,16 @@ class TestPostgresOnly(PairContract):
     phase = Phase.POSTGRES_ONLY
 
 
+class TestParallelWithCanaryReads(PairContract):
+    phase = Phase.PARALLEL
+    canary = 1.0
+
+
+class TestPostgresPrimaryWithCanaryReads(PairContract):
+    phase = Phase.POSTGRES_PRIMARY
+    canary = 1.0
+
+
 class Restless(InterceptingStore):
     """Goes to another phase before every third call."""
 
@@ -71,6 +81,10 @@ class TestThroughPhaseChanges(PairContract):
     def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
         assert isinstance(store, Restless)
         return look_inside(store.pair, collection, key)
+
+
+class TestThroughPhaseChangesWithCanaryReads(TestThroughPhaseChanges):
+    canary = 1.0
 
 
 def test_a_pair_is_asked_everything_but_what_needs_a_role() -> None:

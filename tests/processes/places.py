@@ -41,6 +41,8 @@ class Place:
     root: Path
     url: str
     """Of the database, by whatever line leads there."""
+    canary: float = 0.0
+    """Share of the keys whose reads the secondary answers."""
 
     @property
     def histories(self) -> Path:
@@ -73,7 +75,7 @@ class Place:
                     backfill=backfill,
                     validate=validate,
                     hook=_ignore,
-                    **{"secondary_timeout": 0.5, **settings},
+                    **{"secondary_timeout": 0.5, "canary": self.canary, **settings},
                 )
             except BaseException:
                 json.close()

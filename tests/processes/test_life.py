@@ -45,9 +45,12 @@ class Size:
     """Of phase."""
     pause: float
     """Seconds between two disasters, on average."""
+    canary: float = 0.0
+    """Share of the keys whose reads the secondary answers."""
 
 
 SMALL = Size(writers=3, readers=2, changes=12, pause=0.5)
+CANARY = replace(SMALL, changes=6, canary=1.0)
 FULL = Size(writers=6, readers=4, changes=60, pause=1.0)
 
 
@@ -79,7 +82,8 @@ def live(
 ) -> tuple[Weather, Place]:
     """Let everything happen until all changes of phase are made, and stay open."""
     chance = random.Random(seed)
-    direct = Place(root, server.create_database(f"life_{seed}"))
+    url = server.create_database(f"life_{seed}")
+    direct = Place(root, url, canary=size.canary)
     with direct.postgres() as postgres:
         postgres.migrate()
     lines = [stack.enter_context(Proxy(*server.tcp_address)) for _ in range(LINES)]
@@ -143,6 +147,7 @@ def assert_enough_happened(
     ("size", "seed"),
     [
         pytest.param(SMALL, 1, id="small", marks=pytest.mark.slow),
+        pytest.param(CANARY, 2, id="canary", marks=pytest.mark.slow),
         *[
             pytest.param(FULL, seed, id=f"full-{seed}", marks=pytest.mark.deep)
             for seed in (11, 12, 13)

@@ -87,6 +87,7 @@ WORKS: Final[Mapping[str, str]] = {
     "phase set": "switches",
     "repair": "repairs",
     "relay": "applies the log",
+    "tune": "sets a knob; without a value it is tested with the knobs",
     "rollback": "switches",
     "divergences accept": "accepts",
     "jobs pause": "asks a job",
