@@ -1,0 +1,132 @@
+// Dialog of an action: what it will do, asked live; the reason; what it did.
+import { Act, html, plural } from "./parts.js";
+import { again, Facts } from "./screen.js";
+import { call, isLive, set, state, take } from "./state.js";
+import { Job } from "./work.js";
+
+const NOTES = {
+  advance: "Writes wait for a moment while the primary changes. No write fails, and none is lost.",
+  back: "The store before becomes primary again, with every commit. Writes wait for a moment.",
+  emergency: "Goes back to json-only through every phase, and checks each step.",
+  backfill: "Copies every record to the secondary, under live traffic. It can be paused, and goes on where it stopped.",
+  validate: "Compares every record of both stores. Nothing is changed.",
+  repair: "Reads each divergent record of the primary again, and applies it to the secondary.",
+};
+
+function keyOfRequest() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID needs a secure address
+  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/** Epoch of the store that is, or was until a switch began, primary. */
+function epochOf(status) {
+  const stores = [status.json, status.postgres].filter(Boolean);
+  const first = stores.find((f) => f.role === "primary") || stores.find((f) => f.role === "fenced");
+  return first?.epoch ?? null;
+}
+
+export function open(name, args = {}, title = name) {
+  const s = state.snapshot;
+  const status = s.status.result || s.status;
+  const needs = s.actions.find((a) => a.name === name)?.needs_environment_name;
+  const at = { phase: status.phase, epoch: epochOf(status) };
+  set({ dialog: { key: keyOfRequest(), name, args, title, at, needs, reason: state.dialog?.reason || "", typed: "", busy: "preview" } });
+  return send(true);
+}
+
+function change(key, changes) {
+  if (state.dialog?.key === key) set({ dialog: { ...state.dialog, ...changes } });
+}
+
+async function send(dry) {
+  const { key, name, args, at, reason } = state.dialog;
+  change(key, { busy: dry ? "preview" : "running" });
+  const path = state.snapshot.actions.find((a) => a.name === name)?.path || `api/v1/actions/${name}`;
+  const { status, data } = await call(path, {
+    ...args, expected_phase: at.phase, expected_epoch: at.epoch, idempotency_key: key,
+    reason, environment: state.snapshot.environment, dry_run: dry,
+  });
+  if (data.snapshot) take(data.snapshot);
+  change(key, { busy: "", [dry ? "preview" : "answer"]: { status, ...data } });
+  if (!dry) again();
+}
+
+const show = (dialog) => dialog && !dialog.open && dialog.showModal();
+
+function Outcome({ of }) {
+  if (of.error) return html`<p class="bad">${of.error}</p>`;
+  const { result, sentence } = of;
+  return html`${sentence && html`<p>${sentence}</p>`}${result != null && html`<${Facts} of=${result} />`}`;
+}
+
+function Changed({ d }) {
+  const status = state.snapshot.status.result || state.snapshot.status;
+  return html`<div class="changed"><p><b>The state has changed since this dialog was opened. Nothing was done.</b></p>
+    <p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${status.phase} at epoch ${epochOf(status)}.</p>
+    <p class="acts"><button type="button" class="btn" onClick=${() => open(d.name, d.args, d.title)}>Look again</button></p></div>`;
+}
+
+function Accepts({ d }) {
+  const found = d.preview?.result?.blockers ?? [];
+  const codes = [...new Set([...found.filter((b) => b.can_be_accepted).map((b) => b.code), ...(d.args.accept || [])])];
+  if (d.name !== "advance" || !codes.length) return null;
+  const toggle = (code, on) => {
+    const accept = (d.args.accept || []).filter((c) => c !== code).concat(on ? code : []);
+    change(d.key, { args: { ...d.args, accept } });
+    send(true);
+  };
+  return html`<fieldset><legend>Accept what is in the way</legend>${codes.map((code) => html`<label class="check"><input type="checkbox"
+    checked=${d.args.accept?.includes(code)} onChange=${(e) => toggle(code, e.target.checked)} /> ${code}</label>`)}</fieldset>`;
+}
+
+function whyNot(d) {
+  if (d.busy) return d.busy === "preview" ? "What it will do is being found out." : "It is under way.";
+  if (!isLive()) return "The page is not live.";
+  if (d.preview?.error) return "It is not possible now.";
+  if (d.preview?.result?.refused?.length) return "Something is in the way, and is not accepted.";
+  if (!d.reason.trim()) return "Write a reason first.";
+  return d.needs && d.typed !== state.snapshot.environment ? "Type the environment's name first." : "";
+}
+
+function Ask({ d }) {
+  const why = whyNot(d);
+  const submit = (event) => {
+    event.preventDefault();
+    if (!why) send(false);
+  };
+  return html`<form onSubmit=${submit}>
+    <div class="preview" id="what" aria-busy=${d.busy === "preview"}><h3>What will happen</h3>
+      ${d.preview ? html`<${Outcome} of=${d.preview} />` : html`<p class="empty">Trying it without changing anything.</p>`}</div>
+    <${Accepts} d=${d} />
+    <label class="field">Reason, kept in the history<textarea autofocus required rows="2" maxlength="1000" value=${d.reason} onInput=${(e) => change(d.key, { reason: e.target.value })}></textarea></label>
+    ${d.needs && html`<label class="field">Type <b>${state.snapshot.environment}</b> to confirm<input autocomplete="off" spellcheck=${false} value=${d.typed} onInput=${(e) => change(d.key, { typed: e.target.value })} /></label>`}
+    <div class="foot"><small id="why">${why}</small><button type="button" class="btn" onClick=${close}>Cancel</button>
+      <button type="submit" class="btn ${d.name === "emergency" ? "danger" : "main"}" aria-disabled=${why && "true"} aria-describedby="why">${d.title}</button></div></form>`;
+}
+
+function Done({ d }) {
+  const job = d.answer.job && state.snapshot.jobs?.find((j) => j.id === (d.answer.job.id || d.answer.job));
+  return html`<div role="status" tabindex="-1" ref=${focus}>${d.answer.status === 409 && d.answer.snapshot ? html`<${Changed} d=${d} />` : html`
+    ${!d.answer.error && html`<p><b>${d.answer.job ? "It has begun, and goes on without this page." : "Done."}</b></p>`}<${Outcome} of=${d.answer} />
+    ${job && html`<ul><${Job} job=${job} /></ul>`}`}</div>
+    <div class="foot"><button type="button" class="btn" onClick=${close}>Close</button></div>`;
+}
+let focused;
+function focus(element) {
+  if (element && focused !== state.dialog?.key) {
+    focused = state.dialog?.key;
+    element.focus();
+  }
+}
+
+const close = () => document.querySelector("dialog")?.close();
+
+export function Dialog() {
+  const d = state.dialog;
+  const args = Object.entries(d.args).filter(([name, v]) => name !== "accept" && name !== "text" && v != null && v !== "");
+  return html`<dialog ref=${show} onClose=${() => set({ dialog: null })} aria-labelledby="title" aria-describedby="what">
+    <h2 id="title">${d.title}</h2><p class="dim">${state.snapshot.environment}, ${d.at.phase || "phase not known"}, epoch ${d.at.epoch ?? "not known"}${args.map(([k, v]) => html`, ${k} <span class="key">${Array.isArray(v) ? plural(v.length, "item") : String(v)}</span>`)}</p>
+    ${NOTES[d.name] && html`<p>${NOTES[d.name]}</p>`}
+    ${d.answer ? html`<${Done} d=${d} />` : html`<${Ask} d=${d} />`}</dialog>`;
+}
+export { Act };
