@@ -247,15 +247,18 @@ def test_a_quarantined_record_is_corrected_and_tried_first(
     expect(page.locator("mark")).to_contain_text('"gold-plus"')
     page.get_by_role("button", name="Edit a copy").click()
     box = page.get_by_label("Corrected text")
-    staged.answers["retry?"] = (
+    staged.answers["retry-quarantine?"] = (
         200,
-        {"result": {"placed": False, "reason": "tier is not a whole number"}},
+        {"result": {"results": [{"placed": False, "reason": "tier is no number"}]}},
     )
     page.get_by_role("button", name="Try").click()
-    expect(page.get_by_role("status")).to_contain_text("tier is not a whole number")
+    expect(page.get_by_role("status")).to_contain_text("tier is no number")
     assert page.get_by_role("button", name="Place the corrected record").count() == 0
     box.fill('{"tier": 3}')
-    staged.answers["retry?"] = (200, {"result": {"placed": True, "records": 1}})
+    staged.answers["retry-quarantine?"] = (
+        200,
+        {"result": {"results": [{"placed": True, "records": 1}]}},
+    )
     page.get_by_role("button", name="Try").click()
     expect(page.get_by_role("status")).to_contain_text("It would be placed")
     page.get_by_role("button", name="Place the corrected record").click()
@@ -263,7 +266,7 @@ def test_a_quarantined_record_is_corrected_and_tried_first(
     page.get_by_role("dialog").locator("[type=submit]").click()
     expect(page.get_by_role("dialog")).to_contain_text("Done.")
     name, body = staged.requests[-1]
-    assert (name, body["id"], body["text"]) == ("retry", ID, '{"tier": 3}')
+    assert (name, body["id"], body["text"]) == ("retry-quarantine", ID, '{"tier": 3}')
     assert body["dry_run"] is False
     page.keyboard.press("Escape")
     expect(page.locator("pre")).to_contain_text('"gold-plus"')  # the original

@@ -1,7 +1,8 @@
 // Dialog of an action: what it will do, asked live; the reason; what it did.
-import { Act, html, plural } from "./parts.js";
+import { html, plural } from "./parts.js";
+import { expected, newKey, post } from "./request.js";
 import { again, Facts } from "./screen.js";
-import { call, isLive, set, state, take } from "./state.js";
+import { isLive, set, state, take } from "./state.js";
 import { Job } from "./work.js";
 
 const NOTES = {
@@ -13,44 +14,33 @@ const NOTES = {
   repair: "Reads each divergent record of the primary again, and applies it to the secondary.",
 };
 
-function keyOfRequest() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID needs a secure address
-  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
-}
-
-/** Epoch of the store that is, or was until a switch began, primary. */
-function epochOf(status) {
-  const stores = [status.json, status.postgres].filter(Boolean);
-  const first = stores.find((f) => f.role === "primary") || stores.find((f) => f.role === "fenced");
-  return first?.epoch ?? null;
-}
-
 export function open(name, args = {}, title = name) {
-  const s = state.snapshot;
-  const status = s.status.result || s.status;
-  const needs = s.actions.find((a) => a.name === name)?.needs_environment_name;
-  const at = { phase: status.phase, epoch: epochOf(status) };
-  set({ dialog: { key: keyOfRequest(), name, args, title, at, needs, reason: state.dialog?.reason || "", typed: "", busy: "preview" } });
+  const needs = state.snapshot.actions.find((a) => a.name === name)?.needs_environment_name;
+  set({ dialog: { id: newKey(), key: newKey(), name, args, title, at: expected(), needs, reason: state.dialog?.reason || "", typed: "" } });
   return send(true);
 }
 
-function change(key, changes) {
-  if (state.dialog?.key === key) set({ dialog: { ...state.dialog, ...changes } });
+function change(id, changes) {
+  if (state.dialog?.id === id) set({ dialog: { ...state.dialog, ...changes } });
 }
 
 async function send(dry) {
-  const { key, name, args, at, reason } = state.dialog;
-  change(key, { busy: dry ? "preview" : "running" });
-  const path = state.snapshot.actions.find((a) => a.name === name)?.path || `api/v1/actions/${name}`;
-  const { status, data } = await call(path, {
-    ...args, expected_phase: at.phase, expected_epoch: at.epoch, idempotency_key: key,
-    reason, environment: state.snapshot.environment, dry_run: dry,
-  });
+  const { id, key, name, args, at, reason } = state.dialog;
+  change(id, { busy: dry ? "preview" : "running" });
+  // A key stands for one request: each dry run has its own.
+  const { status, data } = await post(name, args, { at, reason, dry_run: dry, ...(dry ? {} : { key }) });
   if (data.snapshot) take(data.snapshot);
-  change(key, { busy: "", [dry ? "preview" : "answer"]: { status, ...data } });
+  change(id, { busy: "", [dry ? "preview" : "answer"]: { status, ...data } });
   if (!dry) again();
 }
 
+/** Return to the form; an answer that was lost is asked for again by the same key. */
+function retry(d) {
+  if (d.answer.status === 0) send(false);
+  else change(d.id, { answer: null, key: newKey() });
+}
+
+const focus = (element) => element?.focus();
 const show = (dialog) => dialog && !dialog.open && dialog.showModal();
 
 function Outcome({ of }) {
@@ -60,9 +50,9 @@ function Outcome({ of }) {
 }
 
 function Changed({ d }) {
-  const status = state.snapshot.status.result || state.snapshot.status;
+  const now = expected();
   return html`<div class="changed"><p><b>The state has changed since this dialog was opened. Nothing was done.</b></p>
-    <p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${status.phase} at epoch ${epochOf(status)}.</p>
+    <p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${now.phase} at epoch ${now.epoch}.</p>
     <p class="acts"><button type="button" class="btn" onClick=${() => open(d.name, d.args, d.title)}>Look again</button></p></div>`;
 }
 
@@ -72,7 +62,7 @@ function Accepts({ d }) {
   if (d.name !== "advance" || !codes.length) return null;
   const toggle = (code, on) => {
     const accept = (d.args.accept || []).filter((c) => c !== code).concat(on ? code : []);
-    change(d.key, { args: { ...d.args, accept } });
+    change(d.id, { args: { ...d.args, accept } });
     send(true);
   };
   return html`<fieldset><legend>Accept what is in the way</legend>${codes.map((code) => html`<label class="check"><input type="checkbox"
@@ -98,27 +88,19 @@ function Ask({ d }) {
     <div class="preview" id="what" aria-busy=${d.busy === "preview"}><h3>What will happen</h3>
       ${d.preview ? html`<${Outcome} of=${d.preview} />` : html`<p class="empty">Trying it without changing anything.</p>`}</div>
     <${Accepts} d=${d} />
-    <label class="field">Reason, kept in the history<textarea autofocus required rows="2" maxlength="1000" value=${d.reason} onInput=${(e) => change(d.key, { reason: e.target.value })}></textarea></label>
-    ${d.needs && html`<label class="field">Type <b>${state.snapshot.environment}</b> to confirm<input autocomplete="off" spellcheck=${false} value=${d.typed} onInput=${(e) => change(d.key, { typed: e.target.value })} /></label>`}
+    <label class="field">Reason, kept in the history<textarea ref=${focus} autofocus required rows="2" maxlength="500" value=${d.reason} onInput=${(e) => change(d.id, { reason: e.target.value })}></textarea></label>
+    ${d.needs && html`<label class="field">Type <b>${state.snapshot.environment}</b> to confirm<input autocomplete="off" spellcheck=${false} value=${d.typed} onInput=${(e) => change(d.id, { typed: e.target.value })} /></label>`}
     <div class="foot"><small id="why">${why}</small><button type="button" class="btn" onClick=${close}>Cancel</button>
       <button type="submit" class="btn ${d.name === "emergency" ? "danger" : "main"}" aria-disabled=${why && "true"} aria-describedby="why">${d.title}</button></div></form>`;
 }
 
 function Done({ d }) {
   const job = d.answer.job && state.snapshot.jobs?.find((j) => j.id === (d.answer.job.id || d.answer.job));
-  return html`<div role="status" tabindex="-1" ref=${focus}>${d.answer.status === 409 && d.answer.snapshot ? html`<${Changed} d=${d} />` : html`
+  return html`<div tabindex="-1" ref=${focus}>${d.answer.status === 409 && d.answer.snapshot ? html`<${Changed} d=${d} />` : html`
     ${!d.answer.error && html`<p><b>${d.answer.job ? "It has begun, and goes on without this page." : "Done."}</b></p>`}<${Outcome} of=${d.answer} />
     ${job && html`<ul><${Job} job=${job} /></ul>`}`}</div>
-    <div class="foot"><button type="button" class="btn" onClick=${close}>Close</button></div>`;
+    <div class="foot">${d.answer.error && d.answer.status !== 409 && html`<button type="button" class="btn" aria-disabled=${d.busy && "true"} onClick=${() => d.busy || retry(d)}>${d.answer.status ? "Back to the form" : "Try again"}</button>`}<button type="button" class="btn" onClick=${close}>Close</button></div>`;
 }
-let focused;
-function focus(element) {
-  if (element && focused !== state.dialog?.key) {
-    focused = state.dialog?.key;
-    element.focus();
-  }
-}
-
 const close = () => document.querySelector("dialog")?.close();
 
 export function Dialog() {
@@ -129,4 +111,3 @@ export function Dialog() {
     ${NOTES[d.name] && html`<p>${NOTES[d.name]}</p>`}
     ${d.answer ? html`<${Done} d=${d} />` : html`<${Ask} d=${d} />`}</dialog>`;
 }
-export { Act };

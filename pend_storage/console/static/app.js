@@ -2,13 +2,13 @@
 import { render } from "./vendor/preact.mjs";
 import { Overview } from "./overview.js";
 import { html, number } from "./parts.js";
-import { connect, isLive, listen, need, set, state } from "./state.js";
+import { connect, facts, isLive, listen, need, set, state } from "./state.js";
 
 const SCREENS = ["overview", "divergences", "quarantine", "history", "feed", "charts", "backups"];
 
 function Freshness() {
   const { age, connected } = state;
-  const text = !connected || !isLive() ? `not live, ${age} s old` : age < 3 ? "live" : `${age} s old`;
+  const text = !connected || !isLive() ? `not live${age === null ? "" : `, ${age} s old`}` : age < 3 ? "live" : `${age} s old`;
   return html`<span class="live ${text === "live" ? "is" : ""}">${text}</span>`;
 }
 
@@ -25,7 +25,7 @@ function turn() {
 }
 
 function Frame({ s, children }) {
-  const details = s.status.result?.details;
+  const details = facts().details;
   const counts = { divergences: details?.divergences, quarantine: details?.waiting };
   const roles = s.actor?.roles?.join(", ");
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
@@ -35,7 +35,7 @@ function Frame({ s, children }) {
       ${/^https?:/.test(s.runbook) && html`<a href=${s.runbook} target="_blank" rel="noreferrer">Runbook</a>`}
       <button type="button" class="theme" onClick=${turn} aria-label=${isDark() ? "light colours" : "dark colours"}>◐</button></header>
     <nav aria-label="Screens">${SCREENS.map((name) => html`<a href="#/${name}" aria-current=${state.route.name === name && "page"}>${name}${counts[name] ? html` <b>${number(counts[name])}</b>` : ""}</a>`)}</nav>
-    ${!isLive() && html`<p class="old">This page is not live. It shows what was known ${state.age} seconds ago.</p>`}
+    ${!isLive() && html`<p class="old">This page is not live. It shows what was known ${state.age ?? 0} seconds ago.</p>`}
     <main id="main" tabindex="-1" class=${isLive() ? "" : "stale"}>${children}</main>`;
 }
 
@@ -50,7 +50,7 @@ function App() {
   if (login !== null) return modules.login && html`<${modules.login.Login} />`;
   if (!s) return html`<main><p class="empty">Looking at the environment.</p></main>`;
   const Screen = route.name === "overview" ? Overview : modules[route.name]?.Screen;
-  return html`<${Frame} s=${s}>${Screen && html`<${Screen} s=${s} />`}<//>${dialog && html`<${modules.actions.Dialog} key=${dialog.key} />`}`;
+  return html`<${Frame} s=${s}>${Screen && html`<${Screen} s=${s} />`}<//>${dialog && html`<${modules.actions.Dialog} />`}`;
 }
 
 const root = document.body.appendChild(document.createElement("div"));

@@ -1,9 +1,9 @@
 // Backups: what there is, how old, whether it was verified, and the last drill.
 import { Act, Command, html, number, span, Time } from "./parts.js";
 import { Head, Key, reload, State, Table } from "./screen.js";
-import { state } from "./state.js";
+import { facts, state } from "./state.js";
 
-export const refresh = () => reload("api/v1/backups", state.snapshot.status.result?.backup?.count);
+export const refresh = () => reload("api/v1/backups", facts().backup?.count);
 
 const size = (n) => (n == null ? "–" : n < 1e6 ? `${number(Math.ceil(n / 1e3))} kB` : n < 1e9 ? `${number(Math.round(n / 1e5) / 10)} MB` : `${number(Math.round(n / 1e8) / 10)} GB`);
 
@@ -13,10 +13,10 @@ const Drill = ({ of }) => html`<section class="card"><h2>Last drill</h2>${of ? h
 
 export function Screen() {
   const { data } = state.view;
-  return html`<${Head} title="Backups"><${Act} name="backup" label="Create a backup" /><${Act} name="backup-verify" label="Verify" /><//><${State} />
+  return html`<${Head} title="Backups"><${Act} name="backup" label="Create a backup" /><${Act} name="verify-backup" label="Verify" /><//><${State} />
     ${data?.problem && html`<p class="bad">${data.problem}</p>`}
     ${data && html`<p class="dim">${data.repository ? html`Repository <span class="key">${data.repository}</span>` : "No repository of backups is configured."}</p>
     <${Table} caption="Backups, the newest first" columns=${["backup", "state at", "age", "verified", "size", "condition", ""]} empty="There is no backup."
-      rows=${(data.items || []).map((b) => ({ key: b.id, cells: [html`<${Key} of=${b.id} />`, html`<${Time} at=${b.at} />`, span(b.age_seconds), b.verified_at ? html`<${Time} at=${b.verified_at} />` : "never", size(b.bytes), b.state, html`<${Act} name="backup-verify" label="Verify" args=${{ id: b.id }} />`] }))} />
+      rows=${(data.items || []).map((b) => ({ key: b.id, cells: [html`<${Key} of=${b.id} />`, html`<${Time} at=${b.at} />`, span(b.age_seconds), b.verified_at ? html`<${Time} at=${b.verified_at} />` : "never", size(b.bytes), b.state, html`<${Act} name="verify-backup" label="Verify" args=${{ id: b.id }} />`] }))} />
     <div class="two"><${Drill} of=${data.drill} /><section class="card"><h2>Restore</h2><p>A restore goes into a side store, and changes no live one. It is done by command:</p><${Command} text="pend-storage backup restore" /></section></div>`}`;
 }

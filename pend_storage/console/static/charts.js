@@ -35,7 +35,8 @@ function lines(series, name = "") {
 
 /** Median and 95th percentile of the last half minute, at each look: `[[name, points], ...]`. */
 function percentiles(found) {
-  return [["p50", 0.5], ["p95", 0.95]].flatMap(([label, share]) => found.map(([name, points]) => [`${name} ${label}`, points.map(([t], n) => {
+  const shares = /** @type {[string, number][]} */ ([["p50", 0.5], ["p95", 0.95]]);
+  return shares.flatMap(([label, share]) => found.map(([name, points]) => [`${name} ${label}`, points.map(([t], n) => {
     const values = points.slice(Math.max(0, n - 29), n + 1).map((p) => p[1]).filter((v) => v != null).sort((a, b) => a - b);
     return [t, values.length ? values[Math.ceil(values.length * share) - 1] : null];
   })]));
@@ -49,6 +50,7 @@ function aligned(found) {
     return times.map((t) => at.get(t) ?? null);
   })];
 }
+
 
 class Plot extends Component {
   componentDidMount() {
@@ -77,7 +79,7 @@ class Plot extends Component {
     const { names, data, unit } = this.props;
     this.theme = getComputedStyle(document.body).backgroundColor;
     this.names = names.join();
-    this.plot = new window.uPlot({
+    this.plot = new /** @type {any} */ (window).uPlot({
       width: this.base.clientWidth, height: 190, legend: { show: false }, cursor: { show: false },
       axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), space: 90 },
         { ...axis, size: 60, values: (_, ticks) => ticks.map((n) => `${number(n)} ${unit}`) }],

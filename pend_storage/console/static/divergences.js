@@ -1,7 +1,8 @@
 // Divergences: what differs between the stores, field by field.
 import { Act, find, html, number, Time } from "./parts.js";
+import { post } from "./request.js";
 import { again, Choice, Head, Key, More, reload, shown, State, Table } from "./screen.js";
-import { call, set, state } from "./state.js";
+import { facts, set, state } from "./state.js";
 
 const filter = { collection: "", kind: "", source: "" };
 const opened = new Set();
@@ -10,7 +11,7 @@ const revealed = {};
 
 export function refresh() {
   const asked = Object.entries(filter).filter(([, value]) => value);
-  reload(`api/v1/divergences${asked.length ? `?${new URLSearchParams(asked)}` : ""}`, state.snapshot.status.result?.details?.divergences);
+  reload(`api/v1/divergences${asked.length ? `?${new URLSearchParams(asked)}` : ""}`, facts().details?.divergences);
 }
 
 const choose = (name) => (value) => {
@@ -19,7 +20,7 @@ const choose = (name) => (value) => {
 };
 
 async function reveal(id) {
-  const { status, data } = await call("api/v1/actions/reveal", { id, reason: "shown in the console", environment: state.snapshot.environment });
+  const { status, data } = await post("reveal", { id }, { reason: "shown in the console" });
   revealed[id] = status === 200 ? data.result || data : { error: data.error };
   set();
 }
@@ -33,7 +34,7 @@ function Difference({ of: item }) {
       <tbody>${now.differences.map((d) => html`<tr><th scope="row">${[d.path ?? d[0]].flat().join(".")}</th><td><span class="vh">primary: </span>${shown(d.left ?? d[1])}</td><td><span class="vh">secondary: </span>${shown(d.right ?? d[2])}</td></tr>`)}</tbody></table>`
       : html`<p class="dim">${item.kind === "missing" ? "Only the primary has this record." : item.kind === "extra" ? "Only the secondary has this record." : "No field is shown."}</p>`}
     ${item.more_differences > 0 && html`<p class="dim">${number(item.more_differences)} more places differ.</p>`}
-    <p class="acts"><${Act} name="repair" label="Repair this one" args=${{ id: item.id }} /><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} />
+    <p class="acts"><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} />
       ${may?.allowed && !revealed[item.id] && html`<button type="button" class="btn" onClick=${() => reveal(item.id)}>Reveal values (recorded in the audit)</button>`}</p>`;
 }
 

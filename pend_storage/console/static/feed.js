@@ -12,11 +12,12 @@ const feed = { paused: false, dropped: 0, seen: 0, collection: "", note: "", ope
 const names = new Set();
 let stream;
 let drawn = 0;
+let later;
 
 function draw() {
   const wait = drawn + 250 - performance.now(); // a busy feed is drawn four times a second
-  clearTimeout(draw.timer);
-  if (wait > 0) draw.timer = setTimeout(draw, wait);
+  clearTimeout(later);
+  if (wait > 0) later = setTimeout(draw, wait);
   else {
     drawn = performance.now();
     set();

@@ -1,7 +1,7 @@
 // History and audit: switches, operations, and a search of the audit.
 import { html, plural, span, Time } from "./parts.js";
 import { again, Facts, Head, Key, More, reload, State, Table } from "./screen.js";
-import { call, set, state } from "./state.js";
+import { call, facts, set, state } from "./state.js";
 
 const asked = { by: "", action: "", text: "" };
 let past = /** @type {any} */ (null);
@@ -9,7 +9,7 @@ let known = "";
 
 export function refresh() {
   const terms = Object.entries(asked).filter(([, value]) => value);
-  const latest = state.snapshot.status.result?.details?.history?.length;
+  const latest = facts().details?.history?.length;
   reload(`api/v1/audit${terms.length ? `?${new URLSearchParams(terms)}` : ""}`, latest);
   const key = `${state.connections} ${latest}`;
   if (key === known) return;

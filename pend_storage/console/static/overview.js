@@ -1,6 +1,6 @@
 // First picture: the seven answers, both stores, the lag, the phase.
 import { Command, html, Level, plural, span, Time } from "./parts.js";
-import { state } from "./state.js";
+import { facts, state } from "./state.js";
 
 const QUESTIONS = {
   failing: "Is anything failing?",
@@ -57,7 +57,7 @@ function Lag({ details, series }) {
 }
 
 export function Overview({ s }) {
-  const status = s.status.result || s.status;
+  const status = facts();
   const { level, sentence, answers } = s.verdict;
   const last = (side) => points(s.series?.latency?.[side]).at(-1)?.[1];
   const Work = state.modules.work?.Work;

@@ -1,7 +1,8 @@
 // Quarantine: records that could not be placed, whole, each with the reason.
 import { Act, find, html, number, plural, Time } from "./parts.js";
+import { post } from "./request.js";
 import { again, Choice, Facts, Head, Key, More, reload, State, Table } from "./screen.js";
-import { call, set, state } from "./state.js";
+import { facts, set, state } from "./state.js";
 
 const filter = { file: "", code: "" };
 /** @type {{id?: string, text?: string | null, tried?: any}} Edit of the open record. */
@@ -12,7 +13,7 @@ export function refresh() {
   const asked = Object.entries(filter).filter(([, value]) => value);
   const list = `api/v1/quarantine${asked.length ? `?${new URLSearchParams(asked)}` : ""}`;
   if (edit.id !== id) edit = { id, text: null };
-  reload(id ? `api/v1/quarantine/${encodeURIComponent(id)}` : list, state.snapshot.status.result?.details?.waiting);
+  reload(id ? `api/v1/quarantine/${encodeURIComponent(id)}` : list, facts().details?.waiting);
 }
 
 const choose = (name) => (value) => {
@@ -29,7 +30,7 @@ function List({ data }) {
     <p class="dim">Legacy records that could not be placed. Each is kept whole, as it stood in its file.</p>
     <div class="filters"><${Choice} label="File" value=${filter.file} values=${values("file")} onChange=${choose("file")} />
       <${Choice} label="Code" value=${filter.code} values=${values("code")} onChange=${choose("code")} />
-      ${one && html`<${Act} name="retry" label="Retry ${plural(one.count, "record")}" args=${filter} /><${Act} name="accept" label="Accept ${plural(one.count, "record")}" args=${filter} />`}</div>
+      ${one && html`<${Act} name="retry-quarantine" label="Retry ${plural(one.count, "record")}" args=${filter} /><${Act} name="accept-quarantine" label="Accept ${plural(one.count, "record")}" args=${filter} />`}</div>
     ${groups.length > 0 && html`<ul class="groups">${groups.map((g) => html`<li key=${g.file + g.code}><button type="button" class="btn" aria-pressed=${one === g}
       onClick=${() => { Object.assign(filter, one === g ? { file: "", code: "" } : { file: g.file, code: g.code }); again(); }}><b>${number(g.count)}</b> ${g.code} <span class="dim">${g.file}</span></button></li>`)}</ul>`}
     <${State} />${data && html`<${Table} caption="Quarantined records" columns=${["place", "file", "code", "reason", "status", "seen"]} empty="Nothing is in quarantine."
@@ -40,11 +41,7 @@ async function attempt() {
   const { id, text } = edit;
   edit.tried = { busy: true };
   set();
-  const status = state.snapshot.status.result;
-  const { data } = await call(find("retry")?.path || "api/v1/actions/retry", {
-    id, text, dry_run: true, reason: "", environment: state.snapshot.environment,
-    expected_phase: status.phase, expected_epoch: null, idempotency_key: `try-${id}`,
-  });
+  const { data } = await post("retry-quarantine", { id, text }, { dry_run: true });
   if (edit.id === id) edit.tried = data;
   set();
 }
@@ -57,15 +54,16 @@ function Raw({ record }) {
 }
 
 function Edit({ record }) {
-  if (!find("retry")) return null;
+  if (!find("retry-quarantine")) return null;
   if (edit.text === null) return html`<p class="acts"><button type="button" class="btn" onClick=${() => { edit.text = record.raw; set(); }}>Edit a copy</button></p>`;
   const { tried } = edit;
-  const placed = tried?.result?.placed;
+  const first = tried?.result?.results?.[0];
+  const placed = first?.placed;
   return html`<label class="field">Corrected text. The original is always kept.<textarea class="code" rows="10" spellcheck=${false} value=${edit.text} onInput=${(e) => { edit.text = e.target.value; edit.tried = null; set(); }}></textarea></label>
     <p class="acts"><button type="button" class="btn" aria-disabled=${tried?.busy && "true"} onClick=${attempt}>Try</button>
-      ${placed && html`<${Act} name="retry" label="Place the corrected record" kind="main" args=${{ id: record.id, text: edit.text }} />`}
+      ${placed && html`<${Act} name="retry-quarantine" label="Place the corrected record" kind="main" args=${{ id: record.id, text: edit.text }} />`}
       <button type="button" class="btn" onClick=${() => { edit.text = null; edit.tried = null; set(); }}>Discard the edit</button></p>
-    <div role="status">${tried && !tried.busy && html`<h2>${placed ? "It would be placed" : "It would stay in quarantine"}</h2><${Facts} of=${tried.error || tried.result} />`}</div>`;
+    <div role="status">${tried && !tried.busy && html`<h2>${placed ? "It would be placed" : "It would stay in quarantine"}</h2><${Facts} of=${tried.error || first || tried.sentence} />`}</div>`;
 }
 
 function Entry({ data }) {
@@ -77,7 +75,7 @@ function Entry({ data }) {
     <p class="dim">${record.file} · ${record.code} · ${record.status}${record.note && ` (${record.note})`} · ${plural(record.size, "byte")} · seen <${Time} at=${record.seen_at} /> · id <span class="key">${record.id}</span></p>
     <section class="card"><h2>Text in the file</h2><${Raw} record=${record} />${record.cut && html`<p class="dim">This is the beginning. ${link && html`<a href=${link} download>Download all bytes</a>`}</p>`}
       ${!record.cut && html`<${Edit} record=${record} />`}</section>
-    <p class="acts"><${Act} name="retry" label="Retry as it is" args=${{ id: record.id }} /><${Act} name="accept" label="Accept" args=${{ id: record.id }} /></p>`}`;
+    <p class="acts"><${Act} name="retry-quarantine" label="Retry as it is" args=${{ id: record.id }} /><${Act} name="accept-quarantine" label="Accept" args=${{ id: record.id }} /></p>`}`;
 }
 
 export const Screen = () => (state.route.id ? html`<${Entry} data=${state.view.data} />` : html`<${List} data=${state.view.data} />`);

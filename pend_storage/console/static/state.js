@@ -45,12 +45,14 @@ function readRoute() {
   return { name: name || "overview", id };
 }
 
+/** Facts of the status; none before the first look. */
+export const facts = () => state.snapshot?.status?.result || {};
 export const isLive = () => state.age !== null && state.age <= STALE;
 
 let fresh = 0;
 export function take(snapshot) {
   // A clock of another machine says nothing: what counts is when a new look arrived.
-  if (snapshot.looked_at !== state.snapshot?.looked_at) {
+  if (snapshot.looked_at && snapshot.looked_at !== state.snapshot?.looked_at) {
     fresh = performance.now();
     state.age = 0;
   }
