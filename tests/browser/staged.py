@@ -59,6 +59,8 @@ class Staged:
         """Actions that were sent: name and body."""
         self.answers: dict[str, tuple[int, Document]] = {}
         """Answers of actions by name, for dry runs by ``NAME?``."""
+        self.task: tuple[int, Document] = (404, {"error": "no such task"})
+        """Answer to those who wait for an action."""
         self.changes: list[Document] = []
         """What the feed sends next."""
         self.url = ""
@@ -87,6 +89,7 @@ class Staged:
                 Route("/api/v1/stream", self._stream),
                 Route("/api/v1/changes", self._feed),
                 Route("/api/v1/session", self._login, methods=["POST"]),
+                Route("/api/v1/tasks/{id}", self._task),
                 Route("/api/v1/actions/{name}", self._action, methods=["POST"]),
                 Route("/api/v1/{path:path}", self._screen),
                 Mount("/static", StaticFiles(directory=STATIC)),
@@ -142,6 +145,10 @@ class Staged:
         default: Document = {"result": _DRY} if body["dry_run"] else {"result": {}}
         status, document = self.answers.get(asked, (200, default))
         return JSONResponse(document, status)
+
+    async def _task(self, _: Request) -> Response:
+        status, document = self.task
+        return self._refused() or JSONResponse(document, status)
 
     async def _screen(self, request: Request) -> Response:
         found = self.screens.get(request.path_params["path"])

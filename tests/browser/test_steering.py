@@ -132,17 +132,22 @@ def test_a_button_that_is_off_says_why(pages: Pages, staged: Staged) -> None:
 
 
 def test_long_work_is_followed_in_its_dialog(pages: Pages, staged: Staged) -> None:
-    staged.answers["validate"] = (202, {"job": "validate-1"})
+    waiting = {"task": "t-1", "sentence": "validate goes on"}
+    staged.answers["validate"] = staged.task = (202, waiting)
     job = staged.snapshot["jobs"][0] | {"id": "validate-1", "kind": "validate"}
     staged.snapshot["jobs"].append(job)
     page = pages.open(staged.url)
     dialog = dialog_of(page, "Validate")
     page.get_by_label("Reason").fill("before the switch")
     dialog.get_by_role("button", name="Validate").click()
-    expect(dialog).to_contain_text("It has begun, and goes on without this page.")
+    expect(dialog).to_contain_text("validate goes on")
     expect(dialog).to_contain_text("12,480 of 40,210")
     job["done"] = 40000
     expect(dialog).to_contain_text("40,000 of 40,210")
+    found = {"ok": False, "sentence": "40,210 records compared, 2 differ"}
+    staged.task = (200, {**waiting, **found, "result": {"found": 2}})
+    expect(dialog).to_contain_text("40,210 records compared, 2 differ")
+    assert "Done." not in dialog.inner_text()
 
 
 def test_focus_and_text_survive_updates(pages: Pages, staged: Staged) -> None:
@@ -313,3 +318,28 @@ def test_a_page_that_needs_a_login_asks_for_it(pages: Pages, staged: Staged) -> 
     page.get_by_label("Token").fill("right")
     page.keyboard.press("Enter")
     expect(page.locator(".answers")).to_be_visible()
+
+
+def test_a_lost_answer_is_asked_for_again_by_the_same_key(
+    pages: Pages, staged: Staged
+) -> None:
+    pages.may_fail_to_load = True
+    page = pages.open(staged.url)
+    dialog = dialog_of(page, "Validate")
+    page.get_by_label("Reason").fill("before the switch")
+    page.route("**/actions/validate", lambda route: route.abort())
+    dialog.get_by_role("button", name="Validate").click()
+    expect(dialog).to_contain_text("The console does not answer.")
+    page.unroute("**/actions/validate")
+    dialog.get_by_role("button", name="Try again").click()
+    expect(dialog).to_contain_text("Done.")
+    (again,) = [body for _, body in staged.requests if not body["dry_run"]]
+    staged.answers["validate"] = (422, {"error": "validate: a store does not answer."})
+    page.keyboard.press("Escape")
+    dialog = dialog_of(page, "Validate")
+    page.get_by_label("Reason").fill("once more")
+    dialog.get_by_role("button", name="Validate").click()
+    expect(dialog).to_contain_text("a store does not answer.")
+    dialog.get_by_role("button", name="Back to the form").click()
+    expect(page.get_by_label("Reason")).to_have_value("once more")
+    assert staged.requests[-1][1]["idempotency_key"] != again["idempotency_key"]

@@ -28,9 +28,10 @@ async function send(dry) {
   const { id, key, name, args, at, reason } = state.dialog;
   change(id, { busy: dry ? "preview" : "running" });
   // A key stands for one request: each dry run has its own.
-  const { status, data } = await post(name, args, { at, reason, dry_run: dry, ...(dry ? {} : { key }) });
+  const onWait = (said) => change(id, { said: said.sentence });
+  const { status, data } = await post(name, args, { at, reason, dry_run: dry, onWait, ...(dry ? {} : { key }) });
   if (data.snapshot) take(data.snapshot);
-  change(id, { busy: "", [dry ? "preview" : "answer"]: { status, ...data } });
+  change(id, { busy: "", said: "", [dry ? "preview" : "answer"]: { status, ...data } });
   if (!dry) again();
 }
 
@@ -51,8 +52,9 @@ function Outcome({ of }) {
 
 function Changed({ d }) {
   const now = expected();
-  return html`<div class="changed"><p><b>The state has changed since this dialog was opened. Nothing was done.</b></p>
-    <p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${now.phase} at epoch ${now.epoch}.</p>
+  const is = now.phase !== d.at.phase || String(now.epoch) !== String(d.at.epoch);
+  return html`<div class="changed"><p><b>Nothing was done.</b></p><p>${d.answer.error}</p>
+    ${is && html`<p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${now.phase} at epoch ${now.epoch}.</p>`}
     <p class="acts"><button type="button" class="btn" onClick=${() => open(d.name, d.args, d.title)}>Look again</button></p></div>`;
 }
 
@@ -70,7 +72,7 @@ function Accepts({ d }) {
 }
 
 function whyNot(d) {
-  if (d.busy) return d.busy === "preview" ? "What it will do is being found out." : "It is under way.";
+  if (d.busy) return "What it will do is being found out.";
   if (!isLive()) return "The page is not live.";
   if (d.preview?.error) return "It is not possible now.";
   if (d.preview?.result?.refused?.length) return "Something is in the way, and is not accepted.";
@@ -94,13 +96,21 @@ function Ask({ d }) {
       <button type="submit" class="btn ${d.name === "emergency" ? "danger" : "main"}" aria-disabled=${why && "true"} aria-describedby="why">${d.title}</button></div></form>`;
 }
 
-function Done({ d }) {
-  const job = d.answer.job && state.snapshot.jobs?.find((j) => j.id === (d.answer.job.id || d.answer.job));
-  return html`<div tabindex="-1" ref=${focus}>${d.answer.status === 409 && d.answer.snapshot ? html`<${Changed} d=${d} />` : html`
-    ${!d.answer.error && html`<p><b>${d.answer.job ? "It has begun, and goes on without this page." : "Done."}</b></p>`}<${Outcome} of=${d.answer} />
-    ${job && html`<ul><${Job} job=${job} /></ul>`}`}</div>
-    <div class="foot">${d.answer.error && d.answer.status !== 409 && html`<button type="button" class="btn" aria-disabled=${d.busy && "true"} onClick=${() => d.busy || retry(d)}>${d.answer.status ? "Back to the form" : "Try again"}</button>`}<button type="button" class="btn" onClick=${close}>Close</button></div>`;
+/** What goes on now, of this action or of another one. */
+function Running({ d }) {
+  const jobs = state.snapshot.jobs?.filter((job) => job.state === "running" || job.state === "paused") || [];
+  return html`<div tabindex="-1" ref=${focus}><p><b>It is under way.</b> ${d.said || ""}</p>${d.said && html`<p class="dim">This dialog may be closed.</p>`}
+    <ul class="jobs">${jobs.map((job) => html`<${Job} key=${job.id} job=${job} />`)}</ul></div>
+    <div class="foot"><button type="button" class="btn" onClick=${close}>Close</button></div>`;
 }
+
+function Done({ d }) {
+  const { answer } = d;
+  return html`<div tabindex="-1" ref=${focus}>${answer.status === 409 ? html`<${Changed} d=${d} />` : html`
+    ${!answer.error && answer.ok !== false && html`<p><b>Done.</b></p>`}<${Outcome} of=${answer} />`}</div>
+    <div class="foot">${answer.error && answer.status !== 409 && html`<button type="button" class="btn" onClick=${() => retry(d)}>${answer.status ? "Back to the form" : "Try again"}</button>`}<button type="button" class="btn" onClick=${close}>Close</button></div>`;
+}
+
 const close = () => document.querySelector("dialog")?.close();
 
 export function Dialog() {
@@ -109,5 +119,5 @@ export function Dialog() {
   return html`<dialog ref=${show} onClose=${() => set({ dialog: null })} aria-labelledby="title" aria-describedby="what">
     <h2 id="title">${d.title}</h2><p class="dim">${state.snapshot.environment}, ${d.at.phase || "phase not known"}, epoch ${d.at.epoch ?? "not known"}${args.map(([k, v]) => html`, ${k} <span class="key">${Array.isArray(v) ? plural(v.length, "item") : String(v)}</span>`)}</p>
     ${NOTES[d.name] && html`<p>${NOTES[d.name]}</p>`}
-    ${d.answer ? html`<${Done} d=${d} />` : html`<${Ask} d=${d} />`}</dialog>`;
+    ${d.busy === "running" ? html`<${Running} d=${d} />` : d.answer ? html`<${Done} d=${d} />` : html`<${Ask} d=${d} />`}</dialog>`;
 }

@@ -18,9 +18,7 @@ function turn() {
   document.documentElement.dataset.theme = theme;
   try {
     localStorage.setItem("pend-theme", theme);
-  } catch {
-    // It holds for this page.
-  }
+  } catch {}
   set();
 }
 
@@ -58,9 +56,9 @@ let shown = location.hash;
 listen(() => {
   const { route, snapshot: s, login } = state;
   if (!SCREENS.includes(route.name)) route.name = "overview";
-  if (login !== null) need("login");
-  else if (s && route.name !== "overview") need(route.name).then((screen) => screen.refresh?.());
-  else if (s) need("work");
+  const name = login !== null ? "login" : route.name === "overview" ? "work" : route.name;
+  // Without the server it fails, and is tried again at the next change.
+  if (s || login !== null) need(name).then((module) => module.refresh?.(), () => {});
   render(html`<${App} />`, root);
   if (s) document.title = `${s.verdict.level === "ok" ? "" : `${s.verdict.level}: `}${s.environment} – pend_storage`;
   if (location.hash === shown) return;

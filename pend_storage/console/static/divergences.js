@@ -1,13 +1,10 @@
 // Divergences: what differs between the stores, field by field.
-import { Act, find, html, number, Time } from "./parts.js";
-import { post } from "./request.js";
+import { Act, html, number, Time } from "./parts.js";
 import { again, Choice, Head, Key, More, reload, shown, State, Table } from "./screen.js";
 import { facts, set, state } from "./state.js";
 
 const filter = { collection: "", kind: "", source: "" };
 const opened = new Set();
-/** @type {Record<string, any>} Values that were revealed, by id. */
-const revealed = {};
 
 export function refresh() {
   const asked = Object.entries(filter).filter(([, value]) => value);
@@ -19,23 +16,13 @@ const choose = (name) => (value) => {
   again();
 };
 
-async function reveal(id) {
-  const { status, data } = await post("reveal", { id }, { reason: "shown in the console" });
-  revealed[id] = status === 200 ? data.result || data : { error: data.error };
-  set();
-}
-
 function Difference({ of: item }) {
-  const now = revealed[item.id] || item;
-  const may = find("reveal");
-  return html`${now.error && html`<p class="bad">${now.error}</p>`}
-    ${now.differences?.length ? html`<table class="diff"><caption class="vh">Fields of ${item.key} that differ</caption>
+  return html`${item.differences?.length ? html`<table class="diff"><caption class="vh">Fields of ${item.key} that differ</caption>
       <thead><tr><th scope="col">field</th><th scope="col">primary, version ${item.primary_version}</th><th scope="col">secondary, version ${item.secondary_version}</th></tr></thead>
-      <tbody>${now.differences.map((d) => html`<tr><th scope="row">${[d.path ?? d[0]].flat().join(".")}</th><td><span class="vh">primary: </span>${shown(d.left ?? d[1])}</td><td><span class="vh">secondary: </span>${shown(d.right ?? d[2])}</td></tr>`)}</tbody></table>`
+      <tbody>${item.differences.map((d) => html`<tr><th scope="row">${[d.path ?? d[0]].flat().join(".")}</th><td><span class="vh">primary: </span>${shown(d.left ?? d[1])}</td><td><span class="vh">secondary: </span>${shown(d.right ?? d[2])}</td></tr>`)}</tbody></table>`
       : html`<p class="dim">${item.kind === "missing" ? "Only the primary has this record." : item.kind === "extra" ? "Only the secondary has this record." : "No field is shown."}</p>`}
     ${item.more_differences > 0 && html`<p class="dim">${number(item.more_differences)} more places differ.</p>`}
-    <p class="acts"><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} />
-      ${may?.allowed && !revealed[item.id] && html`<button type="button" class="btn" onClick=${() => reveal(item.id)}>Reveal values (recorded in the audit)</button>`}</p>`;
+    <p class="acts"><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} /></p>`;
 }
 
 function toggle(id) {

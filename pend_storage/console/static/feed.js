@@ -42,7 +42,7 @@ export function refresh() {
     const change = JSON.parse(event.data);
     add({ ...change, sequence: change.sequence || event.lastEventId, records: change.records || [] });
   });
-  for (const kind of ["expired", "dropped", "problem"]) {
+  for (const kind of ["expired", "away", "cut"]) {
     stream.addEventListener(kind, (event) => {
       const told = JSON.parse(event.data || "{}");
       feed.dropped += told.count || 0;

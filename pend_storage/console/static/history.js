@@ -33,11 +33,11 @@ export function Screen() {
   const { data } = state.view;
   const link = data?.export && /^\/?api\//.test(data.export) && data.export.replace(/^\//, "");
   return html`<${Head} title="History and audit" />${past?.error && html`<p class="bad">${past.error}</p>`}
-    <h2>Switches</h2>${past?.switches && html`<${Switches} of=${[...past.switches].reverse()} />`}
-    ${past?.operations?.length > 0 && html`<h2>Operations</h2><${Table} caption="Operations" columns=${["at", "operation", "by", "reason", "result"]} empty=""
-      rows=${past.operations.map((o, n) => ({ key: n, cells: [html`<${Time} at=${o.at} />`, o.action || o.kind, o.by, o.reason, o.sentence] }))} />`}
+    <h2>Switches</h2>${past?.switches && html`<${Switches} of=${[...past.switches].sort((a, b) => (a.at < b.at ? 1 : -1))} />`}
+    ${past?.operations?.length > 0 && html`<h2>Operations</h2><${Table} caption="Operations" columns=${["at", "operation", "by", "reason"]} empty=""
+      rows=${past.operations.map((o, n) => ({ key: n, cells: [html`<${Time} at=${o.at} />`, o.action || o.kind, o.by, o.reason] }))} />`}
     <h2>Audit</h2><form class="filters" onSubmit=${search}><label>By <input name="by" defaultValue=${asked.by} /></label><label>Action <input name="action" defaultValue=${asked.action} /></label>
       <label>Text <input name="text" defaultValue=${asked.text} /></label><button class="btn">Search</button>${link && html`<a href=${link} download>Export</a>`}</form>
-    <${State} />${data?.items && html`<${Table} caption="Audit" columns=${["at", "action", "by", "record", "reason", "details"]} empty=${asked.by || asked.action || asked.text ? "No entry matches." : "The audit has no entry yet."}
+    <${State} />${data?.problem && html`<p class="dim">${data.problem}</p>`}${data?.items && html`<${Table} caption="Audit" columns=${["at", "action", "by", "record", "reason", "details"]} empty=${asked.by || asked.action || asked.text ? "No entry matches." : "The audit has no entry yet."}
       rows=${data.items.map((i) => ({ key: i.id, cells: [html`<${Time} at=${i.at} />`, i.action, i.by, i.collection && html`${i.collection} <${Key} of=${i.key} />${i.version && html`<br/><span class="dim">version ${i.version}</span>`}`, i.reason, i.details && html`<details><summary>show</summary><${Facts} of=${i.details} /></details>`] }))} />`}<${More} of=${data} />`;
 }

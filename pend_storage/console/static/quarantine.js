@@ -5,7 +5,7 @@ import { again, Choice, Facts, Head, Key, More, reload, State, Table } from "./s
 import { facts, set, state } from "./state.js";
 
 const filter = { file: "", code: "" };
-/** @type {{id?: string, text?: string | null, tried?: any}} Edit of the open record. */
+/** @type {{id?: string, text?: string | null, tried?: any, whole?: boolean}} Edit of the open record. */
 let edit = {};
 
 export function refresh() {
@@ -13,13 +13,15 @@ export function refresh() {
   const asked = Object.entries(filter).filter(([, value]) => value);
   const list = `api/v1/quarantine${asked.length ? `?${new URLSearchParams(asked)}` : ""}`;
   if (edit.id !== id) edit = { id, text: null };
-  reload(id ? `api/v1/quarantine/${encodeURIComponent(id)}` : list, facts().details?.waiting);
+  reload(id ? `api/v1/quarantine/${encodeURIComponent(id)}${edit.whole ? "?reveal=1" : ""}` : list, facts().details?.waiting);
 }
 
 const choose = (name) => (value) => {
   filter[name] = value;
   again();
 };
+
+const may = (role) => state.snapshot.actor?.roles?.includes(role);
 
 function List({ data }) {
   const groups = data?.groups || [];
@@ -74,7 +76,7 @@ function Entry({ data }) {
     ${record && html`<p class="reason">${record.reason}</p>
     <p class="dim">${record.file} · ${record.code} · ${record.status}${record.note && ` (${record.note})`} · ${plural(record.size, "byte")} · seen <${Time} at=${record.seen_at} /> · id <span class="key">${record.id}</span></p>
     <section class="card"><h2>Text in the file</h2><${Raw} record=${record} />${record.cut && html`<p class="dim">This is the beginning. ${link && html`<a href=${link} download>Download all bytes</a>`}</p>`}
-      ${!record.cut && html`<${Edit} record=${record} />`}</section>
+      ${record.masked ? html`<p class="dim">Letters and digits are masked: they may be personal.</p>${may("reveal") && html`<p class="acts"><button type="button" class="btn" onClick=${() => { edit.whole = true; set(); }}>Reveal the text (recorded in the audit)</button></p>`}` : !record.cut && html`<${Edit} record=${record} />`}</section>
     <p class="acts"><${Act} name="retry-quarantine" label="Retry as it is" args=${{ id: record.id }} /><${Act} name="accept-quarantine" label="Accept" args=${{ id: record.id }} /></p>`}`;
 }
 

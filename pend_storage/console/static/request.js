@@ -15,15 +15,23 @@ export function expected() {
 }
 
 /**
- * Send an action.
+ * Send an action, and wait for its result.
  * @param {string} name
  * @param {object} args of the action
- * @param {{at?: {phase: any, epoch: any}, key?: string, reason?: string, dry_run?: boolean}} [how]
+ * @param {{at?: {phase: any, epoch: any}, key?: string, reason?: string, dry_run?: boolean, onWait?: ((said: any) => void) | null}} [how]
  */
-export function post(name, args, { at = expected(), key = newKey(), reason = "", dry_run = false } = {}) {
+export async function post(name, args, { at = expected(), key = newKey(), reason = "", dry_run = false, onWait = null } = {}) {
   const action = state.snapshot.actions?.find((a) => a.name === name);
-  return call(action?.path || `api/v1/actions/${name}`, {
+  let answer = await call(action?.path || `api/v1/actions/${name}`, {
     ...args, expected_phase: at.phase, expected_epoch: at.epoch, idempotency_key: key,
     reason, environment: state.snapshot.environment, dry_run,
   });
+  // It goes on without this page, which asks for the result from time to time.
+  while (answer.status === 202 || (answer.task && answer.status === 0)) {
+    const { task } = answer.data.task ? answer.data : answer;
+    onWait?.(answer.data);
+    await new Promise((done) => setTimeout(done, 1000));
+    answer = { task, ...(await call(`api/v1/tasks/${task}`)) };
+  }
+  return answer;
 }

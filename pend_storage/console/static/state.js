@@ -4,18 +4,13 @@ export const STALE = 5; // seconds
 
 /** @type {any} */
 export const state = {
-  /** A `Snapshot` of documents.d.ts. */
-  snapshot: null,
-  /** Seconds since a new look arrived; null before the first. */
-  age: null,
+  snapshot: null, // see documents.d.ts
+  age: null, // seconds since a new look arrived
   connected: false,
-  /** Grows with each connection, so that what is shown is fetched again. */
-  connections: 0,
+  connections: 0, // counted, so that what is shown is fetched again
   route: readRoute(),
-  /** Why a login is needed. */
-  login: null,
-  /** Document of the open screen: `{path, data, error}`. */
-  view: {},
+  login: null, // why it is needed
+  view: {}, // document of the open screen: {path, data, error}
   dialog: null,
   modules: {},
 };
@@ -39,9 +34,7 @@ function readRoute() {
   let id = rest.join("/");
   try {
     id = decodeURIComponent(id);
-  } catch {
-    // As it stands in the address.
-  }
+  } catch {}
   return { name: name || "overview", id };
 }
 

@@ -1,6 +1,4 @@
-// Runs before the first picture, so that a chosen theme does not flash.
+// Before the first picture: a chosen theme.
 try {
   document.documentElement.dataset.theme = localStorage.getItem("pend-theme") || "";
-} catch {
-  // Storage is off: the theme of the system holds.
-}
+} catch {}
