@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Pages
-from tests.browser.documents import ID, everything_well, text_of
+from tests.browser.documents import ID, Document, everything_well, text_of
 from tests.browser.staged import Staged
 
 SCREENS: Final = {
@@ -33,7 +33,7 @@ QUESTIONS: Final = (
     "What is next?",
     "How fresh is this?",
 )
-CHANGE: Final = {
+CHANGE: Final[Document] = {
     "sequence": "4503599627370497003",
     "epoch": "300",
     "at": "2026-11-30T12:00:00+00:00",
@@ -97,10 +97,10 @@ def test_axe_finds_no_fault_where_nothing_waits_and_at_the_login(
     pages: Pages, staged: Staged, scheme: str
 ) -> None:
     staged.snapshot = everything_well()
-    for name, screen in staged.screens.items():
+    for name, document in staged.screens.items():
         staged.screens[name] = {
             member: type(value)() if isinstance(value, list) else None
-            for member, value in screen.items()
+            for member, value in document.items()
         }
     pages.may_fail_to_load = True  # the login
     page = pages.open(staged.url, scheme=scheme)
