@@ -47,7 +47,10 @@ const show = (dialog) => dialog && !dialog.open && dialog.showModal();
 function Outcome({ of }) {
   if (of.error) return html`<p class="bad">${of.error}</p>`;
   const { result, sentence } = of;
-  return html`${sentence && html`<p>${sentence}</p>`}${result != null && html`<${Facts} of=${result} />`}`;
+  const lost = result?.is_forward === false;
+  return html`<p>${sentence || "It can be done."}</p>
+    ${result?.blockers?.length > 0 && html`<p><b>${lost ? "Would be lost" : "In the way"}</b></p><${Facts} of=${result.blockers} />`}
+    ${result && Object.keys(result).length > 0 && html`<details><summary>Details</summary><${Facts} of=${result} /></details>`}`;
 }
 
 function Changed({ d }) {

@@ -30,6 +30,7 @@ function Frame({ s, children }) {
     <header class="band ${s.band}"><strong class="env" title=${s.environment}>${s.environment}</strong><${Freshness} />
       <span class="me">${s.actor?.name}${roles ? ` (${roles})` : ""}</span>
       ${s.read_only && html`<span class="badge">read-only</span>`}
+      ${state.modules.work && html`<${state.modules.work.Logout} />`}
       ${/^https?:/.test(s.runbook) && html`<a href=${s.runbook} target="_blank" rel="noreferrer">Runbook</a>`}
       <button type="button" class="theme" onClick=${turn} aria-label=${isDark() ? "light colours" : "dark colours"}>◐</button></header>
     <nav aria-label="Screens">${SCREENS.map((name) => html`<a href="#/${name}" aria-current=${state.route.name === name && "page"}>${name}${counts[name] ? html` <b>${number(counts[name])}</b>` : ""}</a>`)}</nav>
@@ -44,9 +45,9 @@ function skip(event) {
 }
 
 function App() {
-  const { snapshot: s, modules, dialog, login, route } = state;
+  const { snapshot: s, modules, dialog, login, route, problem } = state;
   if (login !== null) return modules.login && html`<${modules.login.Login} />`;
-  if (!s) return html`<main><p class="empty">Looking at the environment.</p></main>`;
+  if (!s) return html`<main><p class="empty">${problem || "Looking at the environment."}</p></main>`;
   const Screen = route.name === "overview" ? Overview : modules[route.name]?.Screen;
   return html`<${Frame} s=${s}>${Screen && html`<${Screen} s=${s} />`}<//>${dialog && html`<${modules.actions.Dialog} />`}`;
 }

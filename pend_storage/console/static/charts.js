@@ -1,7 +1,7 @@
 // Charts, each with its numbers as a table. The library is loaded with this screen.
 import { Component } from "./vendor/preact.mjs";
 import { html, number } from "./parts.js";
-import { Head, Table } from "./screen.js";
+import { Head, reload, Table } from "./screen.js";
 import { set, state } from "./state.js";
 
 const CHARTS = [
@@ -16,7 +16,9 @@ const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3], [1, 2], [12, 4]];
 const SHOWN = 60;
 
 let ready = false;
+let whole = false;
 export async function refresh() {
+  if (whole) reload("api/v1/series", Math.floor(Date.now() / 10000));
   if (ready || document.getElementById("uplot")) return;
   const at = new URL("vendor/", import.meta.url);
   const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("uPlot.min.css", at).href });
@@ -108,5 +110,10 @@ function Chart({ of: [name, title, unit], series }) {
 }
 
 export function Screen({ s }) {
-  return html`<${Head} title="Charts" /><div class="charts">${CHARTS.map((chart) => html`<${Chart} key=${chart[0]} of=${chart} series=${s.series?.[chart[0]]} />`)}</div>`;
+  const series = (whole && state.view.data?.series) || s.series;
+  const turn = () => {
+    whole = !whole;
+    set();
+  };
+  return html`<${Head} title="Charts"><button type="button" class="btn" aria-pressed=${whole} onClick=${turn}>Last hour</button><//><div class="charts">${CHARTS.map((chart) => html`<${Chart} key=${chart[0]} of=${chart} series=${series?.[chart[0]]} />`)}</div>`;
 }

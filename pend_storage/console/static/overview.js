@@ -36,7 +36,6 @@ function Store({ name, facts, latency }) {
     ${files?.length > 0 && html`<p>${plural(files.length, "legacy file")} behind by ${span(files[0].seconds)}</p>`}</section>`;
 }
 
-/** Points of a series, or of its first group. */
 export function points(series) {
   if (series && !Array.isArray(series)) return points(Object.values(series)[0]);
   return (series || []).filter((p) => Number.isFinite(p[1]));

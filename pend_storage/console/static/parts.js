@@ -1,4 +1,4 @@
-// Parts of the screens. Every text of the server becomes a text node, never markup.
+// Parts of the screens. Texts become text nodes, never markup.
 import htm from "./vendor/htm.mjs";
 import { h } from "./vendor/preact.mjs";
 import { ask, isLive, state } from "./state.js";
@@ -13,8 +13,7 @@ export const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 export function span(seconds) {
   const n = Number(seconds ?? NaN);
   if (!Number.isFinite(n)) return "an unknown time";
-  if (n < 1) return `${Math.round(n * 1000)} ms`;
-  if (n < 120) return `${Number(n.toPrecision(n < 10 ? 2 : 3))} s`;
+  if (n < 120) return n < 1 ? `${+(n * 1000).toPrecision(2)} ms` : `${+n.toPrecision(n < 10 ? 2 : 3)} s`;
   if (n < 7200) return `${Math.round(n / 60)} min`;
   return n < 172800 ? `${Math.round(n / 3600)} h` : `${Math.round(n / 86400)} days`;
 }

@@ -1,6 +1,5 @@
 // State of the page, calls of the server, and the stream of snapshots.
 export const ROOT = new URL(".", location.href.split("#")[0]);
-export const STALE = 5; // seconds
 
 /** @type {any} */
 export const state = {
@@ -40,7 +39,7 @@ function readRoute() {
 
 /** Facts of the status; none before the first look. */
 export const facts = () => state.snapshot?.status?.result || {};
-export const isLive = () => state.age !== null && state.age <= STALE;
+export const isLive = () => state.age !== null && state.age <= 5;
 
 let fresh = 0;
 export function take(snapshot) {
@@ -52,7 +51,7 @@ export function take(snapshot) {
   set({ snapshot });
 }
 
-/** Call the server, below the console's root. Any failure is an answer with an `error`. */
+/** Call the server. Any failure is an answer with an `error`. */
 export async function call(path, body, method = body ? "POST" : "GET") {
   try {
     const answer = await fetch(new URL(path.replace(/^\//, ""), ROOT), {
@@ -78,6 +77,7 @@ export async function connect() {
   const { status, data } = await call("api/v1/environment");
   if (status === 401) return;
   if (status === 200) take(data);
+  else set({ problem: data.error });
   stream = new EventSource(new URL("api/v1/stream", ROOT));
   stream.onopen = () => set({ connected: true, connections: state.connections + 1 });
   stream.addEventListener("snapshot", (event) => take(JSON.parse(event.data)));
@@ -90,7 +90,7 @@ export async function connect() {
   };
 }
 
-/** Load a module once, with its styles, and give it to the state. */
+/** Load a module, and the styles of all but the first picture. */
 export async function need(name) {
   if (state.modules[name]) return state.modules[name];
   if (!document.getElementById("more")) {

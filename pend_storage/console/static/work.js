@@ -1,7 +1,7 @@
 // Below the first picture: what stands in the way, the way back, the jobs.
 import { Act, Command, find, html, Level, number, plural, span, Time } from "./parts.js";
 import { Bad, PHASES } from "./overview.js";
-import { ask, isLive } from "./state.js";
+import { ask, call, isLive, set, state } from "./state.js";
 
 /** @param {any} result Of a job or an action. @returns {string} */
 export const told = (result) => (result == null ? "" : typeof result === "string" ? result : result.error || result.sentence || "");
@@ -22,6 +22,16 @@ export function Job({ job }) {
     <${Bad} text=${job.state === "failed" || job.state === "died" ? told(job.result) : ""} />
     ${open && html`<p class="acts">${job.state === "paused" ? act("resume", "Resume") : act("pause", "Pause")}${act("cancel", "Cancel")}</p>`}</li>`;
 }
+
+/** Button that ends a login; only where there is one to end. */
+export function Logout() {
+  if (state.session?.logout) return html`<button type="button" class="theme out" onClick=${leave}>Log out</button>`;
+}
+async function leave() {
+  await call("api/v1/session", {}, "DELETE");
+  location.reload();
+}
+call("api/v1/session").then(({ data: session }) => set({ session }));
 
 function Blocker({ of: blocker, phase }) {
   const live = isLive();
