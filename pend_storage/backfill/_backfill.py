@@ -56,7 +56,8 @@ def backfill(
     Args:
         source: a store with the same schema as the target.
         target: a store that is secondary, or stands alone.
-        progress: called after every chunk; a ``PacedProgress`` receives the pace too.
+        progress: called after every chunk; a ``PacedProgress`` receives the pace too, and
+            a ``SteeringProgress`` may hold or end the backfill while it waits.
         rate: limit in records per second; None for no limit.
         epoch: as in ``Store.apply``.
         hold: called between chunks; returns a reason to wait, or None.
@@ -70,6 +71,8 @@ def backfill(
     """
     started = time.monotonic()
     pacer = Pacer(rate, hold, guarded(hook))
+    pacer.steer = getattr(progress, "steer", None)
+    pacer.waits = getattr(progress, "waits", None)
     run = _begin(source, target, epoch=epoch, pacer=pacer)
     resumed = run.is_resumed
     while not run.copy(progress):

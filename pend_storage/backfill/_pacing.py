@@ -25,6 +25,8 @@ _LONGEST_HOLD: Final = 10.0
 """Seconds for which one chunk is throttled at most, so that every backfill ends."""
 _HOLD_POLL: Final = 0.05
 """Seconds between two calls of ``hold``."""
+_LONGEST_NAP: Final = 0.2
+"""Seconds between two looks at what is asked of the backfill while it waits."""
 _LONGEST_PAUSE: Final = 1.0
 """Seconds of pause after a chunk of a slow target, at most."""
 
@@ -53,6 +55,10 @@ class Pacer:
         self._started = time.monotonic()
         self._done = 0
         self._throttled: dict[str, float] = {}
+        self.steer: Callable[[], None] | None = None
+        """Called while it waits; it may wait itself, and may raise to end the backfill."""
+        self.waits: Callable[[str | None], None] | None = None
+        """Gets the reason of a wait when it begins, and None when it ends."""
 
     @property
     def throttled(self) -> Mapping[str, float]:
@@ -87,10 +93,19 @@ class Pacer:
             why = _REASONS.get(reason, reason)
             message = f"backfill throttled ({reason}): {why}"
             self._hook(Event("backfill-throttled", message, logging.INFO))
+        if self.waits is not None:
+            self.waits(reason)
         started = time.monotonic()
-        time.sleep(seconds)
+        # In short naps: a rate of a few records a second makes waits of minutes, and a
+        # request for the end of the backfill must not wait for theirs.
+        while (left := seconds - (time.monotonic() - started)) > 0:
+            if self.steer is not None:
+                self.steer()
+            time.sleep(min(left, _LONGEST_NAP))
         waited = time.monotonic() - started
         self._throttled[reason] = self._throttled.get(reason, 0.0) + waited
+        if self.waits is not None:
+            self.waits(None)
 
     def report(self, progress: Progress, done: int, total: int) -> None:
         """Report progress, and the pace to a ``PacedProgress``."""

@@ -55,6 +55,9 @@ CARRIED_NOT: Final = frozenset(
         "restore-loaded",
         # pace of automatic switches that are under way
         "auto_switch",
+        # what processes did with another store: their progress, and what they counted
+        "jobs",
+        "compared",
     }
 )
 """Names of meta entries that a restored store does not get."""

@@ -42,6 +42,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._status:status",
         "Phase, roles, lag, what is left to do.",
     ),
+    "health": (
+        "pend_storage.cli._health:health",
+        "Whether the primary answers, for probes.",
+    ),
+    "console": (
+        "pend_storage.cli._console:console",
+        "Look and steer in a browser; health and metrics.",
+    ),
     "doctor": (
         "pend_storage.cli._doctor:doctor",
         "Check everything, and say what to do.",
@@ -70,6 +78,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rollback": (
         "pend_storage.cli._rollback:rollback",
         "Emergency: back to JSON alone, in five steps.",
+    ),
+    "jobs": (
+        "pend_storage.cli._jobs:jobs",
+        "Long work of all processes: look, pause, cancel.",
+    ),
+    "divergences": (
+        "pend_storage.cli._divergences:divergences",
+        "Confirmed differences between the stores.",
     ),
     "quarantine": (
         "pend_storage.cli._quarantine:quarantine",

@@ -63,7 +63,7 @@ def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
 
 
 def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
-    from pend_storage.operations.phase import promote
+    from pend_storage.operations.election import elect
 
     # A prompt would mix with the JSON document, and scripts cannot answer it.
     if not sure and session.as_json:
@@ -75,7 +75,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
             abort=True,
             err=True,
         )
-    result = promote(session.settings_to_change, side)
+    result = elect(session.settings_to_change, side)
     _show_election(session.output, result)
     lost = result.missing is None or result.missing or not result.is_other_reachable
     code = Exit.FOUND if lost else Exit.DONE

@@ -73,6 +73,12 @@ def all_options(remember: Remember, *, hidden: bool) -> list[Callable[..., Any]]
             is_flag=True,
             help="As root, keep root's rights on files of another user, who is trusted.",
         ),
+        option(
+            "--by",
+            metavar="NAME",
+            help="Who does it, for the records.  [default: user, machine and process]",
+        ),
+        option("--reason", metavar="TEXT", help="Why, for the records."),
         option("--wide", is_flag=True, help="No cards on a narrow terminal."),
         option("--no-color", is_flag=True, help="No colours; as with NO_COLOR set."),
         option("-q", "--quiet", is_flag=True, help="The result and errors, no more."),

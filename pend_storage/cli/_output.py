@@ -6,20 +6,17 @@ of the screen are control sequences.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pend_storage._escaping import escaped, escaped_json
+from pend_storage._plain import plain
 from pend_storage._shown import message_text
 from pend_storage.cli._tables import (
     Cell,
@@ -45,7 +42,6 @@ _LONGEST_LINE: Final = 4_000
 """Characters of a line of text."""
 _GUTTER: Final = "| "
 """Begins each line of a foreign text, so that none can be taken for a line of the command."""
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _STYLES: Final = {
     "ok": "green",
     "warn": "yellow",
@@ -53,26 +49,6 @@ _STYLES: Final = {
     "title": "bold",
     "quiet": "dim",
 }
-
-
-def plain(value: Any) -> Any:
-    """Convert a result to values of JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {_encodable(str(n)): plain(member) for n, member in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return _encodable(str(value)) if isinstance(value, str | Path) else value
-
-
-def _encodable(text: str) -> str:
-    """Escape lone surrogates, of file names that are no UTF-8: JSON cannot hold them."""
-    return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def visible(text: str) -> Text:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,19 @@ def quarantine() -> None:
     """Legacy records that could not be placed: whole, each with the reason."""
 
 
-def _open(session: Session, *, to_change: bool = False) -> Store:
+@contextlib.contextmanager
+def _looking(session: Session) -> Iterator[Store]:
+    """Open the primary for reading: looking at quarantine changes nothing."""
+    from pend_storage.factory import open_passive
+
+    with open_passive(session.settings) as environment:
+        yield environment.primary()
+
+
+def _open(session: Session) -> Store:
     from pend_storage.factory import open_primary
 
-    return open_primary(session.settings_for(dry_run=not to_change))
+    return open_primary(session.settings_to_change)
 
 
 @quarantine.command("list", short_help="List them; exit code 1 where any wait.")
@@ -55,7 +65,7 @@ def list_command(
     """
     from pend_storage.operations.quarantine import list_quarantined, require_file
 
-    with _open(session) as store:
+    with _looking(session) as store:
         if file is not None:
             require_file(store, file)
         status = None if everything else "waiting"
@@ -105,7 +115,7 @@ def show(session: Session, identity: str, *, full: bool, raw: bool) -> Exit:
 
     if raw:
         _check_raw(session)
-    with _open(session) as store:
+    with _looking(session) as store:
         record = find(store, identity)
     out = session.output
     if raw:
@@ -184,7 +194,7 @@ def retry(
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
     _require_one_way(identities, file, everything=everything)
-    with _open(session, to_change=not dry_run) as store:
+    with _looking(session) if dry_run else _open(session) as store:
         # Once the process has become the owner of the directory: a link may be there.
         text = None if repaired is None else repaired.read_bytes()
         chosen = _chosen(store, identities, file, everything=everything)
@@ -221,16 +231,17 @@ def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> 
 
 @quarantine.command("accept", short_help="Let one stay as it is.")
 @click.argument("identities", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept.")
 @pass_session
-def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
-    """Let quarantined records stay as they are, and where they are in their file."""
+def accept(session: Session, identities: tuple[str, ...]) -> Exit:
+    """Let quarantined records stay as they are, and where they are in their file.
+
+    --reason is needed, and kept with the record.
+    """
     from pend_storage.operations.quarantine import accept as run
     from pend_storage.operations.quarantine import find
 
-    if not reason.strip():
-        raise click.UsageError("--reason must not be empty.")
-    with _open(session, to_change=True) as store:
+    reason = session.require_reason()
+    with _open(session) as store:
         records = [run(store, find(store, text), reason) for text in identities]
     for record in records:
         session.output.line(f"{record.file} {cut(record.place)}: accepted", style="ok")

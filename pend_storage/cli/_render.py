@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from pend_storage._shown import moment
 from pend_storage.cli._output import Cell, Output, seconds
 
 if TYPE_CHECKING:
+    from pend_storage._model.jobs import Job
+    from pend_storage.dualwrite import ComparedTotals
     from pend_storage.operations.backup.facts import (
         BackupFacts,
         DrillFact,
@@ -18,7 +20,20 @@ if TYPE_CHECKING:
     from pend_storage.operations.quarantine import BrokenFile
     from pend_storage.operations.status import EnvironmentStatus
 
-__all__ = ["show_backup", "show_broken", "show_details", "show_obstacles", "show_phase"]
+__all__ = [
+    "job_progress",
+    "job_styles",
+    "show_backup",
+    "show_broken",
+    "show_details",
+    "show_jobs",
+    "show_obstacles",
+    "show_phase",
+]
+
+_BAR: Final = 20
+"""Characters of a bar."""
+_UNSUCCESSFUL: Final = frozenset({"failed", "died"})
 
 
 def show_phase(out: Output, status: EnvironmentStatus) -> None:
@@ -149,7 +164,16 @@ def _files(side: StoreFacts) -> str:
     return f"{oldest.file} is {age} behind, {oldest.records:,} {what}{more}"
 
 
-def show_details(out: Output, details: PairFacts) -> None:
+def _compared(totals: ComparedTotals) -> str:
+    return (
+        f"{totals.compared:,} compared, {totals.dropped:,} dropped, "
+        f"{totals.confirmed:,} differed, since {moment(totals.since)}"
+    )
+
+
+def show_details(
+    out: Output, details: PairFacts, compared: ComparedTotals | None = None
+) -> None:
     """Render the replication between the stores, and the blockers of the next phase."""
     lag = details.lag
     rows: list[tuple[Cell, ...]] = []
@@ -161,8 +185,11 @@ def show_details(out: Output, details: PairFacts) -> None:
     if details.backfill is not None:
         rows.append(("backfill", details.backfill))
         rows.append(("validation", _validation(details.validation)))
+    if compared is not None:
+        rows.append(("compared reads", _compared(compared)))
     if details.divergences:
-        rows.append(("divergences", f"{details.divergences:,} open: see repair"))
+        open_ones = f"{details.divergences:,} open: pend-storage divergences list"
+        rows.append(("divergences", open_ones))
     if details.waiting is not None:
         rows.append(("quarantine", f"{details.waiting:,} wait"))
     if details.history:
@@ -184,6 +211,44 @@ def _validation(fact: Any) -> str:
         return "never since the secondary began to follow"
     at, found = moment(str(fact.get("at"))), fact.get("found")
     return f"{at}: clean" if not found else f"{at}: {found:,} records differ"
+
+
+def show_jobs(out: Output, jobs: Sequence[Job]) -> None:
+    """Render the jobs that run, and the last one of those that ended, where it failed."""
+    live = [job for job in jobs if job.is_live]
+    ended = [job for job in jobs if not job.is_live]
+    if ended and ended[-1].state in _UNSUCCESSFUL:
+        live.append(ended[-1])
+    if not live:
+        return
+    out.table(
+        ["job", "kind", "state", "progress", "by"],
+        [(job.id, job.kind, job.state, job_progress(job), job.by) for job in live],
+        styles=job_styles(live),
+    )
+
+
+def job_styles(jobs: Iterable[Job]) -> list[str | None]:
+    """Return the style of the row of each job."""
+    return ["fail" if job.state in _UNSUCCESSFUL else None for job in jobs]
+
+
+def job_progress(job: Job) -> str:
+    """Return the progress of a job in one line: a bar, counts, rate, time left, waits."""
+    if not job.is_live:
+        return job.result or ""
+    counts = f"{job.done:,}"
+    if job.total:
+        full = min(_BAR, _BAR * job.done // job.total)
+        counts = f"[{'#' * full}{'.' * (_BAR - full)}] {job.done:,} of {job.total:,}"
+    parts = [job.stage, f"{counts} {job.unit}"]
+    if job.rate:
+        parts.append(f"{job.rate:,.0f}/s")
+    if job.eta_seconds is not None:
+        parts.append(f"{seconds(job.eta_seconds)} left")
+    if job.waiting is not None:
+        parts.append(f"waits: {job.waiting}")
+    return ", ".join(part for part in parts if part)
 
 
 def show_obstacles(out: Output, found: tuple[Obstacle, ...]) -> None:

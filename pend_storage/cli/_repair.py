@@ -22,17 +22,13 @@ def repair(session: Session, *, dry_run: bool) -> Exit:
     Exit code 1 where something cannot be repaired, and with --dry-run where something
     would be.
     """
-    from pend_storage.factory import open_pair
+    from pend_storage.operations.repair import repair as run
 
     out = session.output
-    with (
-        open_pair(session.settings_for(dry_run=dry_run)) as pair,
-        out.progress("comparing records"),
-    ):
-        side = pair.roles().primary
-        result = pair.repair(dry_run=dry_run)
-    found = [item for item in result.repairs if item.action != "none"]
-    refused = [item for item in found if item.action == "refused"]
+    settings = session.settings_for(dry_run=dry_run)
+    with out.progress("comparing records"):
+        result = run(settings, dry_run=dry_run)
+    found, refused, side = result.found, result.refused, result.primary
     if found:
         out.table(
             ["collection", "key", "what"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
+from pend_storage._model.attribution import acting
 from pend_storage._trusted_users import ALLOW_FOREIGN_OWNER, chain_of
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._logs import LogFormat, show_logs
@@ -33,6 +34,8 @@ class Session:
         self.environment: str | None = None
         self.schema: str | None = None
         self.as_root = False
+        self.by: str | None = None
+        self.reason: str | None = None
         self.as_json = False
         self.form: Form | None = None
         self.wide = False
@@ -157,6 +160,18 @@ class Session:
         """True where an option or a variable names the configuration file."""
         return bool(self.config or os.environ.get("PEND_CONFIG"))
 
+    def require_reason(self) -> str:
+        """Return the reason that the command was given.
+
+        Raises:
+            click.UsageError: there is none, or it is empty.
+        """
+        if self.reason is None:
+            raise click.UsageError("Missing option '--reason': it is kept.")
+        if not self.reason.strip():
+            raise click.UsageError("--reason must not be empty.")
+        return self.reason
+
     def finish(self, code: Exit, result: Mapping[str, Any]) -> Exit:
         """End a command: write its JSON document if wanted, and return its exit code."""
         self.output.document(
@@ -210,6 +225,9 @@ def pass_session(function: Callable[..., Exit]) -> Callable[..., Exit]:
     def wrapper(*args: Any, **kwargs: Any) -> Exit:
         session = click.get_current_context().ensure_object(Session)
         session.show_logs()
-        return function(session, *args, **kwargs)
+        # Whatever the command commits and records is attributed, also in operations that
+        # are called by others.
+        with acting(by=session.by, reason=session.reason):
+            return function(session, *args, **kwargs)
 
     return command_options(wrapper)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +18,7 @@ from pend_storage.cli._render import (
     show_backup,
     show_broken,
     show_details,
+    show_jobs,
     show_phase,
 )
 from pend_storage.cli._session import Session, pass_session
@@ -83,23 +84,14 @@ def ended_by_signals() -> Iterator[threading.Event]:
 
 
 def _show(session: Session, found: EnvironmentStatus) -> Exit:
+    from pend_storage.operations.documents import status_document
+
     out = session.output
     show_phase(out, found)
     show_broken(out, found.broken)
     if found.details is not None:
-        show_details(out, found.details)
+        show_details(out, found.details, found.compared)
+    show_jobs(out, found.jobs)
     show_backup(out, found.backup)
     code = Exit.DONE if found.is_well else Exit.FOUND
-    return session.finish(code, {**_summary(found), "result": found})
-
-
-def _summary(found: EnvironmentStatus) -> Mapping[str, Any]:
-    """Return the facts that scripts need most, for the top of the document."""
-    details = found.details
-    return {
-        "phase": found.phase,
-        "wanted": found.flag.wanted,
-        "lag": None if details is None else details.lag,
-        "backup": found.backup,
-        "readiness": None if details is None else details.ahead,
-    }
+    return session.finish(code, status_document(found))

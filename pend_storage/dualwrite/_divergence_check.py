@@ -74,6 +74,10 @@ class Finding:
     last_seen: datetime
     source: Source = "read"
     state: State = "open"
+    id: str = ""
+    """Of its record; empty where it was not recorded yet."""
+    quarantined: str | None = None
+    """Of an edit: id of the quarantined record with its text."""
 
     def as_divergence(self) -> Divergence:
         """Return it as a validation reports it; an answer is of no one record."""

@@ -8,30 +8,37 @@ thousand knows enough, and a broken secondary must not fill the primary.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from pend_storage._model.diff import Difference
-from pend_storage._model.records import JSON, Delete, FindingRecord, Put, Row
+from pend_storage._model.records import Delete, FindingRecord, Put, Row
 from pend_storage._redaction import record_label
-from pend_storage._shown import bounded_path, cut, shown
+from pend_storage._shown import shown
 from pend_storage.dualwrite._divergence_check import Finding, Place, State
+from pend_storage.dualwrite._finding_records import (
+    Seen,
+    as_record,
+    id_of,
+    is_accepted,
+    is_as,
+    seen,
+    to_finding,
+)
 from pend_storage.dualwrite._relay_schedule import RelaySchedule
 from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._router import Router
-from pend_storage.errors import Conflict, PendStorageError
+from pend_storage.errors import ConfigError, Conflict, PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, field, make_query
 from pend_storage.schema import FINDINGS
 from pend_storage.store import Store
 
-__all__ = ["DivergenceRegistry", "to_finding"]
+__all__ = ["DivergenceRegistry"]
 
 _MOST: Final = 1_000
 """Findings kept; where more come, closed ones make room, and then no more are taken."""
@@ -41,7 +48,6 @@ _FRESH: Final = 1.0
 """Seconds for which it is believed which findings are open."""
 _RENEW: Final = 60.0
 """Seconds after which a finding that is seen again and again is written again."""
-_MOST_DIFFERENCES: Final = 20
 
 
 class _Plan(NamedTuple):
@@ -85,6 +91,7 @@ class DivergenceRegistry:
         self._known: frozenset[str] = frozenset()
         self._known_at = -_FRESH
         self._written: dict[str, float] = {}
+        self._accepted: dict[str, Seen] = {}
         self._is_full = False
 
     # -- reading ------------------------------------------------------------------------
@@ -116,7 +123,12 @@ class DivergenceRegistry:
     def _learn(self, known: frozenset[str]) -> frozenset[str]:
         with self._lock:
             self._known, self._known_at = known, time.monotonic()
-            self._written = {i: at for i, at in self._written.items() if i in known}
+            self._accepted = dict(list(self._accepted.items())[-self._most :])
+            self._written = {
+                i: at
+                for i, at in self._written.items()
+                if i in known or i in self._accepted
+            }
         return known
 
     # -- opening findings ---------------------------------------------------------------
@@ -132,7 +144,7 @@ class DivergenceRegistry:
         wanted = {id_of(f.collection, f.key): f for f in findings}
         try:
             known = self._open()
-            due = [i for i in wanted if i not in known or self._is_due(i)]
+            due = [i for i in wanted if self._is_news(i, wanted[i], known)]
             for start in range(0, len(due), _AT_ONCE):
                 part = due[start : start + _AT_ONCE]
                 news = self._write(partial(self._opening, part, wanted))
@@ -141,6 +153,13 @@ class DivergenceRegistry:
                     self._emit(wanted[identity])
         except PendStorageError as error:
             self._emit_not_recorded(error)
+
+    def _is_news(self, identity: str, finding: Finding, known: Collection[str]) -> bool:
+        """Return whether a finding has to be written, as far as this process knows."""
+        if identity in known:
+            return self._is_due(identity)
+        # One that was accepted is not open, and is looked up only now and then.
+        return self._accepted.get(identity) != seen(finding) or self._is_due(identity)
 
     def _is_due(self, identity: str) -> bool:
         return time.monotonic() - self._written.get(identity, -_RENEW) >= _RENEW
@@ -151,6 +170,9 @@ class DivergenceRegistry:
         """Plan a commit that opens these findings, or records that they were seen again."""
         rows = route.store.read(FINDINGS, part, deleted=True, epoch=route.epoch)
         open_ones = {i for i, row in rows.items() if row.record and _is_open(row)}
+        accepted = {i for i in part if is_accepted(rows.get(i), wanted[i])}
+        self._accepted.update((i, seen(wanted[i])) for i in accepted)
+        part = [identity for identity in part if identity not in accepted]
         news = [identity for identity in part if identity not in open_ones]
         # Only rows that do not exist yet need room; a closed finding is opened in its place.
         fresh = [i for i in news if i not in rows or rows[i].record is None]
@@ -164,7 +186,7 @@ class DivergenceRegistry:
         operations: list[Put | Delete] = [
             route.store.schema.put(
                 FINDINGS,
-                _record(i, wanted[i], rows[i].record if i in open_ones else None),
+                as_record(i, wanted[i], rows[i].record if i in open_ones else None),
             )
             for i in kept
         ]
@@ -251,6 +273,20 @@ class DivergenceRegistry:
                     )
                 )
 
+    def accept(self, findings: Mapping[str, Finding]) -> None:
+        """Close findings that an operator accepts, as they were seen.
+
+        Args:
+            findings: by id, as the operator has seen them.
+
+        Raises:
+            ConfigError: one of them was closed, or seen otherwise, meanwhile; none was
+                accepted with it.
+        """
+        self._write(partial(_accepting, findings))
+        with self._lock:
+            self._known -= findings.keys()
+
     def record_accepted(self, identities: Collection[str]) -> None:
         """Close findings of edits that an operator has settled in quarantine."""
         self._close(identities, "accepted")
@@ -301,6 +337,22 @@ class DivergenceRegistry:
         raise AssertionError("the last attempt returns or raises")
 
 
+def _accepting(findings: Mapping[str, Finding], route: Route) -> _Plan:
+    rows = route.store.read(FINDINGS, list(findings), epoch=route.epoch)
+    for identity, finding in findings.items():
+        row = rows.get(identity)
+        if row is None or not _is_open(row) or not is_as(row.record, finding):
+            raise ConfigError(
+                f"the divergence {identity} has changed meanwhile: look at it again. "
+                "pend-storage divergences list"
+            )
+    puts: list[Put | Delete] = [
+        route.store.schema.put(FINDINGS, replace(row.record, state="accepted"))
+        for row in rows.values()
+    ]
+    return _Plan(puts, {key: row.version for key, row in rows.items()}, [])
+
+
 def _closing(part: Sequence[str], state: State, route: Route) -> _Plan:
     rows = route.store.read(FINDINGS, part, epoch=route.epoch)
     mine = [row for row in rows.values() if _is_open(row)]
@@ -309,64 +361,6 @@ def _closing(part: Sequence[str], state: State, route: Route) -> _Plan:
         for row in mine
     ]
     return _Plan(puts, {row.key: row.version for row in mine}, [])
-
-
-def id_of(collection: str, key: str) -> str:
-    """Return the id of a finding that a comparison makes."""
-    return hashlib.sha256(f"{collection}\0{key}".encode()).hexdigest()[:32]
-
-
-def to_finding(record: FindingRecord) -> Finding:
-    """Return the finding that a record holds."""
-    return Finding(
-        collection=record.collection,
-        key=record.key,
-        kind=record.kind,
-        versions=(record.primary_version, record.secondary_version),
-        differences=tuple(_parsed(record.differences)),
-        first_seen=record.first_seen,
-        last_seen=record.last_seen,
-        source=record.source,
-        state=record.state,
-    )
-
-
-def _record(
-    identity: str, finding: Finding, known: FindingRecord | None
-) -> FindingRecord:
-    return FindingRecord(
-        id=identity,
-        collection=finding.collection,
-        key=finding.key,
-        kind=finding.kind,
-        source=finding.source if known is None else known.source,
-        primary_version=finding.versions[0],
-        secondary_version=finding.versions[1],
-        differences=[
-            {
-                "path": list(bounded_path(found.path)),
-                "left": _shown(found.left),
-                "right": _shown(found.right),
-            }
-            for found in finding.differences[:_MOST_DIFFERENCES]
-        ],
-        first_seen=finding.first_seen if known is None else known.first_seen,
-        last_seen=finding.last_seen,
-    )
-
-
-def _shown(value: Any) -> JSON:
-    """Return what may be shown of a value, in a form that every store can hold."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping | list | tuple):
-        return shown(value)
-    return cut(value if isinstance(value, str) else str(value))
-
-
-def _parsed(differences: Iterable[Any]) -> Iterator[Difference]:
-    for found in differences:
-        yield Difference(tuple(found["path"]), found["left"], found["right"])
 
 
 def _is_open(row: Row) -> bool:

@@ -14,7 +14,7 @@ from pend_storage.dualwrite._replication_position import (
 from pend_storage.errors import ChangesExpired, ConfigError
 from pend_storage.store import Store
 
-__all__ = ["Distance", "Lag", "lag_of"]
+__all__ = ["Distance", "Lag", "is_on_log", "lag_of"]
 
 _MOST_COUNTED: Final = 100_000
 
@@ -66,11 +66,11 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
         StoreUnavailable: the primary cannot be reached.
     """
     try:
-        is_on_log = mark is None or _is_on_log(primary, mark)
+        is_there = mark is None or is_on_log(primary, mark)
         commits, oldest = primary.pending(mark.sequence if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
-    if mark is not None and not is_on_log:
+    if mark is not None and not is_there:
         try:
             log_reaches(primary, mark)
         except ConfigError as rewound:
@@ -81,7 +81,7 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _is_on_log(primary: Store, mark: ReplicationPosition) -> bool:
+def is_on_log(primary: Store, mark: ReplicationPosition) -> bool:
     """Return whether the log certainly has the entry of a mark; else a full read decides."""
     if mark.committed_at is None:
         return False

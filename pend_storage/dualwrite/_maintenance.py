@@ -228,11 +228,14 @@ class Maintenance:
 
     # -- repairing ----------------------------------------------------------------------
 
-    def repair(self, *, dry_run: bool) -> RepairReport:
+    def repair(
+        self, *, dry_run: bool, progress: Progress | None = None
+    ) -> RepairReport:
         """Repair every open finding, and every divergence that a validation confirms.
 
         Args:
             dry_run: only report what would be written or deleted.
+            progress: called now and then during the validation.
 
         Raises: as :meth:`backfill`.
         """
@@ -246,7 +249,11 @@ class Maintenance:
             seen = _Confirmations(self._confirmer, route, known)
             if self._validate is not None:
                 self._validate(
-                    route.store, follower, sample=None, progress=None, certain=seen
+                    route.store,
+                    follower,
+                    sample=None,
+                    progress=progress,
+                    certain=seen,
                 )
             places = {(f.collection, f.key) for f in known if f.kind != "answer"}
             report = RepairReport(

@@ -32,7 +32,7 @@ from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 
-__all__ = ["NAMES", "Pair"]
+__all__ = ["NAMES", "Pair", "joining_role", "rewound_text"]
 
 NAMES: Final[dict[Side, str]] = {"json": "JSON", "postgres": "PostgreSQL"}
 """Names of the two stores in messages."""
@@ -93,12 +93,15 @@ class Pair:
         while not is_possible(view):
             # Perhaps roles changed between the two reads. No store has one role at one
             # epoch twice, so two equal reads in a row are a read at one instant.
-            again = self._read_once()
+            again = self._read_again()
             if again == view:
                 self._require_usable()
-                raise ConfigError(_rewound(view))
+                raise ConfigError(rewound_text(view))
             view = again
         return view
+
+    def _read_again(self) -> RolePair:
+        return self._read_once()
 
     def _read_once(self) -> RolePair:
         metas = {side: self._read_role(side) for side in SIDES}
@@ -206,21 +209,10 @@ class Pair:
 
     def _join(self, side: Side, known: RoleState) -> None:
         """Set the role of a store without one, beside a store that has one."""
-        if known.role is Role.PRIMARY:
+        role = joining_role(side, known)
+        if role is Role.DETACHED:
             self._record_unknown_records(side)
-            self._set_first_role(side, Role.DETACHED, None)
-        elif known == RoleState(Role.DETACHED, 1):
-            # The process that began the pair died between its two steps: make the second.
-            self._set_first_role(side, Role.PRIMARY, None)
-        else:
-            raise ConfigError(
-                f"{NAMES[side]} has no role, as if it were new, but "
-                f"{NAMES[other(side)]} is {known.role} at epoch {known.epoch}: the "
-                f"{NAMES[side]} store was replaced, or the wrong one is configured. "
-                f"Configure or restore the right one; or, if it is lost, let "
-                f"{NAMES[other(side)]} take over with `pend-storage doctor --elect "
-                f"{other(side)}`."
-            )
+        self._set_first_role(side, role, None)
 
     def _record_unknown_records(self, side: Side) -> None:
         """Mark a JSON store as tainted that replaces another one and has records."""
@@ -236,7 +228,32 @@ class Pair:
         _BEGUN()
 
 
-def _rewound(view: RolePair) -> str:
+def joining_role(side: Side, known: RoleState) -> Role:
+    """Return the role that a store without one gets at epoch 1.
+
+    Args:
+        side: of the store without a role.
+        known: role of the other one.
+
+    Raises:
+        ConfigError: the store was replaced, or the wrong one is configured.
+    """
+    if known.role is Role.PRIMARY:
+        return Role.DETACHED
+    if known == RoleState(Role.DETACHED, 1):
+        # The process that began the pair died between its two steps: this is the second.
+        return Role.PRIMARY
+    raise ConfigError(
+        f"{NAMES[side]} has no role, as if it were new, but {NAMES[other(side)]} is "
+        f"{known.role} at epoch {known.epoch}: the {NAMES[side]} store was replaced, or the "
+        f"wrong one is configured. Configure or restore the right one; or, if it is lost, "
+        f"let {NAMES[other(side)]} take over with `pend-storage doctor --elect "
+        f"{other(side)}`."
+    )
+
+
+def rewound_text(view: RolePair) -> str:
+    """Return the sentence on roles that no switch can have left behind."""
     shown = " and ".join(
         f"{NAMES[side]} {state.role} at epoch {state.epoch}"
         for side in SIDES

@@ -9,7 +9,7 @@ leaves behind means nothing to later ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pend_storage._model.diff import equal
 from pend_storage._model.records import JSON
@@ -19,7 +19,7 @@ from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
-__all__ = ["PAIR_META", "PairMetadata", "seal"]
+__all__ = ["PAIR_META", "PairMetadata", "SharedValues", "StoreMetadata", "seal", "values_at"]
 
 PAIR_META: Final = "shared"
 """Name of the meta entry that holds them all."""
@@ -34,6 +34,11 @@ def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
         dict(values) if isinstance(values, Mapping) else {},
         sealed if isinstance(sealed, int) else None,
     )
+
+
+def values_at(store: Store) -> Mapping[str, JSON]:
+    """Return the values as one store has them: those that hold, where it is primary."""
+    return _split(store.meta(PAIR_META))[0]
 
 
 def seal(store: Store, epoch: int) -> JSON:
@@ -60,6 +65,59 @@ def _plain(value: JSON) -> JSON:
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]
     return value
+
+
+class SharedValues(Protocol):
+    """Values that belong to a pair, wherever they are read and set."""
+
+    def get(self, name: str) -> JSON:
+        """As :meth:`PairMetadata.get`."""
+
+    def compare_and_set(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        given: Mapping[str, JSON] | None = None,
+        also: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """As :meth:`PairMetadata.compare_and_set`."""
+
+
+class StoreMetadata:
+    """Values of a pair in a store that was just made primary, while no process uses both."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, name: str) -> JSON:
+        """As :meth:`PairMetadata.get`."""
+        return _split(self._store.meta(PAIR_META))[0].get(name)
+
+    def compare_and_set(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        given: Mapping[str, JSON] | None = None,
+        also: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """As :meth:`PairMetadata.compare_and_set`."""
+        wanted = {**(given or {}), name: expected}
+        while True:
+            found = self._store.meta(PAIR_META)
+            values, _ = _split(found)
+            if not all(equal(values.get(n), v) for n, v in wanted.items()):
+                return False
+            # A seal is of a switch that this promotion has overtaken: it ends with that.
+            changed = _changed(values, {name: value, **(also or {})})
+            if self._store.compare_and_set_meta(PAIR_META, found, changed):
+                return True
+
+
+def _changed(values: Mapping[str, JSON], news: Mapping[str, JSON]) -> JSON:
+    merged: dict[str, Any] = {**values, **news}
+    return {"values": {n: v for n, v in merged.items() if v is not None}}
 
 
 class PairMetadata:
@@ -107,11 +165,8 @@ class PairMetadata:
                 if not all(equal(values.get(n), v) for n, v in wanted.items()):
                     require_primary(route.store, route.epoch)
                     return False
-                changed: dict[str, Any] = {**values, name: value, **(also or {})}
-                changed = {n: v for n, v in changed.items() if v is not None}
-                if route.store.compare_and_set_meta(
-                    PAIR_META, found, {"values": changed}
-                ):
+                changed = _changed(values, {name: value, **(also or {})})
+                if route.store.compare_and_set_meta(PAIR_META, found, changed):
                     return True
 
         return self._router.call(change)

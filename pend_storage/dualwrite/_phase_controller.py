@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage._model.attribution import Actor, current_actor
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite._legacy_edits import LegacyEditSync
 from pend_storage.dualwrite._log_continuity import LogContinuity
 from pend_storage.dualwrite._maintenance import Maintenance
+from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_marks import set_pair_mark
 from pend_storage.dualwrite._pair_metadata import PairMetadata
 from pend_storage.dualwrite._readiness import Readiness, ReadinessGate, require_codes
@@ -36,7 +38,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase, Role, path
 
-__all__ = ["ALONE", "PhaseController", "SwitchReport"]
+__all__ = ["ALONE", "PhaseController", "SwitchReport", "phase_of"]
 
 ALONE: Final[dict[Side, Phase]] = {
     "json": Phase.JSON_ONLY,
@@ -45,6 +47,32 @@ ALONE: Final[dict[Side, Phase]] = {
 """Phase in which a store is primary, and the other one is detached."""
 _PATIENCE: Final = 30.0
 _PAUSE: Final = 0.005
+
+
+def phase_of(view: RolePair, metadata: PairMetadata, pair: Pair) -> Phase:
+    """Return the phase of roles as they were read.
+
+    Where a secondary is out of reach, it is the one after the last switch.
+
+    Args:
+        view: roles of both stores; None for one that is out of reach.
+        metadata: has the history of switches.
+        pair: knows why a store is out of reach.
+
+    Raises:
+        StoreUnavailable: the store that would decide it cannot be reached.
+    """
+    if view.phase is not None:
+        return view.phase
+    mine = None if view.primary is None else view.of(view.primary)
+    if view.primary is not None and mine is not None and mine.epoch == 1:
+        return ALONE[view.primary]  # no other store was ever attached
+    known = recorded_switches(metadata) if view.primary is not None else ()
+    if known:
+        last = known[-1].after
+        if (last.json_role is Role.PRIMARY) is (view.primary == "json"):
+            return last
+    raise next(iter(pair.unreachable.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,21 +146,7 @@ class PhaseController:
             StoreUnavailable: the store that would decide it cannot be reached.
         """
         view = self._router.maintain()
-        if view.phase is None:
-            return self._phase_from_history(view)
-        return view.phase
-
-    def _phase_from_history(self, view: RolePair) -> Phase:
-        """Return the phase after the last switch, for a secondary that is out of reach."""
-        mine = None if view.primary is None else view.of(view.primary)
-        if view.primary is not None and mine is not None and mine.epoch == 1:
-            return ALONE[view.primary]  # no other store was ever attached
-        known = recorded_switches(self._metadata) if view.primary is not None else ()
-        if known:
-            last = known[-1].after
-            if (last.json_role is Role.PRIMARY) is (view.primary == "json"):
-                return last
-        raise next(iter(self._router.pair.unreachable.values()))
+        return phase_of(view, self._metadata, self._router.pair)
 
     def readiness(self, phase: Phase) -> Readiness:
         """Return the blockers, and the steps, from the present phase to another."""
@@ -142,7 +156,7 @@ class PhaseController:
     # -- switching ----------------------------------------------------------------------
 
     def switch(
-        self, wanted: Phase, *, accept: Iterable[str], timeout: float, by: str
+        self, wanted: Phase, *, accept: Iterable[str], timeout: float, author: Actor
     ) -> SwitchReport:
         """Go to a phase, step by step; see :meth:`DualWriteStore.switch`."""
         accept = tuple(accept)
@@ -150,14 +164,14 @@ class PhaseController:
         begun = time.monotonic()
         deadline = begun + timeout
         with self._turn:
-            abandoned = self._abandon_unreachable(wanted, by)
+            abandoned = self._abandon_unreachable(wanted, author)
             if abandoned is not None:
                 return abandoned
             view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
             accepted = _accepted(self._gate.readiness(view, wanted), accept)
-            steps, pause = self._walk(view.phase, wanted, deadline, by, accepted)
+            steps, pause = self._walk(view.phase, wanted, deadline, author, accepted)
             return SwitchReport(
                 before=view.phase,
                 after=wanted,
@@ -168,7 +182,7 @@ class PhaseController:
                 pause=pause,
             )
 
-    def _abandon_unreachable(self, wanted: Phase, by: str) -> SwitchReport | None:
+    def _abandon_unreachable(self, wanted: Phase, author: Actor) -> SwitchReport | None:
         """Abandon a secondary that cannot be reached, where the wanted phase needs none.
 
         The primary serves alone already; the other one is detached when it is back.
@@ -180,11 +194,11 @@ class PhaseController:
         view = self._router.maintain()
         if view.is_whole or view.primary is None or ALONE[view.primary] is not wanted:
             return None
-        before = self._phase_from_history(view)
+        before = phase_of(view, self._metadata, self._router.pair)
         if before is not wanted:
             self._continuity.require(self._router.route)
             abandon_secondary(self._router.pair, view)
-            self._record(before, wanted, by, (), 0.0)
+            self._record(before, wanted, author, (), 0.0)
         return SwitchReport(
             before=before,
             after=wanted,
@@ -200,7 +214,7 @@ class PhaseController:
         before: Phase,
         wanted: Phase,
         deadline: float,
-        by: str,
+        author: Actor,
         accepted: tuple[str, ...],
     ) -> tuple[tuple[Phase, ...], float]:
         """Take all steps; return the phases gone through, and the write pause in seconds."""
@@ -217,7 +231,7 @@ class PhaseController:
             reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
                 taken.append(after)
-                self._record(now, after, by, accepted, pause)
+                self._record(now, after, author, accepted, pause)
             else:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
@@ -277,13 +291,14 @@ class PhaseController:
         self,
         before: Phase,
         after: Phase,
-        by: str,
+        author: Actor,
         accepted: tuple[str, ...],
         pause: float,
     ) -> None:
         switch = Switch(
             at=datetime.now(UTC),
-            by=by,
+            by=author.by or current_actor(),
+            reason=author.reason,
             before=before,
             after=after,
             epoch=self._router.route.epoch,

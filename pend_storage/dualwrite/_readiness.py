@@ -183,6 +183,7 @@ class ReadinessGate:
         checks: Mapping[str, Check],
         *,
         can_copy: bool,
+        is_complete: Callable[[Store, Store], bool] = is_complete_when_resumed,
     ) -> None:
         """Make a gate.
 
@@ -191,6 +192,7 @@ class ReadinessGate:
             metadata: values of the pair.
             checks: by code, in the place of the checks of the gate itself.
             can_copy: whether a switch can bring a stale follower up to date by itself.
+            is_complete: returns whether a switch would find the follower complete.
 
         Raises:
             ConfigError: there is no such code.
@@ -199,6 +201,7 @@ class ReadinessGate:
         self._pair = pair
         self._metadata = metadata
         self._can_copy = can_copy
+        self._is_complete = is_complete
         self._checks: dict[str, Callable[[RolePair], str | None]] = {
             "schema": lambda _: None,
             "unclaimed": self._unclaimed,
@@ -256,7 +259,7 @@ class ReadinessGate:
 
     def _backfill(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
-        return None if is_complete_when_resumed(primary, follower) else UNCOVERED[1]
+        return None if self._is_complete(primary, follower) else UNCOVERED[1]
 
     def _validation(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)

@@ -6,6 +6,7 @@ the sample. The caller's answer is not used: the thread reads from both stores i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -20,6 +21,7 @@ from pend_storage._model.records import Row
 from pend_storage._shown import shown
 from pend_storage.dualwrite._background import start_thread
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker
+from pend_storage.dualwrite._compared_totals import TotalsRecord
 from pend_storage.dualwrite._divergence_check import (
     DivergenceConfirmer,
     Finding,
@@ -43,6 +45,8 @@ _MOST_KEYS: Final = 500
 _MOST_ROWS: Final = 200
 """Rows of a query that are compared; a query without a limit is cut there."""
 _PAUSE: Final = 0.05
+_IDLE: Final = 1.0
+"""Seconds without a sample after which the counts are added to those of all processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class ShadowReadSampler:
         hook: Hook,
         *,
         share: float,
+        totals: TotalsRecord,
     ) -> None:
         """Make a sampler; the thread starts with the first sample.
 
@@ -104,8 +109,10 @@ class ShadowReadSampler:
             registry: records what was found.
             hook: gets an event for comparisons that failed.
             share: of the reads, 0 to 1.
+            totals: gets the counters of this process, for others to read.
         """
         self.share = share
+        self._totals = totals
         self._router = router
         self._breaker = breaker
         self._confirmer = confirmer
@@ -118,6 +125,7 @@ class ShadowReadSampler:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: the parent's thread compares the parent's reads."""
+        self._totals.begin_at(self._counts)
         self._samples: queue.SimpleQueue[_Sample | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -187,7 +195,7 @@ class ShadowReadSampler:
     # -- the thread ---------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (sample := self._samples.get()) is not None and not self._stop.is_set():
+        while (sample := self._next()) is not None and not self._stop.is_set():
             try:
                 done = self._compare(sample)
             except (StaleEpoch, *OUT_OF_REACH, _IncompleteReplicaError):
@@ -196,6 +204,16 @@ class ShadowReadSampler:
                 done = False
                 self._emit_failure(error)
             self._counts["compared" if done else "skipped"] += 1
+            self._totals.add(self._counts)
+        self._totals.add(self._counts, now=True)
+
+    def _next(self) -> _Sample | None:
+        """Return the next sample; while there is none, other processes get the counts."""
+        while True:
+            lacking = self._totals.lacks(self._counts)
+            with contextlib.suppress(queue.Empty):
+                return self._samples.get(timeout=_IDLE if lacking else None)
+            self._totals.add(self._counts, now=True)
 
     def _emit_failure(self, error: Exception) -> None:
         self._hook(

@@ -12,34 +12,29 @@ from typing_extensions import override
 
 from pend_storage._archive_hold import MOST
 from pend_storage._fork import on_fork
+from pend_storage._health import DEADLINE, Health, health_of_pair
 from pend_storage._layouts.layout import Layout
+from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage._model.snapshots import LogPoint
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.dualwrite._backup_fact import incarnation_of, record_backup
-from pend_storage.dualwrite._divergence_check import Finding, Redact, hide_values
+from pend_storage.dualwrite._divergence_check import Redact, hide_values
 from pend_storage.dualwrite._lag import Lag
+from pend_storage.dualwrite._maintained_store import MaintainedStore
 from pend_storage.dualwrite._maintenance import Backfill, Validate
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_locks import lock_both
 from pend_storage.dualwrite._pair_purge import LogHold, PairPurge
 from pend_storage.dualwrite._phase_controller import ALONE, SwitchReport
 from pend_storage.dualwrite._readiness import Check, Readiness
-from pend_storage.dualwrite._repair import RepairReport
 from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.dualwrite._route import Route
-from pend_storage.dualwrite._routed_store import RoutedStore
-from pend_storage.dualwrite._shadow_reads import Compared
-from pend_storage.dualwrite._switch_history import (
-    Switch,
-    current_actor,
-    recorded_switches,
-)
+from pend_storage.dualwrite._switch_history import Switch, recorded_switches
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
 from pend_storage.dualwrite._wiring import PairOptions, wire
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
-from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.events import Hook, guarded, log_event
 from pend_storage.phases import Phase
-from pend_storage.reports import BackfillReport, ValidationReport
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 
@@ -50,7 +45,7 @@ _CLOSING: Final = 5.0
 """Seconds that closing waits for a thread at most."""
 
 
-class DualWriteStore(RoutedStore):
+class DualWriteStore(MaintainedStore):
     """Dual-write store: a JSON store and a PostgreSQL store in one of four phases.
 
     It uses only the contract of the stores: any two with one schema will do.
@@ -149,6 +144,8 @@ class DualWriteStore(RoutedStore):
         self._metadata = parts.metadata
         self._registry = parts.registry
         self._shadow_reads = parts.shadow_reads
+        self._totals = parts.totals
+        self._acceptances = parts.acceptances
         self._maintenance = parts.maintenance
         self._phases = parts.phases
 
@@ -197,6 +194,10 @@ class DualWriteStore(RoutedStore):
         """
         return self._phases.phase()
 
+    @override
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        return health_of_pair(self._pair.json, self._pair.postgres, deadline=deadline)
+
     def roles(self) -> RolePair:
         """Read the roles of both stores; None for one that cannot be reached."""
         return self._pair.read_roles()
@@ -231,6 +232,7 @@ class DualWriteStore(RoutedStore):
         accept: Iterable[str] = (),
         timeout: float = 30.0,
         by: str | None = None,
+        reason: str | None = None,
     ) -> SwitchReport:
         """Switch to a phase, through those between, under live traffic.
 
@@ -239,7 +241,9 @@ class DualWriteStore(RoutedStore):
             accept: codes of blockers to accept. ``backfill`` cannot be accepted: records
                 would be lost.
             timeout: seconds for the whole switch.
-            by: actor in the history of switches; None: this user, machine and process.
+            by: actor in the history of switches; None: the author of this context, see
+                :meth:`~pend_storage.store.Store.acting`, or this user, machine and process.
+            reason: in the history of switches; None: that of this context.
 
         Returns:
             The phases gone through, and the write pause.
@@ -249,8 +253,10 @@ class DualWriteStore(RoutedStore):
             SwitchTimeout: not finished in time; nothing is lost, call it again.
             StoreUnavailable: one of the stores cannot be reached; nothing is lost either.
         """
+        outer = actor()
+        author = Actor(by or outer.by or current_actor(), reason or outer.reason)
         return self._phases.switch(
-            Phase(phase), accept=accept, timeout=timeout, by=by or current_actor()
+            Phase(phase), accept=accept, timeout=timeout, author=author
         )
 
     def history(self) -> tuple[Switch, ...]:
@@ -261,57 +267,7 @@ class DualWriteStore(RoutedStore):
         """Finish or undo a half-done switch, without waiting for its heartbeat to stop."""
         return self._router.maintain(now=True)
 
-    # -- keeping the stores alike ---------------------------------------------------------
-
-    def backfill(
-        self, *, progress: Progress | None = None, rate: float | None = None
-    ) -> BackfillReport:
-        """Backfill: copy what was there before the secondary began to follow; resumable.
-
-        Args:
-            progress: called after every chunk.
-            rate: records per second at most; None for no limit.
-
-        Raises:
-            ConfigError: there is no secondary, or the primary was rewound.
-            StoreUnavailable: one of the stores cannot be reached; call it again later.
-        """
-        return self._maintenance.backfill(progress=progress, rate=rate)
-
-    def validate(
-        self, *, sample: float | None = None, progress: Progress | None = None
-    ) -> ValidationReport:
-        """Compare every record by value, in both directions; report certain divergences.
-
-        Args:
-            sample: share of the records to compare, 0 to 1; None: all of them.
-            progress: called now and then.
-
-        Raises: as :meth:`backfill`.
-        """
-        return self._maintenance.validate(sample=sample, progress=progress)
-
-    def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Repair the secondary from the primary, wherever a divergence is certain.
-
-        Args:
-            dry_run: only report what would be written or deleted.
-
-        Raises: as :meth:`backfill`.
-        """
-        return self._maintenance.repair(dry_run=dry_run)
-
-    def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
-        """Return the open findings of all processes, by the time they were first seen.
-
-        Args:
-            closed: also those that were repaired, accepted, or seen to be equal again.
-        """
-        return self._registry.findings(closed=closed)
-
-    def compared(self) -> Compared:
-        """Return the counters of compared reads: sampled, dropped, confirmed."""
-        return self._shadow_reads.compared()
+    # -- replication ------------------------------------------------------------------
 
     def catch_up(self) -> int:
         """Drain the change log into the secondary now; return the number of commits."""

@@ -8,27 +8,26 @@ automatic switches that follow one another are folded to one entry with their nu
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
-import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from pend_storage._model.attribution import current_actor
 from pend_storage._model.records import JSON
 from pend_storage._shown import cut
-from pend_storage.dualwrite._pair_metadata import PairMetadata
+from pend_storage.dualwrite._pair_metadata import SharedValues, StoreMetadata
 from pend_storage.phases import AUTOMATIC, Phase
+from pend_storage.store import Store
 
 __all__ = [
     "EARLIER_META",
     "HISTORY_META",
     "Switch",
     "current_actor",
+    "record_promotion",
     "record_switch",
     "recorded_switches",
 ]
@@ -42,7 +41,7 @@ _LATEST: Final = 100
 _EARLIER: Final = 1_000
 """Earlier entries at most, until those of one actor are folded, too."""
 _LONGEST_ACTOR: Final = 200
-_LONGEST_NAME: Final = 64
+_LONGEST_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +66,11 @@ class Switch:
     """Number of steps that are folded to this entry."""
     since: datetime | None = None
     """Time of the first of them; None for a single step."""
+    reason: str | None = None
+    """Reason that the actor gave; of a folded entry, that of the last step."""
+    kind: Literal["switch", "election", "promotion"] = "switch"
+    """Election: one store was made primary by force. Promotion: a store that was restored
+    from a backup became primary. Both are one entry each, whatever lies between the phases."""
 
     @property
     def is_automatic(self) -> bool:
@@ -74,7 +78,7 @@ class Switch:
         return self.by.startswith(AUTOMATIC)
 
 
-def recorded_switches(metadata: PairMetadata) -> tuple[Switch, ...]:
+def recorded_switches(metadata: SharedValues) -> tuple[Switch, ...]:
     """Return all switches, oldest first; the earlier ones are folded."""
     # The earlier ones are read last: entries that become earlier ones in between are found
     # twice then, and not missed.
@@ -91,9 +95,26 @@ def _order(switch: Switch) -> tuple[int, datetime]:
     return switch.epoch, switch.at
 
 
-def record_switch(metadata: PairMetadata, switch: Switch) -> None:
+def record_promotion(store: Store, entry: Switch) -> None:
+    """Append the promotion of a store to its history, once; no process may use it as a pair.
+
+    Args:
+        store: the new primary.
+        entry: an election or a promotion.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    metadata = StoreMetadata(store)
+    known = recorded_switches(metadata)
+    if not any((e.kind, e.epoch) == (entry.kind, entry.epoch) for e in known):
+        record_switch(metadata, entry)
+
+
+def record_switch(metadata: SharedValues, switch: Switch) -> None:
     """Append a switch; the oldest of many are moved to the earlier ones."""
-    switch = replace(switch, by=cut(switch.by, _LONGEST_ACTOR))
+    reason = None if switch.reason is None else cut(switch.reason, _LONGEST_REASON)
+    switch = replace(switch, by=cut(switch.by, _LONGEST_ACTOR), reason=reason)
     while True:
         found = metadata.get(HISTORY_META)
         entries = [*_parsed(found), switch]
@@ -121,6 +142,10 @@ def _plain(entries: list[Switch]) -> JSON:
             entry.since is None
         ):  # a single step, as every version of the library writes it
             del written["count"], written["since"]
+        if entry.reason is None:
+            del written["reason"]
+        if entry.kind == "switch":
+            del written["kind"]
         members.append(written)
     return members
 
@@ -164,24 +189,3 @@ def _joined(first: Switch, last: Switch) -> Switch:
 
 
 _PROCESS: Final = re.compile(r", process \d+")
-_UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
-
-
-def current_actor(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the user, the machine and the process, for the history.
-
-    The user is the real one of this process, by the system; a variable such as ``LOGNAME``
-    could name anybody. ``SUDO_USER`` is added, for a command that an administrator runs: sudo
-    sets it, and only root could have set it otherwise.
-
-    Args:
-        environ: the environment variables.
-    """
-    number = os.getuid()
-    try:
-        user = pwd.getpwuid(number).pw_name
-    except KeyError:  # a user id without a name, as in some containers
-        user = f"uid {number}"
-    asked = _UNPRINTABLE.sub("?", environ.get("SUDO_USER", ""))[:_LONGEST_NAME]
-    on_behalf = f" for {asked}" if asked and number == 0 else ""
-    return f"{user}{on_behalf}@{socket.gethostname()}, process {os.getpid()}"

@@ -13,6 +13,8 @@ from datetime import timedelta
 from functools import cached_property
 
 from pend_storage.dualwrite._circuit_breaker import CircuitBreaker
+from pend_storage.dualwrite._compared_totals import TotalsRecord
+from pend_storage.dualwrite._divergence_acceptance import DivergenceAcceptance
 from pend_storage.dualwrite._divergence_check import (
     ComparisonRules,
     DivergenceConfirmer,
@@ -93,7 +95,18 @@ class PairParts:
             self.registry,
             self.options.hook,
             share=self.options.compare,
+            totals=self.totals,
         )
+
+    @cached_property
+    def totals(self) -> TotalsRecord:
+        """Totals of the compared reads of all processes."""
+        return TotalsRecord(self.metadata)
+
+    @cached_property
+    def acceptances(self) -> DivergenceAcceptance:
+        """Acceptance of findings by operators."""
+        return DivergenceAcceptance(self.registry, self.metadata)
 
     @cached_property
     def maintenance(self) -> Maintenance:

@@ -1,6 +1,12 @@
 """Composition root: settings in, stores out. No other package knows both."""
 
 from pend_storage.factory._pair import ConfiguredPair, DualWriteStore, open_pair
+from pend_storage.factory._passive import (
+    PassiveEnvironment,
+    has_begun,
+    open_passive,
+    open_passive_json,
+)
 from pend_storage.factory._schema_module import (
     SchemaModule,
     load_schema,
@@ -10,7 +16,6 @@ from pend_storage.factory._sides import (
     ENVIRONMENT_META,
     MIGRATION_META,
     archive_hold,
-    has_begun,
     kept_files,
     open_json,
     open_postgres,
@@ -24,6 +29,7 @@ __all__ = [
     "MIGRATION_META",
     "ConfiguredPair",
     "DualWriteStore",
+    "PassiveEnvironment",
     "SchemaModule",
     "archive_hold",
     "has_begun",
@@ -31,6 +37,8 @@ __all__ = [
     "load_schema",
     "open_json",
     "open_pair",
+    "open_passive",
+    "open_passive_json",
     "open_postgres",
     "open_primary",
     "open_store",

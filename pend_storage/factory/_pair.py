@@ -21,7 +21,11 @@ from pend_storage.dualwrite._backup_fact import (
     backup_problem,
 )
 from pend_storage.dualwrite._maintenance import Backfill, Validate
+from pend_storage.dualwrite._pair import Pair
+from pend_storage.dualwrite._pair_metadata import PairMetadata
+from pend_storage.dualwrite._readiness import Check
 from pend_storage.dualwrite._replication_position import is_empty
+from pend_storage.dualwrite._roles import RolePair
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -46,7 +50,13 @@ if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["ConfiguredPair", "DualWriteStore", "open_pair"]
+__all__ = [
+    "ConfiguredPair",
+    "DualWriteStore",
+    "backup_blocker",
+    "open_pair",
+    "schema_blocker",
+]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 """Errors of a database that is unreachable, or whose tables are not there yet. A pair with
@@ -70,6 +80,49 @@ class DualWriteStore(dualwrite.DualWriteStore):
         return backfill, validate
 
 
+def schema_blocker(settings: Settings, postgres: Store) -> str | None:
+    """Return the blocker ``schema``: another environment's database, or schema."""
+    try:
+        require_environment(settings, postgres)
+    except (ConfigError, SchemaOutOfDate) as error:
+        return str(error)
+    return None
+
+
+def backup_blocker(
+    settings: Settings, pair: Pair, values: PairMetadata, view: RolePair
+) -> str | None:
+    """Return the blocker ``backup``: none counts that was verified.
+
+    Without a repository, the copy that ``migrate json`` makes of the directory counts as
+    long as the directory is primary.
+
+    Args:
+        settings: of the environment.
+        pair: both stores.
+        values: of the pair.
+        view: its roles.
+
+    Raises:
+        StoreUnavailable: a store cannot be reached.
+    """
+    wanted = settings.backup
+    max_age = BACKUP_MAX_AGE if wanted is None else wanted.max_age
+    if wanted is None and values.get(BACKUP_META) is None and view.primary == "json":
+        migration = pair.postgres.meta(MIGRATION_META)
+        copied = migration.get("verified_at") if isinstance(migration, Mapping) else 0
+        if copied:
+            at = datetime.fromisoformat(str(copied))
+            return age_problem(at, max_age, what="the copy of the directory")
+    found = backup_problem(pair, values, view, max_age=max_age)
+    if found is None or wanted is not None:
+        return found
+    return (
+        f"{found}. It needs a repository: [environments.{settings.environment}.backup] in "
+        "pend.toml"
+    )
+
+
 class ConfiguredPair(DualWriteStore):
     """Pair of an environment; with ``auto_switch`` it follows the phase flag."""
 
@@ -84,41 +137,20 @@ class ConfiguredPair(DualWriteStore):
         self.postgres = postgres
         self._settings = settings
         self._following = contextlib.ExitStack()
-        checks = {"schema": self._schema_problem, "backup": self._backup_problem}
+        checks: dict[str, Check] = {
+            "schema": lambda: schema_blocker(settings, postgres),
+            "backup": self._backup_problem,
+        }
         super().__init__(json=json, postgres=postgres, checks=checks, **options)
 
-    def _schema_problem(self) -> str | None:
-        """Return the blocker ``schema``: another environment's database, or schema."""
-        try:
-            require_environment(self._settings, self.postgres)
-        except (ConfigError, SchemaOutOfDate) as error:
-            return str(error)
-        return None
+    @property
+    def settings(self) -> Settings:
+        """Settings of the environment."""
+        return self._settings
 
     def _backup_problem(self) -> str | None:
-        """Return the blocker ``backup``: none counts that was verified.
-
-        Without a repository, the copy that ``migrate json`` makes of the directory counts
-        as long as the directory is primary.
-        """
-        wanted = self._settings.backup
-        max_age = BACKUP_MAX_AGE if wanted is None else wanted.max_age
         view = self._pair.read_roles()
-        if wanted is None and self.meta(BACKUP_META) is None and view.primary == "json":
-            migration = self.postgres.meta(MIGRATION_META)
-            copied = (
-                migration.get("verified_at") if isinstance(migration, Mapping) else 0
-            )
-            if copied:
-                at = datetime.fromisoformat(str(copied))
-                return age_problem(at, max_age, what="the copy of the directory")
-        found = backup_problem(self._pair, self._metadata, view, max_age=max_age)
-        if found is None or wanted is not None:
-            return found
-        return (
-            f"{found}. It needs a repository: [environments."
-            f"{self._settings.environment}.backup] in pend.toml"
-        )
+        return backup_blocker(self._settings, self._pair, self._metadata, view)
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
         """Switch to the phase that the flag wants, now and at each of its changes.

@@ -15,7 +15,6 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
-from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
     "archive_hold",
-    "has_begun",
+    "included_files",
     "kept_files",
     "open_json",
     "open_postgres",
@@ -69,7 +68,7 @@ def open_json(
         wanted.directory,
         layouts=module.layouts,
         files=wanted.files,
-        include=() if wanted.unclaimed == "ignore" else _included(wanted),
+        include=included_files(wanted),
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(
             seconds=settings.dual_write.retention_days * 24 * 3600,
@@ -154,16 +153,6 @@ def require_environment(settings: Settings, postgres: Store) -> None:
         )
 
 
-def has_begun(settings: Settings) -> bool:
-    """Return whether the JSON store has a role in a pair. Changes nothing."""
-    from pend_storage.stores.json import has_store
-
-    if not has_store(settings.require_json().directory):
-        return False  # opening the directory would adopt its files
-    with open_json(settings) as store:
-        return store.meta(ROLE_META) is not None
-
-
 # -- the files of a directory -------------------------------------------------------------
 
 
@@ -186,6 +175,11 @@ def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, .
         return ()
     claimed = {wanted.directory / name for name in _claimed(module)}
     return tuple(unclaimed(wanted.directory, claimed, _included(wanted)))
+
+
+def included_files(wanted: JsonSettings) -> Sequence[str]:
+    """Return the patterns of data files that a store reports; none where it need not."""
+    return () if wanted.unclaimed == "ignore" else _included(wanted)
 
 
 def _included(wanted: JsonSettings) -> Sequence[str]:

@@ -14,8 +14,8 @@ from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory._pair import DualWriteStore, open_pair
+from pend_storage.factory._passive import has_begun
 from pend_storage.factory._sides import (
-    has_begun,
     open_json,
     open_postgres,
     require_environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pend_storage.config import PostgresSettings, Settings
 from pend_storage.dualwrite._roles import Side
 from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role
 from pend_storage.store import Store
@@ -67,6 +69,8 @@ def check(
     sample: float | None = None,
     files: bool | None = None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Check:
     """Compare every record by value, and every legacy file rendered from the database.
 
@@ -80,9 +84,12 @@ def check(
         files: also render the legacy files from the database, and compare them; None:
             unless the stores are a pair, whose files are written all the time.
         stage: gets the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: a store is not configured, or the directory does not exist.
+        JobCancelled: another process asked for its end.
         SchemaOutOfDate: the database must be migrated first.
         StoreUnavailable: a store cannot be reached.
     """
@@ -98,19 +105,27 @@ def check(
             follows = is_live and _is_following(source, database)
             # A role that only reads neither applies commits nor records the result.
             writes = follows and _may_write(settings.require_postgres())
-            with stage("comparing records") as progress:
-                if writes:
-                    with open_pair(settings) as pair:
+            with ExitStack() as opened:
+                pair = opened.enter_context(open_pair(settings)) if writes else None
+                job = opened.enter_context(
+                    running_job(pair or source, "validate", by=by, reason=reason)
+                )
+                stages = staged(job, stage)
+                with stages("comparing records") as progress:
+                    if pair is not None:
                         records = pair.validate(sample=sample, progress=progress)
                         primary = pair.roles().primary or primary
-                else:
-                    records = validate(
-                        source, database, sample=sample, progress=progress
+                    else:
+                        records = validate(
+                            source, database, sample=sample, progress=progress
+                        )
+                rendered: list[FileCheck] = []
+                if files or (files is None and not is_live):
+                    attempts = _ATTEMPTS if is_live else 1
+                    rendered = _check_files(
+                        settings, source, database, stages, attempts
                     )
-            rendered: list[FileCheck] = []
-            if files or (files is None and not is_live):
-                attempts = _ATTEMPTS if is_live else 1
-                rendered = _check_files(settings, source, database, stage, attempts)
+                job.finish(f"{records.found:,} of {records.checked:,} records differ")
             unclaimed = source.unclaimed_files()
     return Check(
         records=records,

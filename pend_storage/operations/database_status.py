@@ -14,7 +14,7 @@ import psycopg
 from pend_storage.config import PostgresSettings, Settings
 from pend_storage.dualwrite._readiness import count_waiting
 from pend_storage.errors import SchemaOutOfDate
-from pend_storage.factory import ENVIRONMENT_META, open_postgres
+from pend_storage.factory import ENVIRONMENT_META, open_passive
 from pend_storage.operations.facts import BackfillState, backfill_of_database
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And
@@ -89,14 +89,14 @@ def database_status(settings: Settings) -> DatabaseStatus:
     database was written before a gap in the change log could arise.
 
     Raises:
-        ConfigError: no database is configured.
+        ConfigError: no database is configured, or the user may not read its tables.
         StoreUnavailable: the database cannot be reached.
     """
     wanted = settings.require_postgres()
     facts = server_facts(wanted)
-    with open_postgres(settings) as store:
+    with open_passive(settings) as environment:
         try:
-            role = store.meta(ROLE_META)
+            store = environment.require("postgres")
         except SchemaOutOfDate as error:
             return DatabaseStatus(
                 url=wanted.shown_url,
@@ -105,7 +105,7 @@ def database_status(settings: Settings) -> DatabaseStatus:
                 schema_problem=str(error),
                 records={},
             )
-        state = None if role is None else store.role()
+        state = None if store.meta(ROLE_META) is None else store.role()
         owner = store.meta(ENVIRONMENT_META)
         return DatabaseStatus(
             url=wanted.shown_url,
@@ -115,7 +115,7 @@ def database_status(settings: Settings) -> DatabaseStatus:
             environment=None if owner is None else str(owner),
             role=None if state is None else state.role.value,
             epoch=None if state is None else state.epoch,
-            backfill=backfill_of_database(settings, store),
+            backfill=backfill_of_database(environment),
             records={s.name: store.count(s.name, And(())) for s in store.schema},
             waiting=count_waiting(store),
         )

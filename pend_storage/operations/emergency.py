@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage.config import Settings
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ConfigError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import Flag, read_flag
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.phase import (
     change_flag,
     require_changeable,
@@ -48,6 +49,7 @@ NAMES: Final = (
     "validate",
     "resume",
 )
+_AGAIN: Final = "Steps that are done stay done: call it again to finish the rollback."
 _POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
 
 _STEP_DONE: Final = tuple(
@@ -126,6 +128,8 @@ def roll_back(
     timeout: float = 300.0,
     on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Rollback:
     """Roll back to JSON alone; the report is not ``ok`` where a step has stopped it.
 
@@ -135,6 +139,8 @@ def roll_back(
         timeout: seconds that one change of phase may take.
         on_step: called with the report of each completed step.
         stage: gets the progress within a step.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
@@ -145,12 +151,19 @@ def roll_back(
     started = time.monotonic()
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with (
+            open_pair(settings) as pair,
+            running_job(pair, "rollback", by=by, reason=reason, again=_AGAIN) as job,
+        ):
             # What is written then gets a version above all that the pair has followed.
             flag = source.remembering(pair)
-            work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
+            stages = staged(job, stage)
+            work = _Procedure(
+                settings, pair, flag, stages, quick=quick, timeout=timeout
+            )
             before = work.before
             steps = work.run(on_step)
+            job.finish(f"{steps[-1].name}: {steps[-1].result}")
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -180,7 +193,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {current_actor()}"
+        self._by = f"rollback by {actor().by or current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         # A switch whose process died may have left no store that takes writes.

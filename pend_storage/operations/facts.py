@@ -11,27 +11,25 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from pend_storage._model.records import JSON
 from pend_storage._shown import moment
 from pend_storage.backfill import BACKFILL_META
-from pend_storage.config import Settings
-from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
+from pend_storage.dualwrite import Blocker, Lag, PassivePair, Readiness, Switch
 from pend_storage.dualwrite._readiness import VALIDATION_META, count_waiting
 from pend_storage.dualwrite._replication_position import is_complete_when_resumed
-from pend_storage.dualwrite._roles import other
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.factory import ConfiguredPair, open_json
+from pend_storage.factory import PassiveEnvironment
 from pend_storage.flags import FlagSource, PairValues, held_switch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, has_store
+from pend_storage.stores.json import PassiveJsonStore
 
 if TYPE_CHECKING:
     from pend_storage.stores.json._legacy_sync.file_lag import FileLag
@@ -103,7 +101,7 @@ def store_facts(store: Store, place: str) -> StoreFacts:
     return StoreFacts(place=place, role=state.role, epoch=state.epoch)
 
 
-def json_facts(store: JsonStore, place: str) -> StoreFacts:
+def json_facts(store: PassiveJsonStore, place: str) -> StoreFacts:
     """Probe an open JSON store, with the lag of its legacy files."""
     found = store_facts(store, place)
     files = known(store.file_lags) if found.problem is None else None
@@ -126,7 +124,11 @@ _HOLDS_EVERYTHING: Final = (Role.PRIMARY, Role.FENCED)
 holds every record becomes primary."""
 
 
-def backfill_state(primary: Store, follower: Store) -> BackfillState:
+def backfill_state(
+    primary: Store,
+    follower: Store,
+    is_complete: Callable[[Store, Store], bool] = is_complete_when_resumed,
+) -> BackfillState:
     """Return the state of the backfill from one store to the other.
 
     It is complete where the secondary holds what was in the primary before it began to
@@ -135,12 +137,13 @@ def backfill_state(primary: Store, follower: Store) -> BackfillState:
     Args:
         primary: the store that is, or would be, copied.
         follower: the store that was, or would be, filled.
+        is_complete: returns whether the follower has everything.
 
     Raises:
         ConfigError: the primary's log was rewound.
         StoreUnavailable: one of the stores cannot be reached.
     """
-    if is_complete_when_resumed(primary, follower):
+    if is_complete(primary, follower):
         return "complete"
     mark = follower.meta(BACKFILL_META)
     # A backfill that was complete before a gap in the change log proves nothing: commits
@@ -150,30 +153,29 @@ def backfill_state(primary: Store, follower: Store) -> BackfillState:
     return "interrupted"
 
 
-def backfill_of_database(settings: Settings, database: Store) -> BackfillState | None:
+def backfill_of_database(environment: PassiveEnvironment) -> BackfillState | None:
     """Return the state of the backfill of the database from the JSON directory.
 
-    None where the JSON store is needed for the answer and cannot be opened.
+    None where the JSON store is needed for the answer and cannot be read.
 
     Args:
-        settings: of the environment.
-        database: its store, with the present schema.
+        environment: with a database that can be read.
 
     Raises:
         StoreUnavailable: the database cannot be reached.
     """
+    database = environment.require("postgres")
     role = database.meta(ROLE_META)
     if role is not None and RoleState.from_meta(role).role in _HOLDS_EVERYTHING:
         return "complete"
-    if settings.json is None or not has_store(settings.json.directory):
-        # Opening the directory would adopt its files. Nothing was copied from it yet,
-        # unless its store was lost, or is on another machine.
-        return "never" if database.meta(BACKFILL_META) is None else None
-    try:
-        with open_json(settings) as source:
-            return backfill_state(source, database)
-    except PendStorageError:
+    source = environment.json
+    if source is not None:
+        return known(lambda: backfill_state(source, database))
+    if environment.problem("json") is not None:
         return None
+    # Nothing was copied from the directory yet, unless its store was lost, or is on
+    # another machine.
+    return "never" if database.meta(BACKFILL_META) is None else None
 
 
 # -- the phase flag -----------------------------------------------------------------------
@@ -284,7 +286,15 @@ class Obstacle:
     can_be_accepted: bool
 
 
-def readiness(pair: DualWriteStore, phase: Phase) -> Readiness:
+class _HasReadiness(Protocol):
+    """Pair of stores that knows the blockers of its phases."""
+
+    @property
+    def phase(self) -> Phase: ...
+    def readiness(self, phase: Phase) -> Readiness: ...
+
+
+def readiness(pair: _HasReadiness, phase: Phase) -> Readiness:
     """Return the readiness of a pair for a phase.
 
     A database whose schema is not current is the blocker ``schema``, not an error.
@@ -362,47 +372,32 @@ class PairFacts:
     """The latest switches, oldest first."""
 
 
-def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
+def pair_facts(pair: PassivePair, phase: Phase | None) -> PairFacts:
     """Probe a pair.
 
     Args:
-        pair: both stores.
+        pair: both stores, open for reading.
         phase: the present phase; None: it cannot be known now.
     """
     # Each fact is probed by itself: an unreachable store hides its own facts only.
-    source, follower = _primary_and_follower(pair)
+    source, follower = known(pair.follower) or (pair.json, None)
     lag, backfill, validation = None, None, None
     if follower is not None:
         lag = known(pair.lag)
-        backfill = known(lambda: backfill_state(source, follower))
+        backfill = known(lambda: backfill_state(source, follower, pair.is_complete))
         validation = known(lambda: follower.meta(VALIDATION_META))
     return PairFacts(
         lag=lag,
         backfill=backfill,
         validation=validation,
-        divergences=known(lambda: len(pair.divergences())),
-        waiting=known(lambda: count_waiting(pair)),
+        divergences=known(pair.open_divergences),
+        waiting=known(lambda: count_waiting(pair.store(pair.primary()[0]))),
         ahead=None if phase is None else known(lambda: _ahead(pair, phase)),
         history=(known(pair.history) or ())[-_SWITCHES:],
     )
 
 
-def _primary_and_follower(pair: ConfiguredPair) -> tuple[Store, Store | None]:
-    """Return the primary, and the secondary, if there is one and it can be probed."""
-    view = known(pair.roles)
-    side = None if view is None else view.primary
-    if view is None or side is None:
-        return pair.json, None
-    stores = (
-        (pair.json, pair.postgres) if side == "json" else (pair.postgres, pair.json)
-    )
-    peer = view.of(other(side))
-    if peer is None or peer.role is not Role.SECONDARY:
-        return stores[0], None
-    return stores
-
-
-def _ahead(pair: ConfiguredPair, phase: Phase) -> NextPhase | None:
+def _ahead(pair: PassivePair, phase: Phase) -> NextPhase | None:
     after = next_phase(phase)
     if after is None:
         return None

@@ -17,7 +17,7 @@ from pend_storage.phases import Role
 from pend_storage.store import Store
 from pend_storage.stores.json import has_store
 
-__all__ = ["mark", "mark_before", "marked"]
+__all__ = ["mark", "mark_before", "marked", "primary_of"]
 
 
 def mark(settings: Settings, name: str) -> Mark:
@@ -35,7 +35,7 @@ def mark(settings: Settings, name: str) -> Mark:
         StoreUnavailable: a store cannot be reached.
     """
     with ExitStack() as opened:
-        values, log = _primary(settings, opened)
+        values, log = primary_of(settings, opened)
         made = set_mark(values, log, name)
     _make_restore_point(settings, name)
     return made
@@ -77,8 +77,18 @@ def _try_mark(settings: Settings, name: str) -> bool:
     return True
 
 
-def _primary(settings: Settings, opened: ExitStack) -> tuple[Store, Store]:
-    """Open what keeps the marks, and the store that commits; nothing is begun by that."""
+def primary_of(settings: Settings, opened: ExitStack) -> tuple[Store, Store]:
+    """Open what keeps shared values, and the store that commits; nothing is begun by that.
+
+    Args:
+        settings: of the environment.
+        opened: closes them.
+
+    Raises:
+        ConfigError: no store is configured.
+        SchemaOutOfDate: a store must be migrated first.
+        StoreUnavailable: a store cannot be reached.
+    """
     directory = None if settings.json is None else settings.json.directory
     is_there = directory is not None and has_store(directory)
     if is_there and settings.postgres is not None and has_begun(settings):

@@ -15,6 +15,7 @@ from pend_storage._files.by_path import read_linked
 from pend_storage._layouts.crowded_files import count_entries
 from pend_storage._layouts.folders import read_folder
 from pend_storage._layouts.layout import Layout
+from pend_storage._model.attribution import Actor
 from pend_storage.backfill import (
     BACKFILL_META,
     BackfillReport,
@@ -36,6 +37,12 @@ from pend_storage.factory import (
     open_pair,
     open_postgres,
     require_directory,
+)
+from pend_storage.operations.jobs import (
+    RESUMED,
+    JobReporter,
+    running_job,
+    staged,
 )
 from pend_storage.operations.marks import mark_before
 from pend_storage.operations.progress import Stage, silent
@@ -138,6 +145,8 @@ def migrate_json(
     backup_into: Path | None = None,
     rate: float | None = None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> JsonMigration:
     """Migrate a JSON directory: back it up, adopt its legacy files, backfill the database.
 
@@ -154,27 +163,34 @@ def migrate_json(
         backup_into: folder for the copy; beside the directory if None.
         rate: records per second at most.
         stage: gets the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: a store is not configured, the directory does not exist, or the
             database must not be filled from it.
+        JobCancelled: another process asked for its end; what was copied stays.
         SchemaOutOfDate: the database must be migrated first.
         StoreUnavailable: a store cannot be reached.
     """
     started, module = time.monotonic(), load_schema(settings)
     wanted = settings.require_json()
     require_directory(settings, wanted.directory)
-    with open_postgres(settings) as database:
+    with ExitStack() as opened:
+        database = opened.enter_context(open_postgres(settings))
         # Both are refused before the copy of the directory, which may take long.
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
         is_live = has_begun(settings)
+        work = _Work(settings, module, database, stage, Actor(by, reason), opened)
         if is_live:
             mark_before(settings, "migrate-json")
+        else:
+            work.begin(database)
         made, reused, problem = None, None, None
         try:
             if backup is not False:
-                made, reused = _back_up(module, database, wanted, backup_into, stage)
+                made, reused = work.back_up(wanted, backup_into)
         except StoreUnavailable as error:
             # A directory in use may never be at rest: then the migration continues
             # without a copy, unless one was asked for.
@@ -184,14 +200,10 @@ def migrate_json(
         verified = None if made is None else datetime.now(UTC)
         # Before the backfill: if the migration is interrupted, the next one reuses the
         # copy.
-        _record(
-            database,
-            reused if made is None else made.path,
-            complete=False,
-            verified=verified,
-        )
+        copied = reused if made is None else made.path
+        _record(database, copied, complete=False, verified=verified)
         _COPIED()
-        result = _fill(settings, module, database, rate, stage, is_live=is_live)
+        result = work.fill(rate, is_live=is_live)
         _record(database, None, complete=True)
     took = time.monotonic() - started
     return replace(
@@ -199,38 +211,80 @@ def migrate_json(
     )
 
 
-def _fill(
-    settings: Settings,
-    module: SchemaModule,
-    database: Store,
-    rate: float | None,
-    stage: Stage,
-    *,
-    is_live: bool,
-) -> JsonMigration:
-    """Adopt the files and backfill the database; returns the report without the backup."""
-    with ExitStack() as opened:
-        pair = opened.enter_context(open_pair(settings)) if is_live else None
-        with stage("adopting the files"):
-            source = pair.json if pair else opened.enter_context(open_json(settings))
-        _require_comparable(source, database)
+@dataclass
+class _Work:
+    """Migration under way, with the job that shows its progress."""
+
+    settings: Settings
+    module: SchemaModule
+    database: Store
+    stage: Stage
+    author: Actor
+    opened: ExitStack
+
+    def begin(self, place: Store) -> JobReporter:
+        """Begin the job, recorded in a store.
+
+        A pair has the record among its shared values, and its directory is at rest only
+        without that: so its job begins after the copy. A fresh database has its own record.
+        """
+        job = self.opened.enter_context(
+            running_job(
+                place,
+                "backfill",
+                by=self.author.by,
+                reason=self.author.reason,
+                again=RESUMED,
+            )
+        )
+        self.stage = staged(job, self.stage)
+        return job
+
+    def back_up(
+        self, wanted: JsonSettings, into: Path | None
+    ) -> tuple[DirectoryCopy | None, Path | None]:
+        """Copy the directory, or reuse the copy of an interrupted migration."""
+        reused = _interrupted_copy(self.database)
+        if reused is not None:
+            return None, reused
+        with self.stage("copying the directory", unit="bytes") as progress:
+            made = copy_directory(
+                wanted.directory,
+                extra=wanted.files,
+                into=into,
+                keeps=kept_files(self.module, wanted),
+                progress=progress,
+            )
+        return made, None
+
+    def fill(self, rate: float | None, *, is_live: bool) -> JsonMigration:
+        """Adopt the files and backfill the database; the report is without the backup."""
+        opened = self.opened
+        pair = opened.enter_context(open_pair(self.settings)) if is_live else None
+        if pair is not None:
+            self.begin(pair)
+        with self.stage("adopting the files"):
+            source = (
+                pair.json if pair else opened.enter_context(open_json(self.settings))
+            )
+        _require_comparable(source, self.database)
         # Written to the primary, so that the backfill copies them like other records.
-        seeds = seeds_of(module, settings)
+        seeds = seeds_of(self.module, self.settings)
         write_missing(pair or source, seeds)
         _ADOPTED()
-        with stage("filling the database") as progress:
+        with self.stage("filling the database") as progress:
             if pair is not None:
                 # The pair's backfill is made at its epoch, and catches up with the change
                 # log first.
                 filled = pair.backfill(rate=rate, progress=progress)
             else:
-                filled = backfill(source, database, rate=rate, progress=progress)
-        places = settings.require_json().files
+                filled = backfill(source, self.database, rate=rate, progress=progress)
+        places = self.settings.require_json().files
         return JsonMigration(
             backup=None,
             no_backup=None,
             reused_backup=None,
-            files=tuple(_results(source, module, filled.files, places)),
+            files=tuple(_results(source, self.module, filled.files, places)),
             backfill=filled,
             waiting=count_waiting(source),
             broken=broken_files(pair or source),
@@ -239,28 +293,6 @@ def _fill(
             seconds=0.0,
             seeds=len(seeds),
         )
-
-
-def _back_up(
-    module: SchemaModule,
-    database: Store,
-    wanted: JsonSettings,
-    into: Path | None,
-    stage: Stage,
-) -> tuple[DirectoryCopy | None, Path | None]:
-    """Copy the directory, or reuse the copy of an interrupted migration."""
-    reused = _interrupted_copy(database)
-    if reused is not None:
-        return None, reused
-    with stage("copying the directory", unit="bytes") as progress:
-        made = copy_directory(
-            wanted.directory,
-            extra=wanted.files,
-            into=into,
-            keeps=kept_files(module, wanted),
-            progress=progress,
-        )
-    return made, None
 
 
 def require_fit(directory: Path, source: Store, database: Store) -> None:

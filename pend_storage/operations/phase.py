@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._model.attribution import actor, current_actor
 from pend_storage.config import Settings
-from pend_storage.dualwrite import (
-    ForcedPromotion,
-    Readiness,
-    SwitchReport,
-    force_promotion,
-)
+from pend_storage.dualwrite import PassivePair, Readiness, SwitchReport
 from pend_storage.dualwrite._readiness import require_codes
 from pend_storage.dualwrite._replication_position import ReplicationPosition
-from pend_storage.dualwrite._roles import Side
-from pend_storage.dualwrite._switch_history import current_actor
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
     StoreUnavailable,
     SwitchRefused,
 )
-from pend_storage.factory import ConfiguredPair, open_json, open_pair, open_postgres
+from pend_storage.factory import ConfiguredPair, open_pair, open_passive
 from pend_storage.flags import FlagMemory, FlagSource, PairValues, flag_source
 from pend_storage.operations.facts import (
     Flag,
@@ -35,6 +30,7 @@ from pend_storage.operations.facts import (
     read_flag,
     readiness,
 )
+from pend_storage.operations.jobs import acted
 from pend_storage.phases import Phase, Role
 
 __all__ = [
@@ -44,7 +40,6 @@ __all__ = [
     "change_flag",
     "change_phase",
     "go_back",
-    "promote",
     "require_changeable",
     "require_primary",
 ]
@@ -95,6 +90,8 @@ def change_phase(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Change the phase, through the phases between: the flag first, then the switch.
 
@@ -104,6 +101,8 @@ def change_phase(
         accept: codes of blockers to accept.
         dry_run: only report what would happen.
         timeout: seconds that the switch may take.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: a store is not configured, there is no such code, or the servers
@@ -111,9 +110,10 @@ def change_phase(
         StoreUnavailable: a store that is needed cannot be reached.
         SwitchTimeout: not finished in time; nothing is lost, call it again.
     """
-    return _change(
-        settings, lambda _: wanted, accept=accept, dry_run=dry_run, timeout=timeout
-    )
+    with acted(by, reason):
+        return _change(
+            settings, lambda _: wanted, accept=accept, dry_run=dry_run, timeout=timeout
+        )
 
 
 def advance(
@@ -122,9 +122,12 @@ def advance(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Move one phase forward. Arguments and errors as in :func:`change_phase`."""
-    return _change(settings, _next, accept=accept, dry_run=dry_run, timeout=timeout)
+    with acted(by, reason):
+        return _change(settings, _next, accept=accept, dry_run=dry_run, timeout=timeout)
 
 
 def go_back(
@@ -133,28 +136,14 @@ def go_back(
     accept: Iterable[str] = (),
     dry_run: bool = False,
     timeout: float = 30.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PhaseChange:
     """Move one phase back. Arguments and errors as in :func:`change_phase`."""
-    return _change(settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout)
-
-
-def promote(settings: Settings, side: Side) -> ForcedPromotion:
-    """Promote one store to primary by force, whatever the other one holds.
-
-    A switch needs both stores; this is for an environment that has lost one, or whose
-    store was restored from a backup. Every server must have ended before.
-
-    Args:
-        settings: of the environment; both stores must be configured.
-        side: the store to promote.
-
-    Raises:
-        ConfigError: a store is not configured.
-        StoreUnavailable: the store that is to be primary cannot be reached.
-        Conflict: roles are changing at this moment: a server still runs.
-    """
-    with open_json(settings) as json, open_postgres(settings) as postgres:
-        return force_promotion(json, postgres, side)
+    with acted(by, reason):
+        return _change(
+            settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout
+        )
 
 
 def _next(now: Phase) -> Phase:
@@ -183,12 +172,39 @@ def _change(
     require_codes(accept)
     source = flag_source(settings)
     try:
+        if dry_run:
+            return _planned(settings, source, choose, accept)
         with open_pair(settings) as pair:
             wanted = choose(pair.phase)
             change = _Change(settings, pair, source.remembering(pair), wanted, accept)
-            return change.plan() if dry_run else change.execute(timeout)
+            return change.execute(pair, timeout)
     finally:
         source.close()
+
+
+def _planned(
+    settings: Settings,
+    source: FlagSource,
+    choose: Callable[[Phase], Phase],
+    accept: tuple[str, ...],
+) -> PhaseChange:
+    """Report what a change would do; the stores are only read."""
+    settings.require_postgres()
+    settings.require_json()
+    with open_passive(settings) as environment:
+        pair = environment.pair
+        if environment.pair_error is not None:
+            raise environment.pair_error
+        if pair is None:
+            for side in SIDES:  # why one cannot be read comes first
+                environment.require(side)
+            raise ConfigError(
+                f"{settings.place}: the stores were not used as a pair yet, and a dry run "
+                "gives them no roles. Start a server, or run: pend-storage migrate json"
+            )
+        wanted = choose(pair.phase)
+        looking = source.remembering(pair)
+        return _Change(settings, pair, looking, wanted, accept).plan()
 
 
 class _Change:
@@ -197,7 +213,7 @@ class _Change:
     def __init__(
         self,
         settings: Settings,
-        pair: ConfiguredPair,
+        pair: ConfiguredPair | PassivePair,
         source: FlagSource,
         wanted: Phase,
         accept: tuple[str, ...],
@@ -207,7 +223,7 @@ class _Change:
         self._before = pair.phase
         self._wanted = wanted
         self._accept = accept
-        self._by = current_actor()
+        self._by = actor().by or current_actor()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
         self._found = self._readiness()
@@ -234,20 +250,23 @@ class _Change:
         """Report what would happen."""
         return self._report(self._before, None, None, dry_run=True)
 
-    def execute(self, timeout: float) -> PhaseChange:
-        """Write the flag and make the switch, unless a blocker refuses it."""
+    def execute(self, pair: ConfiguredPair, timeout: float) -> PhaseChange:
+        """Write the flag and make the switch, unless a blocker refuses it.
+
+        Args:
+            pair: open for changes.
+            timeout: seconds that the switch may take.
+        """
         if self._refused:
             return self._report(self._before, None, None)
         # The flag before the switch: if this process is killed between them, servers that
         # follow the flag complete the change. In the other order, one that starts undoes it.
-        flag = change_flag(
-            self._pair, self._source, self._flag, self._wanted, by=self._by
-        )
+        flag = change_flag(pair, self._source, self._flag, self._wanted, by=self._by)
         _FLAGGED()
         if self._before is self._wanted:
             return self._report(self._before, flag, None)
         try:
-            switch = self._pair.switch(
+            switch = pair.switch(
                 self._wanted, accept=self._accept, timeout=timeout, by=self._by
             )
         except SwitchRefused:

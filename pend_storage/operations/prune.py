@@ -11,6 +11,7 @@ from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError
 from pend_storage.events import log_event
 from pend_storage.factory import archive_hold, open_json, open_postgres
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.marks import marked
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
@@ -31,11 +32,15 @@ class Pruned:
     """Time before which entries were deleted, where the other store has applied them."""
 
 
-def prune_log(settings: Settings) -> Pruned:
+def prune_log(
+    settings: Settings, *, by: str | None = None, reason: str | None = None
+) -> Pruned:
     """Prune entries that are older than the retention and applied by the other store.
 
     Args:
         settings: of the environment; its role must be the archiver's or the owner's.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no database is configured, the role may not delete from the log, or
@@ -50,7 +55,11 @@ def prune_log(settings: Settings) -> Pruned:
                 "command as the archiver or the owner: pend-storage db grants names them."
             )
     retention = timedelta(days=settings.dual_write.retention_days)
-    with marked(settings, "db-prune"), open_postgres(settings) as postgres:
+    with (
+        marked(settings, "db-prune"),
+        open_postgres(settings) as postgres,
+        running_job(postgres, "prune", by=by, reason=reason, can_wait=False) as job,
+    ):
         count = prune_old(
             postgres,
             _applied(settings, postgres),
@@ -58,6 +67,7 @@ def prune_log(settings: Settings) -> Pruned:
             archive_hold=archive_hold(settings),
             hook=log_event,
         )
+        job.finish(f"{count:,} entries of the change log pruned")
         return Pruned(pruned=count, before=datetime.now(UTC) - retention)
 
 

@@ -12,6 +12,7 @@ from pend_storage import crashpoints
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.attribution import actor
 from pend_storage._model.records import (
     FindingRecord,
     QuarantinedRecord,
@@ -19,8 +20,10 @@ from pend_storage._model.records import (
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._log_position import kept_changes
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.errors import ConfigError
-from pend_storage.factory import open_primary
+from pend_storage.factory import open_passive, open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge_search import (
     Holder,
     Needles,
@@ -78,6 +81,8 @@ def purge(
     delete: bool = False,
     dry_run: bool = False,
     backups: Iterable[Path] = (),
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Purge:
     """Purge deleted records of one collection, and search for what still holds them.
 
@@ -92,21 +97,42 @@ def purge(
         delete: delete records that are there; without it, they are refused.
         dry_run: change nothing, and report what would be erased.
         backups: folders with copies of the directory, besides the one that it is in.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a record is there, or a privilege is missing; nothing was purged.
         ReferenceViolation: another record refers to one that is to be deleted.
         StoreUnavailable: a store that takes part cannot be reached.
     """
-    with open_primary(settings) as store, contextlib.ExitStack() as stack:
+    # Records that depend on an unread file are searched as far as they are known.
+    with _opened(settings, dry_run=dry_run) as (store, parts), as_stored():
         name = store.schema[collection].name
         wanted = dict.fromkeys(keys)
         if deleted:
             wanted |= dict.fromkeys(deleted_keys(store, name))
-        # Records that depend on an unread file are searched as far as they are known.
-        stack.enter_context(as_stored())
-        work = _Purge(store, settings.json, name, list(wanted))
-        return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        work = _Purge(store, parts, settings.json, name, list(wanted))
+        if dry_run:
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
+        with running_job(store, "purge", by=by, reason=reason, can_wait=False):
+            return work.run(delete=delete, dry_run=dry_run, backups=backups)
+
+
+@contextlib.contextmanager
+def _opened(
+    settings: Settings, *, dry_run: bool
+) -> Iterator[tuple[Store, tuple[Store, ...]]]:
+    """Open the store that is read, and all that hold records; a dry run only reads."""
+    if dry_run:
+        with open_passive(settings) as environment:
+            store = environment.primary()
+            for side in SIDES if environment.pair is not None else ():
+                environment.require(side)
+            is_pair = environment.pair is not None
+            yield store, tuple(environment.stores.values()) if is_pair else (store,)
+    else:
+        with open_primary(settings) as store:
+            yield store, parts_of(store)
 
 
 def deleted_keys(store: Store, collection: str) -> Iterator[str]:
@@ -122,15 +148,17 @@ class _Purge:
     def __init__(
         self,
         store: Store,
+        parts: Sequence[Store],
         json: JsonSettings | None,
         collection: str,
         keys: Sequence[str],
     ) -> None:
         self._store = store
+        self._parts = parts
         self._json = json
         self._name = collection
         self._keys = keys
-        self._changes = list(_relevant(store, collection, keys))
+        self._changes = list(_relevant(parts, collection, keys))
         self._needles = Needles(self._identifying_texts())
 
     def run(self, *, delete: bool, dry_run: bool, backups: Iterable[Path]) -> Purge:
@@ -208,7 +236,7 @@ class _Purge:
 
     def _require_privileges(self) -> None:
         """Refuse before anything is done, where a database does not allow it."""
-        for part in parts_of(self._store):
+        for part in self._parts:
             if not isinstance(part, JsonStore):
                 part.purge(self._name, ())
 
@@ -222,7 +250,7 @@ class _Purge:
     ) -> bool:
         """Delete and purge; return True where the stores have nothing left."""
         store = self._store
-        with store.acting(reason="purge"), store.transaction() as tx:
+        with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
             for key in present:
                 tx.collection(self._name).delete(key)
             for name, keys in ((QUARANTINE, quarantined), (FINDINGS, findings)):
@@ -258,7 +286,7 @@ class _Purge:
 
     def _held(self, *, is_clean: bool) -> Iterator[Holder]:
         yield from holding_records(self._store, self._needles)
-        for part in parts_of(self._store):
+        for part in self._parts:
             log = kept_changes(part)
             yield from holding_changes(part.schema, log, self._needles)
         if self._json is not None:
@@ -285,10 +313,12 @@ class _Purge:
                 yield Holder(kind="backup", place=str(copy))
 
 
-def _relevant(store: Store, collection: str, keys: Sequence[str]) -> Iterator[Any]:
+def _relevant(
+    parts: Iterable[Store], collection: str, keys: Sequence[str]
+) -> Iterator[Any]:
     """Yield the changed records of the logs that may be about the purged ones."""
     wanted = frozenset(keys)
-    for part in parts_of(store):
+    for part in parts:
         for change in kept_changes(part):
             for changed in change.records:
                 is_mine = changed.collection == collection and changed.key in wanted

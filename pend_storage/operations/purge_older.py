@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pend_storage._files.by_path import unlink
+from pend_storage._model.attribution import actor
 from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
-from pend_storage.factory import open_primary
+from pend_storage.factory import open_passive, open_primary
+from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge import Purge
 from pend_storage.operations.purge_search import (
     Holder,
@@ -29,7 +31,14 @@ from pend_storage.stores.json import JsonStore
 __all__ = ["purge_older"]
 
 
-def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) -> Purge:
+def purge_older(
+    settings: Settings,
+    age: timedelta,
+    *,
+    dry_run: bool = False,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Purge:
     """Purge what is older than an age, of all collections.
 
     That is: entries of the change logs that the other store has applied, overruled values
@@ -40,6 +49,8 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         settings: of the environment.
         age: what is younger stays.
         dry_run: change nothing, and report what would be erased.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: a privilege is missing.
@@ -48,16 +59,17 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
     days = age / timedelta(days=1)
     wanted = replace(settings.dual_write, retention_days=days)
     cutoff = datetime.now(UTC) - age
-    with open_primary(replace(settings, dual_write=wanted)) as store:
+    with _opened(replace(settings, dual_write=wanted), dry_run=dry_run) as store:
         overruled = [r.id for r in _overruled(store) if r.seen_at < cutoff]
         closed = [r.id for r in _closed(store) if r.last_seen < cutoff]
         limit = time.time() - age.total_seconds()
         files = [p for p in leftovers_of(settings.json) if _is_before(p, limit)]
         is_clean = True
         if not dry_run:
-            is_clean = _erase_older(store, cutoff, overruled, closed)
-            for path in files:
-                unlink(path)
+            with running_job(store, "purge", by=by, reason=reason, can_wait=False):
+                is_clean = _erase_older(store, cutoff, overruled, closed)
+                for path in files:
+                    unlink(path)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,
@@ -66,6 +78,17 @@ def purge_older(settings: Settings, age: timedelta, *, dry_run: bool = False) ->
         files=tuple(map(str, files)),
         held=() if is_clean else (Holder(kind="store", place=place),),
     )
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
+    """Open the store from which the environment reads; a dry run only reads."""
+    if dry_run:
+        with open_passive(settings) as environment:
+            yield environment.primary()
+    else:
+        with open_primary(settings) as store:
+            yield store
 
 
 def _overruled(store: Store) -> Iterator[QuarantinedRecord]:
@@ -87,7 +110,7 @@ def _is_before(path: Path, limit: float) -> bool:
 def _erase_older(
     store: Store, cutoff: datetime, overruled: Sequence[str], closed: Sequence[str]
 ) -> bool:
-    with store.acting(reason="purge"), store.transaction() as tx:
+    with store.acting(reason=actor().reason or "purge"), store.transaction() as tx:
         for name, keys in ((QUARANTINE, overruled), (FINDINGS, closed)):
             for key in keys:
                 tx.collection(name).delete(key)

@@ -22,6 +22,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
+from pend_storage.operations.jobs import acted
 from pend_storage.operations.quarantine_placement import (
     Placement,
     Retried,
@@ -125,25 +126,34 @@ def require_file(store: Store, name: str) -> None:
         )
 
 
-def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
+def accept(
+    store: Store, record: QuarantinedRecord, note: str, *, by: str | None = None
+) -> QuarantinedRecord:
     """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
     Args:
         store: the primary store.
         record: the quarantined record.
-        note: reason of the decision, which is stored with the record.
+        note: reason of the decision, which is stored with the record, and with the commit.
+        by: who decides; None: the author of this context, or user, machine, process.
 
     Raises:
         Conflict: the record was changed meanwhile.
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
-    store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+    with acted(by, note):
+        store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
     return accepted
 
 
 def retry(
-    store: Store, record: QuarantinedRecord, *, text: bytes | None = None
+    store: Store,
+    record: QuarantinedRecord,
+    *,
+    text: bytes | None = None,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Retried:
     """Retry a quarantined record: parse it again, and place it in its collection if it fits.
 
@@ -158,6 +168,8 @@ def retry(
         record: the quarantined record.
         text: repaired text in its place: of one record as it stands in the file (in a
             map with its name), or of the whole file.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the commit keeps it.
 
     Raises:
         ConfigError: no layout claims its file, the record is not in quarantine any more,
@@ -189,7 +201,7 @@ def retry(
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     # An unread file refuses reads of its records; this retry is what reads it.
-    with whole:
+    with whole, acted(by, reason):
         while True:
             try:
                 result = store.run(attempt)

@@ -17,6 +17,7 @@ from pend_storage.factory import (
     load_schema,
     open_postgres,
 )
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.sample_data import generate
@@ -52,7 +53,12 @@ class SeedReport:
 
 
 def seed(
-    settings: Settings, *, sample: int | None = None, stage: Stage = silent
+    settings: Settings,
+    *,
+    sample: int | None = None,
+    stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> SeedReport:
     """Seed a fresh database: write its environment, its role, its first records.
 
@@ -64,6 +70,8 @@ def seed(
         sample: generate the data of so many users in the JSON directory, which must be
             empty.
         stage: gets the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job and the commits keep it.
 
     Raises:
         ConfigError: the database belongs to another environment, or the directory is
@@ -74,7 +82,10 @@ def seed(
     if sample is not None:
         check_sample(settings)
     module = load_schema(settings)
-    with open_postgres(settings) as store:
+    with (
+        open_postgres(settings) as store,
+        running_job(store, "seed", by=by, reason=reason) as job,
+    ):
         changed = [*_claim_database(store, settings), *_claim_role(store, settings)]
         role = store.role()
         # A role is a fact; the configured phase is only what is wanted.
@@ -83,7 +94,10 @@ def seed(
             role.role if has_role else settings.phase.postgres_role
         ) is Role.PRIMARY
         written = write_missing(store, module.seed) if first else 0
-    made = None if sample is None else _generate_sample(settings, sample, stage)
+        stages, made = staged(job, stage), None
+        if sample is not None:
+            made = _generate_sample(settings, sample, stages)
+        job.finish(f"{written:,} records of SEED written")
     return SeedReport(
         environment=settings.environment,
         phase=settings.phase.value,

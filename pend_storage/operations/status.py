@@ -6,21 +6,18 @@ The probe works with one store unreachable, and never assigns the first roles of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+from pend_storage._model.jobs import Job
 from pend_storage.config import Settings
-from pend_storage.dualwrite._roles import SIDES, Side
-from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.factory import (
-    ConfiguredPair,
-    open_json,
-    open_pair,
-    open_postgres,
-    require_directory,
-)
+from pend_storage.dualwrite import ComparedTotals
+from pend_storage.dualwrite._compared_totals import COMPARED_META, totals_in
+from pend_storage.dualwrite._roles import Side
+from pend_storage.events import Hooks, log_event
+from pend_storage.factory import PassiveEnvironment
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import (
     Flag,
@@ -33,15 +30,15 @@ from pend_storage.operations.facts import (
     read_flag_of,
     store_facts,
 )
+from pend_storage.operations.jobs import jobs_of
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
-from pend_storage.stores.json import has_store
 
 if TYPE_CHECKING:
     from pend_storage.operations.backup.facts import BackupFacts, BackupProbe
 
-__all__ = ["EnvironmentStatus", "StatusProbe"]
+__all__ = ["EnvironmentStatus", "StatusProbe", "log_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +61,10 @@ class EnvironmentStatus:
     """None: no repository of backups is configured."""
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
+    jobs: tuple[Job, ...] = ()
+    """Jobs that run, and the last ones that ended, oldest first."""
+    compared: ComparedTotals | None = None
+    """Counters of the compared reads of all processes; None: there were none."""
 
     @property
     def differs(self) -> bool:
@@ -96,20 +97,34 @@ class EnvironmentStatus:
 
 
 class StatusProbe:
-    """Status probe: asks for the facts of an environment, and keeps its stores open."""
+    """Status probe: asks for the facts of an environment, and keeps its stores open.
 
-    def __init__(self, settings: Settings) -> None:
-        """Args: settings: of the environment.
+    It changes nothing, and costs the same at any number of records and of commits that the
+    secondary lacks.
+    """
+
+    def __init__(self, settings: Settings, *, hook: Hooks = log_event) -> None:
+        """Open the stores for reading.
+
+        Args:
+            settings: of the environment.
+            hook: gets the stores' events.
 
         Raises:
-            ConfigError: the configuration of the flag's source is unusable.
+            ConfigError: the configuration of the flag's source is unusable, or the schema
+                module cannot be loaded.
         """
         self._settings = settings
         self._source: FlagSource = flag_source(settings)
-        self._pair: ConfiguredPair | None = None
-        self._broken: tuple[BrokenFile, ...] = ()
-        self._problem: str | None = None
         self._backups: BackupProbe | None = None
+        try:
+            self.environment: PassiveEnvironment = PassiveEnvironment(
+                settings, hook=hook
+            )
+        except BaseException:
+            self._source.close()
+            raise
+        self._is_first = True
 
     def __enter__(self) -> Self:
         return self
@@ -121,8 +136,7 @@ class StatusProbe:
         """Close the stores and the flag."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._source.close)
-            if self._pair is not None:
-                stack.callback(self._pair.close)
+            stack.callback(self.environment.close)
 
     def status(self, *, details: bool = True) -> EnvironmentStatus:
         """Probe the environment now; a store that cannot be reached raises nothing.
@@ -130,14 +144,16 @@ class StatusProbe:
         Args:
             details: also probe the replication between the stores.
         """
+        if not self._is_first:  # opening the stores was the first look
+            self.environment.refresh()
+        self._is_first = False
+        pair, error = self.environment.pair, self.environment.pair_error
         sides = self._sides()
-        if self._pair is None:
-            self._open(sides)
-        pair = self._pair
-        if pair is None:
-            flag = read_flag(self._source)
-        else:
-            flag = read_flag_of(pair, self._source)
+        flag = (
+            read_flag(self._source)
+            if pair is None
+            else read_flag_of(pair, self._source)
+        )
         phase = None if pair is None else known(lambda: pair.phase)
         if phase is None:
             phase = _phase_by_roles(sides)
@@ -148,30 +164,27 @@ class StatusProbe:
             phase=phase,
             json=sides.get("json"),
             postgres=sides.get("postgres"),
-            problem=self._problem,
+            problem=None if error is None else str(error),
             details=pair_facts(pair, phase) if details and pair is not None else None,
-            backup=self._backup(pair, phase) if details else None,
-            broken=self._broken
+            backup=self._backup() if details else None,
+            broken=known(self._broken) or (),
+            jobs=jobs_of(
+                [p for p in (pair, *self.environment.stores.values()) if p is not None],
+                datetime.now(UTC),
+            ),
+            compared=None
             if pair is None
-            else known(lambda: broken_files(pair)) or (),
+            else known(lambda: totals_in(pair.meta(COMPARED_META))),
         )
 
-    def _open(self, sides: Mapping[Side, StoreFacts]) -> None:
-        """Open the pair, if the stores have roles."""
-        self._problem = None
-        # Opening a fresh pair would assign its first roles.
-        begun = any(side.has_begun for side in sides.values())
-        if len(sides) < len(SIDES) or not begun:
-            return
-        try:
-            self._pair = open_pair(self._settings)
-        except PendStorageError as error:
-            self._problem = str(error)
+    def _broken(self) -> tuple[BrokenFile, ...]:
+        if self.environment.pair is not None:
+            return broken_files(self.environment.primary())
+        json = self.environment.json
+        return () if json is None else broken_files(json)
 
-    def _backup(
-        self, pair: ConfiguredPair | None, phase: Phase | None
-    ) -> BackupFacts | None:
-        """Probe the backups; the log is that of the primary, where it is open here."""
+    def _backup(self) -> BackupFacts | None:
+        """Probe the backups; the log is that of the primary, where it can be read."""
         if self._settings.backup is None:
             return None
         if self._backups is None:
@@ -181,61 +194,39 @@ class StatusProbe:
             )
 
             self._backups = BackupProbe(self._settings)
-        if pair is None:
-            with open_alone(self._settings) as alone:
-                return self._backups.facts(alone)
-        if phase is None:
-            return self._backups.facts()
-        is_json = phase.json_role is Role.PRIMARY
-        return self._backups.facts((pair.json if is_json else pair.postgres,))
+        return self._backups.facts(log_of(self.environment))
 
     def _sides(self) -> dict[Side, StoreFacts]:
         found: dict[Side, StoreFacts] = {}
         if self._settings.json is not None:
-            found["json"] = self._json(self._settings.json.directory)
+            json, place = self.environment.json, str(self._settings.json.directory)
+            found["json"] = (
+                StoreFacts(place=place, problem=self.environment.problem("json"))
+                if json is None
+                else json_facts(json, place)
+            )
         if self._settings.postgres is not None:
-            found["postgres"] = self._postgres(self._settings.postgres.shown_url)
+            database, place = (
+                self.environment.postgres,
+                self._settings.postgres.shown_url,
+            )
+            found["postgres"] = (
+                StoreFacts(place=place, problem=self.environment.problem("postgres"))
+                if database is None
+                else store_facts(database, place)
+            )
         return found
 
-    def _json(self, directory: Path) -> StoreFacts:
-        place = str(directory)
-        if self._pair is not None:
-            return json_facts(self._pair.json, place)
-        try:
-            require_directory(self._settings, directory)
-        except ConfigError as error:
-            return StoreFacts(place=place, problem=str(error))
-        if not has_store(directory):  # opening the directory would adopt its files
-            return StoreFacts(place=place)
-        try:
-            with open_json(self._settings) as store:
-                self._broken = broken_files(store)
-                return json_facts(store, place)
-        except PendStorageError as error:
-            return StoreFacts(place=place, problem=str(error))
 
-    def _postgres(self, place: str) -> StoreFacts:
-        if self._pair is not None:
-            return store_facts(self._pair.postgres, place)
-        try:
-            with open_postgres(self._settings) as store:
-                return store_facts(store, place)
-        except PendStorageError as error:
-            return StoreFacts(place=place, problem=str(error))
-
-
-@contextlib.contextmanager
-def open_alone(settings: Settings) -> Iterator[tuple[Store, ...]]:
-    """Open the only store of an environment, for its log; none where it does not answer."""
-    with contextlib.ExitStack() as opened:
-        found: tuple[Store, ...] = ()
-        with contextlib.suppress(PendStorageError):
-            if settings.postgres is None and settings.json is not None:
-                if has_store(settings.json.directory):
-                    found = (opened.enter_context(open_json(settings)),)
-            elif settings.json is None and settings.postgres is not None:
-                found = (opened.enter_context(open_postgres(settings)),)
-        yield found
+def log_of(environment: PassiveEnvironment) -> tuple[Store, ...]:
+    """Return the store whose log is archived now; none where that is not known."""
+    settings = environment.settings
+    if settings.json is not None and settings.postgres is not None:
+        if environment.pair is None:
+            return ()
+        found = known(environment.primary)
+        return () if found is None else (found,)
+    return tuple(environment.stores.values())
 
 
 _BY_OTHER_ROLE: Final[Mapping[tuple[Side, Role | None], Phase]] = {

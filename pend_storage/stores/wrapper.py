@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
+from pend_storage._health import DEADLINE, Health
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.listing import Listing
 from pend_storage._layouts.unread_files import UnreadFile
@@ -208,6 +209,10 @@ class WrapperStore(InnerRecovery):
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         return self.inner.lock(name, timeout)
+
+    @override
+    def health(self, *, deadline: float = DEADLINE) -> Health:
+        return self.inner.health(deadline=deadline)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:

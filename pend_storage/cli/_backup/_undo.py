@@ -27,7 +27,6 @@ __all__ = ["undo"]
     help="Version whose value is wanted, 0 for none; or before:SEQUENCE, the value before "
     "a commit.  [default: the version before the present one]",
 )
-@click.option("--reason", metavar="TEXT", help="Reason, kept in the change log.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @pass_session
 def undo(
@@ -36,23 +35,21 @@ def undo(
     key: str,
     *,
     to: str | None,
-    reason: str | None,
     dry_run: bool,
 ) -> Exit:
     """Write an earlier value of one record again, as a new commit.
 
     It is read from the change log, or from the archive where that does not reach back. A
     deleted record is made again; one that was made by the present version is deleted. The
-    undo of an undo works alike. Exit code 1 where the value is the same.
+    undo of an undo works alike. --reason is kept in the change log. Exit code 1 where the
+    value is the same.
     """
     from pend_storage.operations.backup.undo import undo as run
 
     settings = session.settings_for(dry_run=dry_run)
     try:
         with session.output.progress("searching"):
-            result = run(
-                settings, collection, key, to=to, reason=reason, dry_run=dry_run
-            )
+            result = run(settings, collection, key, to=to, dry_run=dry_run)
     except (UniqueViolation, ReferenceViolation, Conflict):
         session.output.note(
             "the earlier value does not fit what is there now: undo the other change "
@@ -98,12 +95,12 @@ def _document(result: Undone) -> dict[str, object]:
         "collection": plan.collection,
         "key": plan.key,
         "action": plan.action,
-        "present": plan.present,
-        "earlier": plan.earlier.version,
+        "present": str(plan.present),
+        "earlier": str(plan.earlier.version),
         "source": plan.earlier.source,
         "differences": [
             {"path": d.path, "now": shown(d.left), "then": shown(d.right)}
             for d in plan.differences
         ],
-        "version": result.version,
+        "version": None if result.version is None else str(result.version),
     }

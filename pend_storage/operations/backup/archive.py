@@ -14,6 +14,8 @@ from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
 from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.jobs import running_job
+from pend_storage.store import Store
 
 __all__ = ["ArchiveTotals", "archive_once", "follow_log"]
 
@@ -42,17 +44,26 @@ class ArchiveTotals:
 
 
 @contextmanager
-def _archiver(settings: Settings, wait: float, hook: Hook) -> Iterator[Archiver]:
+def _archiver(
+    settings: Settings, wait: float, hook: Hook
+) -> Iterator[tuple[Archiver, Store]]:
+    """Open what archives, and the store with the record of the jobs."""
     repository, keys = open_repository(settings, create=True), keys_of(settings)
     with (
         open_live(settings) as live,
         repository.lease(LEASE, wait=wait) as lease,
     ):
-        yield Archiver(live.stores, repository, keys, lease, hook=hook)
+        archiver = Archiver(live.stores, repository, keys, lease, hook=hook)
+        yield archiver, live.pair or live.stores[0]
 
 
 def archive_once(
-    settings: Settings, *, wait: float = 0.0, hook: Hook = log_event
+    settings: Settings,
+    *,
+    wait: float = 0.0,
+    hook: Hook = log_event,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> ArchiveTotals:
     """Archive the log up to its present end.
 
@@ -60,15 +71,24 @@ def archive_once(
         settings: of the environment.
         wait: seconds to wait for another archiver.
         hook: gets the event ``archive-gap``.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no repository is configured, or a permission is missing.
+        JobCancelled: another process asked for its end; what was archived stays.
         LockTimeout: another process archives.
         StoreUnavailable: a store or the repository cannot be reached, or is full.
     """
     totals = ArchiveTotals()
-    with _archiver(settings, wait, guarded(hook)) as archiver:
-        totals.add(archiver.run())
+    with (
+        _archiver(settings, wait, guarded(hook)) as (archiver, place),
+        running_job(place, "archive", by=by, reason=reason) as job,
+    ):
+        job.begin_stage("archiving the change log", unit="commits")
+        totals.add(archiver.run(stop=lambda: job.cancelled))
+        job.steer()
+        job.finish(f"{totals.entries:,} commits archived")
     return totals
 
 
@@ -83,6 +103,7 @@ def follow_log(
 ) -> ArchiveTotals:
     """Archive the log as it grows, until an event; the segment under way is finished.
 
+    It has no end of its own, so it is no job: the lag of the archive shows that it works.
     What is out of reach is tried again and again, and is no end.
 
     Args:
@@ -98,7 +119,7 @@ def follow_log(
         LockTimeout: another process archives by now.
     """
     totals = ArchiveTotals()
-    with _archiver(settings, wait, guarded(hook)) as archiver:
+    with _archiver(settings, wait, guarded(hook)) as (archiver, _):
         pause = interval
         while True:
             try:

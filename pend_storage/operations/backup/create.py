@@ -20,6 +20,7 @@ from pend_storage.config import Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.operations.backup.live import Live, open_live, other_files
 from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.stores.json import JsonStore
 
@@ -60,6 +61,8 @@ def create_backup(
     keep: bool = False,
     wait: float = 0.0,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Created:
     """Make a snapshot of an environment, read it back, and publish it.
 
@@ -69,6 +72,8 @@ def create_backup(
         keep: outside of the policy from the beginning.
         wait: seconds to wait for another process that makes a backup.
         stage: shows the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no repository is configured, or a permission is missing.
@@ -82,7 +87,10 @@ def create_backup(
     with (
         open_live(settings) as live,
         repository.lease(LEASE, wait=wait) as lease,
-        stage("backup") as progress,
+        running_job(
+            live.pair or live.stores[0], "backup-create", by=by, reason=reason
+        ) as job,
+        staged(job, stage)("backup") as progress,
     ):
         removed = remove_interrupted(Catalog(repository), lease)
         manifest = create_snapshot(
@@ -95,6 +103,7 @@ def create_backup(
             progress=progress,
         )
         note = live.note(manifest)
+        job.finish(f"{manifest.id} made and verified")
     return Created(
         manifest=manifest,
         repository=repository.url,

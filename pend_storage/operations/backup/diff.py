@@ -14,7 +14,7 @@ from pend_storage.backup._restore import fill
 from pend_storage.backup._target import parse_target
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
-from pend_storage.factory import open_json, open_primary
+from pend_storage.factory import open_passive, open_passive_json
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
 from pend_storage.operations.backup.side import (
@@ -98,8 +98,8 @@ def _opened(
 ) -> Iterator[Store]:
     """Open one side of the comparison."""
     if text == LIVE:
-        with open_primary(settings) as live:
-            yield live
+        with open_passive(settings) as environment:
+            yield environment.primary()
     elif "://" in text:
         side = SideAddress.parse(text, schema_name)
         with open_side_postgres(settings, side) as database:
@@ -119,10 +119,7 @@ def _directory(settings: Settings, directory: Path) -> Store:
             f"{clause(str(directory))} has no store: its files were never opened by this "
             "library, or were restored by another program. Name the directory of a restore."
         )
-    live = settings.json
-    if live is not None and live.directory.resolve() == directory.resolve():
-        return open_json(settings)
-    return open_side_json(settings, directory)
+    return open_passive_json(settings, directory)
 
 
 @contextlib.contextmanager

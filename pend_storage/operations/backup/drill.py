@@ -29,11 +29,12 @@ from pend_storage.backup._streams import Keys
 from pend_storage.backup._target import Resolved
 from pend_storage.backup._window import windows
 from pend_storage.config import Settings
-from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.errors import ConfigError, JobCancelled, PendStorageError
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
 from pend_storage.operations.backup.scratch import Scratch, scratch_store
 from pend_storage.operations.backup.side import live_stores
+from pend_storage.operations.jobs import settings_job, staged
 from pend_storage.operations.progress import Stage, silent
 
 __all__ = ["LEASE", "To", "drill"]
@@ -53,6 +54,8 @@ def drill(
     seed: int | None = None,
     record: bool = True,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Drill:
     """Restore to a throw-away store, compare, measure, and remove it.
 
@@ -64,6 +67,8 @@ def drill(
         seed: of the random point; None: a new one.
         record: add the result as a fact.
         stage: gets the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no repository is configured, or a key cannot be used.
@@ -79,8 +84,10 @@ def drill(
     with contextlib.ExitStack() as held:
         with contextlib.suppress(ConfigError):  # no right to write: one that only reads
             held.enter_context(repository.lease(LEASE))
+        job = held.enter_context(settings_job(settings, "drill", by=by, reason=reason))
         work = _Drill(settings, repository, keys, Stopwatch(budget))
-        result = work.run(to, seed, into, stage)
+        result = work.run(to, seed, into, staged(job, stage))
+        job.finish(f"{result.outcome}: {result.reason or 'as it should be'}")
         if record and work.found is not None:
             with contextlib.suppress(PendStorageError):
                 Catalog(repository).add_fact(
@@ -122,6 +129,8 @@ class _Drill:
             reason = f"it was not done after {took:,.0f} s, which was its budget"
             is_late = wanted.rto is not None and took > wanted.rto.total_seconds()
             outcome = "failed" if is_late and self._rto is None else "inconclusive"
+        except JobCancelled:
+            raise  # it says nothing about the backup
         except (PendStorageError, FileNotFoundError) as error:
             damaged = is_of_the_backup(error) or self._nothing
             reason, outcome = str(error), "failed" if damaged else "inconclusive"

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pend_storage._model.attribution import Actor
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import clause, shown
 from pend_storage.backfill import backfill
@@ -20,7 +21,6 @@ from pend_storage.config import JsonSettings, PostgresSettings, Settings
 from pend_storage.config._database_url import shown_url
 from pend_storage.dualwrite._phase_controller import ALONE
 from pend_storage.dualwrite._roles import SIDES, Side, other
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -33,7 +33,9 @@ from pend_storage.factory import open_json, open_pair, open_postgres
 from pend_storage.flags import flag_source
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.side import SideAddress
-from pend_storage.operations.facts import read_flag
+from pend_storage.operations.election import note_promotion, phase_of_roles
+from pend_storage.operations.facts import known, read_flag
+from pend_storage.operations.jobs import acted, running_job
 from pend_storage.operations.phase import FlagChange, change_flag
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
@@ -76,6 +78,8 @@ def promote(
     schema_name: str | None = None,
     roll_forward: Side | None = None,
     dry_run: bool = False,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PromotionReport:
     """Promote a restored store to primary of an environment.
 
@@ -89,6 +93,8 @@ def promote(
         roll_forward: the other store of the pair, to bring what it has beyond the restored
             position; None: that is lost.
         dry_run: only report what would happen.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; it is in the history of switches.
 
     Raises:
         ConfigError: the store was not restored, or it cannot be rolled forward.
@@ -115,16 +121,29 @@ def promote(
         plan = scene.plan(roll_forward=roll_forward is not None)
         done = None
         if not dry_run:
+            before = _phase_before(kind, others)
             _mark(others)
-            done = Promotion(scene).execute(
-                known=archive.highest(),
-                copy=None if roll_forward is None else _copy,
-            )
+            with (
+                acted(by, reason) as author,
+                running_job(restored, "promote", can_wait=False),
+            ):
+                done = Promotion(scene).execute(
+                    known=archive.highest(),
+                    copy=None if roll_forward is None else _copy,
+                )
+                note_promotion(
+                    restored,
+                    kind,
+                    kind="promotion",
+                    before=before,
+                    author=Actor(author, reason),
+                )
         has_place = settings.json if kind == "json" else settings.postgres
         is_configured = has_place is not None and kind not in {*others, *gone}
     flag, notes = None, list(_left_to_do(plan, done, scene))
     if done is not None and _has_both(wanted):
-        flag, problem = _set_flag(wanted, ALONE[kind])
+        with acted(by, reason) as author:
+            flag, problem = _set_flag(wanted, ALONE[kind], by=author)
         notes += [] if problem is None else [problem]
     return PromotionReport(
         side=kind,
@@ -263,14 +282,26 @@ class _Archive:
 # -- afterwards -----------------------------------------------------------------------------
 
 
-def _set_flag(settings: Settings, phase: Phase) -> tuple[FlagChange | None, str | None]:
+def _phase_before(kind: Side, others: dict[str, Store]) -> Phase | None:
+    """Return the phase that the promotion ends, by the stores that it replaces."""
+    if len(others) == len(SIDES):
+        return phase_of_roles(others["json"], others["postgres"])
+    if other(kind) in others:
+        state = known(others[other(kind)].role)
+        return ALONE[other(kind)] if state and state.role is Role.PRIMARY else None
+    return None
+
+
+def _set_flag(
+    settings: Settings, phase: Phase, *, by: str
+) -> tuple[FlagChange | None, str | None]:
     """Set the flag to the phase that is, so that no server leaves it by itself."""
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
             remembering = source.remembering(pair)
             flag = read_flag(remembering)
-            change = change_flag(pair, remembering, flag, phase, by=current_actor())
+            change = change_flag(pair, remembering, flag, phase, by=by)
     except PendStorageError as error:
         return None, (
             f"the phase flag was not set ({clause(str(error))}): set it to {phase.value} "

@@ -28,6 +28,7 @@ from pend_storage.operations.backup.side import (
     open_side_postgres,
     require_side,
 )
+from pend_storage.operations.jobs import settings_job, staged
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.store import Store
 from pend_storage.stores.json import OWN_DIRECTORY
@@ -83,6 +84,8 @@ def restore(
     schema_name: str | None = None,
     dry_run: bool = False,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Restored:
     """Restore to a target, into a new directory or an empty database.
 
@@ -96,6 +99,8 @@ def restore(
         schema_name: schema of the database; None: ``public``.
         dry_run: resolve the target and check the place, and change nothing.
         stage: gets the progress.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: the target cannot be reached, or the place is in use.
@@ -116,7 +121,9 @@ def restore(
     files = 0
     report, records = None, {n: f.rows for n, f in found.backup.collections.items()}
     if not dry_run:
-        report, records, files = work.run(stage)
+        with settings_job(settings, "restore", by=by, reason=reason) as job:
+            report, records, files = work.run(staged(job, stage))
+            job.finish(f"{sum(records.values()):,} records restored into {side.label}")
     return Restored(
         target=target,
         into=side.label,

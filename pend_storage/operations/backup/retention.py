@@ -13,6 +13,7 @@ from pend_storage.backup._standing import PINNED, standing_of
 from pend_storage.backup.physical._log_retention import delete_log, unneeded_log
 from pend_storage.config import Settings
 from pend_storage.operations.backup.opening import open_repository
+from pend_storage.operations.jobs import settings_job
 
 __all__ = ["Pin", "pin_backup", "policy_of", "prune_backups"]
 
@@ -48,7 +49,12 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def prune_backups(
-    settings: Settings, *, dry_run: bool = False, wait: float = 0.0
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    wait: float = 0.0,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> PruneReport:
     """Delete the backups and segments that the policy does not keep, and what they alone need.
 
@@ -56,12 +62,25 @@ def prune_backups(
         settings: of the environment.
         dry_run: decide only.
         wait: seconds to wait for another pruning.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no repository is configured, or a permission is missing.
         LockTimeout: another process prunes.
         StoreUnavailable: the repository cannot be reached.
     """
+    if dry_run:
+        return _pruned(settings, dry_run=True, wait=wait)
+    with settings_job(
+        settings, "backup-prune", by=by, reason=reason, can_wait=False
+    ) as job:
+        report = _pruned(settings, dry_run=False, wait=wait)
+        job.finish(f"{len(report.deleted):,} backups deleted")
+        return report
+
+
+def _pruned(settings: Settings, *, dry_run: bool, wait: float) -> PruneReport:
     repository = open_repository(settings)
     report = prune(
         repository,

@@ -14,11 +14,11 @@ from pend_storage._shown import clause, listed
 from pend_storage.backup._side_store import require_apart, require_new
 from pend_storage.config import Settings
 from pend_storage.config._database_url import shown_url, url_fault
-from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
-from pend_storage.factory import load_schema, open_json, open_postgres
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.factory import load_schema, open_passive, open_postgres
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, has_store
+from pend_storage.stores.json import JsonStore
 
 if TYPE_CHECKING:
     from pend_storage.stores.postgres import PostgresStore
@@ -81,21 +81,12 @@ class SideAddress:
 
 @contextlib.contextmanager
 def live_stores(settings: Settings) -> Iterator[list[Store]]:
-    """Open the stores of an environment, each with its own log, as far as they answer.
+    """Open the stores of an environment for reading, as far as they answer.
 
-    A restore is made when something is broken: a store that cannot be opened is left out.
+    A restore is made when something is broken: a store that cannot be read is left out.
     """
-    with contextlib.ExitStack() as opened:
-        found: list[Store] = []
-        if settings.json is not None and has_store(settings.json.directory):
-            with contextlib.suppress(PendStorageError, OSError):
-                found.append(opened.enter_context(open_json(settings)))
-        if settings.postgres is not None:
-            with contextlib.suppress(PendStorageError):
-                database = opened.enter_context(open_postgres(settings))
-                database.role()  # connects
-                found.append(database)
-        yield found
+    with open_passive(settings) as environment:
+        yield list(environment.stores.values())
 
 
 # -- a new store ----------------------------------------------------------------------------

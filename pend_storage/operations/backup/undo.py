@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._model.attribution import actor
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -18,11 +19,11 @@ from pend_storage.backup._target import Resolved
 from pend_storage.backup._undo import Earlier, Undo, Wanted, plan_undo, write_undo
 from pend_storage.backup._window import chains
 from pend_storage.config import Settings
-from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ChangesExpired, ConfigError, CorruptFile
 from pend_storage.operations.backup.live import open_live
 from pend_storage.operations.backup.opening import keys_of, open_repository
 from pend_storage.operations.backup.restore import find_target
+from pend_storage.operations.jobs import acted
 from pend_storage.store import Store
 
 __all__ = ["Undone", "parse_wanted", "undo"]
@@ -103,7 +104,8 @@ def undo(
         )
         version = None
         if plan.is_needed and not dry_run:
-            version = write_undo(store, plan, by=by or current_actor(), reason=reason)
+            with acted(by, reason) as author:
+                version = write_undo(store, plan, by=author, reason=actor().reason)
     return Undone(undo=plan, version=version, dry_run=dry_run)
 
 

@@ -22,6 +22,7 @@ from pend_storage.backup.physical._wal import WalArchive
 from pend_storage.config import Settings
 from pend_storage.factory import load_schema
 from pend_storage.operations.backup.opening import keys_of, open_repository
+from pend_storage.operations.jobs import settings_job, staged
 from pend_storage.operations.progress import Stage, silent
 
 __all__ = ["Verification", "verify_backups"]
@@ -63,6 +64,8 @@ def verify_backups(
     record: bool = True,
     verifiers: Mapping[str, Verifier] | None = None,
     stage: Stage = silent,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Verification:
     """Read backups and the segments that follow them, and compare all that is known.
 
@@ -73,6 +76,8 @@ def verify_backups(
         record: add the result as a fact, for listings, readiness and retention.
         verifiers: of further kinds of backups.
         stage: shows the progress, in bytes.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the job keeps it.
 
     Raises:
         ConfigError: no repository is configured, or there is no such backup, or a newer
@@ -87,13 +92,17 @@ def verify_backups(
     backups, segments, damaged = _scope(catalog, backup_id)
     total = sum(p.size for b in backups for p in b.parts)
     total += sum(s.part.size for s in segments)
-    with stage("verify", unit="bytes") as progress:
+    with (
+        settings_job(settings, "backup-verify", by=by, reason=reason) as job,
+        staged(job, stage)("verify", unit="bytes") as progress,
+    ):
         if progress is not None:
             work.on_bytes = lambda done: progress(done, total)
         for backup in backups:
             damaged += work.backup(backup)
         for segment in segments:
             damaged += work.segment(segment)
+        job.finish(f"{len(backups):,} backups read, {len(damaged):,} objects damaged")
     if backup_id is None:
         damaged += _server_log_damage(work)
     result = Verification(

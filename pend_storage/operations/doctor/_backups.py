@@ -9,10 +9,11 @@ from typing import Final
 from pend_storage._shown import moment
 from pend_storage.config import Settings
 from pend_storage.errors import PendStorageError
+from pend_storage.factory import open_passive
 from pend_storage.operations.backup.facts import BackupFacts, BackupProbe
 from pend_storage.operations.backup.opening import keys_of
-from pend_storage.operations.backup.side import live_stores
 from pend_storage.operations.doctor._findings import Finding, fail, ok, warn
+from pend_storage.operations.status import log_of
 
 __all__ = ["backup_findings"]
 
@@ -30,8 +31,8 @@ def backup_findings(settings: Settings) -> Iterator[Finding]:
     wanted = settings.require_backup()
     if wanted.encrypt_to and not keys.decrypts:
         yield ok("backup keys", "new backups are encrypted; this host cannot read them")
-    with live_stores(settings) as live:
-        found = BackupProbe(settings).facts(live[:1] if len(live) == 1 else ())
+    with open_passive(settings) as environment:
+        found = BackupProbe(settings).facts(log_of(environment))
     if found.problem is not None:
         yield fail("backups", found.problem, "Correct the address, or mount the place.")
         return

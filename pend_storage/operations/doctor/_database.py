@@ -7,7 +7,7 @@ from typing import Final
 
 from pend_storage.config import PostgresSettings, Settings
 from pend_storage.errors import PendStorageError
-from pend_storage.factory import ENVIRONMENT_META, open_postgres
+from pend_storage.factory import ENVIRONMENT_META, PassiveEnvironment, open_passive
 from pend_storage.operations.database_status import ServerFacts, server_facts
 from pend_storage.operations.doctor._access import access_findings, lock_finding
 from pend_storage.operations.doctor._findings import Finding, fail, ok, warn
@@ -50,17 +50,19 @@ def database_findings(
     yield from access_findings(wanted, facts)
     if facts.major < _OLDEST or facts.encoding != _ENCODING:
         return  # opening the store would fail for the reason that is reported already
-    with open_postgres(settings) as store:
+    with open_passive(settings) as environment:
         try:
-            store.role()
+            environment.require("postgres")
         except PendStorageError as error:
             # The error names the remedy: it depends on which of the two schemas is older.
             yield fail("database schema", str(error), error=error)
             return
+        store = environment.postgres
+        assert store is not None  # noqa: S101 - it was required
         yield ok("database schema", "current")
         yield _environment(store, settings)
         yield _role(store, settings)
-        yield _backfill(store, settings)
+        yield _backfill(environment)
         yield lock_finding(store)
 
 
@@ -166,8 +168,8 @@ def _role(store: Store, settings: Settings) -> Finding:
     return ok("role", message)
 
 
-def _backfill(store: Store, settings: Settings) -> Finding:
-    state = backfill_of_database(settings, store)
+def _backfill(environment: PassiveEnvironment) -> Finding:
+    state = backfill_of_database(environment)
     if state == "complete":
         return ok("backfill", "complete")
     if state is None:

@@ -22,7 +22,7 @@ from pend_storage.errors import PendStorageError
 from pend_storage.factory import (
     SchemaModule,
     kept_files,
-    open_json,
+    open_passive,
     unclaimed_files,
 )
 from pend_storage.operations.doctor._findings import Finding, State, fail, ok, warn
@@ -216,7 +216,10 @@ def _not_adopted(
 
 def _adopted(settings: Settings) -> Iterator[Finding]:
     try:
-        with open_json(settings) as store:
+        with open_passive(settings) as environment:
+            environment.require("json")
+            store = environment.json
+            assert store is not None  # noqa: S101 - it was required
             waiting = count_waiting(store)
             broken = broken_files(store)
             unclaimed = [str(path) for path in store.unclaimed_files()]

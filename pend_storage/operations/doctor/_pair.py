@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite import PassivePair
+from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
     ConfiguredPair,
-    has_begun,
+    PassiveEnvironment,
     open_pair,
-    open_postgres,
+    open_passive,
 )
 from pend_storage.flags import flag_source
 from pend_storage.operations.doctor._findings import Finding, fail, ok, warn
@@ -30,43 +31,51 @@ _LAG_LIMIT: Final = 1_000
 
 
 def pair_findings(settings: Settings) -> Iterator[Finding]:
-    """Check the roles, the flag and the lag, if the stores are a pair."""
+    """Check the roles, the flag and the lag, if the stores are a pair.
+
+    The stores are only read, unless a switch is found half done: then it is ended.
+    """
     try:
-        if not has_begun(settings) and not _is_database_of_a_pair(settings):
-            yield ok("pair", "the stores were not used as a pair yet")
-            return
-        with open_pair(settings) as pair:
-            yield from _examined(settings, pair)
+        with open_passive(settings) as environment:
+            if environment.pair_error is not None:
+                raise environment.pair_error
+            pair = environment.pair
+            if pair is None:
+                yield _no_pair(environment)
+                return
+            before = pair.roles()
+            if before.is_whole and not before.is_settled:
+                with open_pair(settings) as both:
+                    yield _recovered(both, before)
+                environment.refresh()
+            yield from _examined(settings, environment.pair or pair)
     except ConfigError as error:
         yield fail("pair", str(error), "See docs/how-to/go-back.md", error=error)
     except PendStorageError as error:
         yield fail("pair", str(error), error=error)
 
 
-def _is_database_of_a_pair(settings: Settings) -> bool:
-    """Return whether the database has a role in a pair, whose JSON store may be lost."""
-    try:
-        with open_postgres(settings) as database:
-            return database.role().epoch > 0
-    except PendStorageError:
-        return False  # a finding of the checks of the database
+def _no_pair(environment: PassiveEnvironment) -> Finding:
+    """Return the finding about stores of which none has a role in a pair."""
+    for side in SIDES:
+        problem = environment.problem(side)
+        if problem is not None and not environment.stores:
+            return fail("pair", problem)
+    return ok("pair", "the stores were not used as a pair yet")
 
 
-def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:
-    before = pair.roles()
-    if not before.is_whole:
+def _examined(settings: Settings, pair: PassivePair) -> Iterator[Finding]:
+    view = pair.roles()
+    if not view.is_whole:
         yield warn(
             "pair",
-            f"one of the stores is out of reach; {_roles(before)}",
+            f"one of the stores is out of reach; {_roles(view)}",
             "What it misses is brought to it when it is back.",
         )
         return
-    if not before.is_settled:
-        yield _recovered(pair, before)
-    after = pair.roles()
-    if not after.is_settled:
+    if not view.is_settled:
         return
-    yield ok("pair", f"phase {pair.phase.value}; {_roles(after)}")
+    yield ok("pair", f"phase {pair.phase.value}; {_roles(view)}")
     yield _flag(settings, pair)
     yield from _flag_key(settings)
     yield _lag(pair)
@@ -105,7 +114,7 @@ def _roles(view: RolePair) -> str:
     )
 
 
-def _flag(settings: Settings, pair: ConfiguredPair) -> Finding:
+def _flag(settings: Settings, pair: PassivePair) -> Finding:
     phase, source = pair.phase, flag_source(settings)
     try:
         flag = read_flag_of(pair, source)
@@ -144,7 +153,7 @@ def _flag_key(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _lag(pair: ConfiguredPair) -> Finding:
+def _lag(pair: PassivePair) -> Finding:
     lag = pair.lag()
     age = "" if math.isinf(lag.seconds) else f", {lag.seconds:.1f} s"
     message = f"{lag.commits:,} commits{age}"

@@ -162,6 +162,14 @@ class State:
             table = self.tables[name] = Table(spec)
         return table
 
+    def stored(self, collection: str, key: str) -> tuple[int, bytes] | None:
+        """Return version and encoded record under a key; None where there is no record.
+
+        Raises:
+            KeyError: a :class:`SparseState` does not know it.
+        """
+        return self.tables[collection].rows.get(key)
+
     def read(
         self, collection: str, keys: Iterable[str], *, deleted: bool
     ) -> dict[str, Row]:

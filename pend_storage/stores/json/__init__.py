@@ -2,6 +2,7 @@
 
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
+from pend_storage.stores.json._passive import PassiveJsonStore
 from pend_storage.stores.json._store import JsonStore
 from pend_storage.stores.json._store_directory import OWN_DIRECTORY, has_store
 from pend_storage.stores.json._unclaimed_files import DATA, keeper_of, unclaimed
@@ -11,6 +12,7 @@ __all__ = [
     "OWN_DIRECTORY",
     "AdoptedFile",
     "JsonStore",
+    "PassiveJsonStore",
     "Retention",
     "has_store",
     "keeper_of",

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pend_storage._files.failures import translated
 from pend_storage._model.records import Change, Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after
 from pend_storage.stores.json._journal.pending_count import count_pending
+from pend_storage.stores.json._journal.replica import Replica
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 
@@ -30,7 +30,7 @@ class ChangeLog:
         self._admission = admission
         self._name = name
 
-    def read(self, engine: Engine, after: int) -> Iterator[Change]:
+    def read(self, engine: Replica, after: int) -> Iterator[Change]:
         """Yield the changes after a sequence number, in order.
 
         Args:
@@ -53,7 +53,7 @@ class ChangeLog:
         else:
             yield from map(state.change_of, found)
 
-    def find(self, engine: Engine, token: str) -> Change | None:
+    def find(self, engine: Replica, token: str) -> Change | None:
         """Return the commit that carries a token; None if the log has no such entry."""
 
         def read(live: ReplicaState) -> Change | None:
@@ -70,8 +70,15 @@ class ChangeLog:
 
         return engine.read_replica(read)
 
-    def pending(self, engine: Engine, after: int) -> Pending | None:
+    def pending(
+        self, engine: Replica, after: int, *, whole: bool = True
+    ) -> Pending | None:
         """Count the changes after a sequence number; None if only reading the log can.
+
+        Args:
+            engine: state of the open store.
+            after: sequence number.
+            whole: as for :func:`count_pending`.
 
         Raises:
             ChangesExpired: some of them are not retained, or are of a former schema.
@@ -80,7 +87,7 @@ class ChangeLog:
             lambda _: None
         )  # refreshes, so that the floor is the present one
         self._require_readable(after)
-        return count_pending(engine, after)
+        return count_pending(engine, after, whole=whole)
 
     def _require_readable(self, after: int) -> None:
         """Refuse to read entries of the change log that are of a former schema.

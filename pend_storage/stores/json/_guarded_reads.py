@@ -15,7 +15,7 @@ from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.listings import Listings, is_current
 from pend_storage.stores._inmemory.state import State
 from pend_storage.stores._inmemory.table import StoredRow, Table
-from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.replica import Replica
 from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard
 
 __all__ = ["GuardedReads"]
@@ -43,7 +43,7 @@ class GuardedReads:
 
     def read(
         self,
-        engine: Engine,
+        engine: Replica,
         collection: str,
         keys: Collection[str],
         epoch: int | None,
@@ -62,7 +62,7 @@ class GuardedReads:
         return engine.read_state(read)
 
     def query(
-        self, engine: Engine, collection: str, query: Query, epoch: int | None
+        self, engine: Replica, collection: str, query: Query, epoch: int | None
     ) -> list[Row]:
         """Return the rows that match a query, in its order."""
 
@@ -81,7 +81,7 @@ class GuardedReads:
         return rows
 
     def count(
-        self, engine: Engine, collection: str, where: Condition, epoch: int | None
+        self, engine: Replica, collection: str, where: Condition, epoch: int | None
     ) -> int:
         """Count the rows that match a condition."""
         if where != And(()):
@@ -95,7 +95,7 @@ class GuardedReads:
         return engine.read_state(read)
 
     def listing(
-        self, engine: Engine, layout: Layout, epoch: int | None
+        self, engine: Replica, layout: Layout, epoch: int | None
     ) -> Listing | None:
         """Return the records of a layout's file by name; None if there are too many."""
         version, known = engine.version, self._listings.known(layout)
@@ -122,7 +122,7 @@ class GuardedReads:
 
     def scan(
         self,
-        opened: Callable[[], Engine],
+        opened: Callable[[], Replica],
         collection: str,
         after: str | None,
         *,

@@ -35,6 +35,7 @@ from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._signal_shield import shielded
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import entries_about
+from pend_storage.stores.json._journal.replica import Replica
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 
@@ -123,7 +124,7 @@ class DirectoryRecovery:
         engine.submit(reserve)
 
     def record_history(
-        self, engine: Engine, collection: str, key: str, before: int | None
+        self, engine: Replica, collection: str, key: str, before: int | None
     ) -> Iterator[KeyChange]:
         """Yield the changes of one key, read from the segments, the last one first."""
         self._admission.require_whole()

@@ -1,6 +1,6 @@
 """PostgreSQL store; needs the ``postgres`` extra.
 
-``_store`` implements the store contract, and puts the parts together:
+``_passive`` looks at a database without a change; ``_store`` implements the store contract, and puts the parts together:
 
 - ``_connection``: address, libpq connection, pool, errors of the server.
 - ``_schema``: declared tables, column types, record JSON.
@@ -20,6 +20,7 @@ contract "Layers of the PostgreSQL store" in ``pyproject.toml`` enforces the ord
 """
 
 from pend_storage.stores.postgres._connection.sessions import inspection, open_session
+from pend_storage.stores.postgres._passive import PassivePostgresStore
 from pend_storage.stores.postgres._store import PostgresStore
 
-__all__ = ["PostgresStore", "inspection", "open_session"]
+__all__ = ["PassivePostgresStore", "PostgresStore", "inspection", "open_session"]

@@ -155,12 +155,11 @@ class ChangeLog:
             ChangesExpired: the log is pruned above ``after``.
             StoreUnavailable: the server cannot be reached, or was replaced meanwhile.
         """
-        horizon = self._client.fetch(statements.HORIZON).get_value(0, 0)
+        horizon = self._horizon()
         self._client.require_full_schema()
         change: Change | None = None
         while True:
-            values = (b"%d" % after, horizon, b"%d" % _PAGE, b"%d" % MOST_BYTES)
-            result = self._client.fetch(statements.CHANGES, values)
+            result = self._page(after, horizon)
             if change is not None:
                 self._require_continued(change)
             size = 0
@@ -171,6 +170,19 @@ class ChangeLog:
                 after = change.sequence
             if result.ntuples < _PAGE and size < MOST_BYTES:
                 return
+
+    def _horizon(self) -> bytes | None:
+        """Return the number up to which the log is complete."""
+        return self._client.fetch(statements.HORIZON).get_value(0, 0)
+
+    def _page(self, after: int, horizon: bytes | None) -> PGresult:
+        """Return the next entries after a number, up to the horizon.
+
+        Raises:
+            ChangesExpired: the log is pruned above ``after``.
+        """
+        values = (b"%d" % after, horizon, b"%d" % _PAGE, b"%d" % MOST_BYTES)
+        return self._client.fetch(statements.CHANGES, values)
 
     def _require_continued(self, change: Change) -> None:
         """Verify that the page just read continues the log of the previous page."""
@@ -303,7 +315,12 @@ class ChangeLog:
     def _query_counts(self, after: int, known: _Count) -> _PendingCounts:
         places = (after, known.after, known.upto, known.at)
         values = [b"%d" % place for place in places]
-        return _PendingCounts.of(self._client.fetch(statements.PENDING, values))
+        found = _PendingCounts.of(self._client.fetch(statements.PENDING, values))
+        if found.pruned is not None and after < found.pruned:
+            raise ChangesExpired(
+                store=self._client.name, after=after, oldest=found.pruned
+            )
+        return found
 
     def _update(self, after: int, known: _Count, counts: _PendingCounts) -> Pending:
         """Keep the new count, and return the backlog."""

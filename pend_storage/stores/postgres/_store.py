@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import ClassVar, Literal
 
 from typing_extensions import override
 
@@ -55,6 +55,9 @@ __all__ = ["PostgresStore"]
 
 class PostgresStore(RecoveryMethods):
     """Store in a PostgreSQL database, version 15 or newer."""
+
+    _is_read_only: ClassVar[bool] = False
+    """Whether the server refuses every write, and no function of the library is called."""
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class PostgresStore(RecoveryMethods):
             pooler=pooler,
             application_name=application_name,
             schema=database_schema,
+            read_only=self._is_read_only,
         )
         self._hook = guarded(hook)
         pool = Pool(
@@ -131,7 +135,8 @@ class PostgresStore(RecoveryMethods):
     def _assemble(self, pool_size: int) -> None:
         """Make the parts that work through the client."""
         self._statements = {
-            spec.name: CollectionStatements(spec) for spec in self.schema
+            spec.name: CollectionStatements(spec, guards=not self._is_read_only)
+            for spec in self.schema
         }
         self._committer = Committer(
             self,

@@ -17,6 +17,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from typing_extensions import override
+
 from pend_storage._files.failures import translate
 from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage._layouts.layout import Layout
@@ -372,6 +374,7 @@ class Engine(SharedReplica):
                     self._reload(to_the_end=True)
                 return True
 
+    @override
     def close(self) -> None:
         """Close all descriptors; later calls raise ``StoreUnavailable``."""
         with self._writing, self.mutex:

@@ -89,6 +89,8 @@ class Journal:
         number: int,
         chain: int,
         own: DirectoryHandle | None = None,
+        *,
+        write: bool = True,
     ) -> None:
         """Open the journal at the start of a segment.
 
@@ -97,20 +99,22 @@ class Journal:
             number: of the segment.
             chain: checksum at the end of the segment before.
             own: handle of the directory, if it is open.
+            write: False: for reading only, so that no file need be writable.
 
         Raises:
             CorruptFile: the segment does not continue the one before.
             FileNotFoundError: it has been dropped.
         """
         self.directory = directory
+        self._writes = write
         self._own = own
         self._directory = own or Directory(directory)
         self._reader = self._open(number, chain)
-        self.end = EndFile(self._directory)
+        self.end = EndFile(self._directory, write=write)
 
     def _open(self, number: int, chain: int) -> SegmentReader:
         reader = SegmentReader.open(
-            segment_path(self.directory, number), self._directory
+            segment_path(self.directory, number), self._directory, write=self._writes
         )
         try:
             self.start = reader.expected_start(number, chain)
@@ -216,6 +220,14 @@ class Journal:
         """Return the published end of the journal."""
         return self.end.published()
 
+    def first_end(self) -> Position | None:
+        """Return the end up to which to read at first, never behind the snapshot.
+
+        None where a damaged end file hides it from a reader: it takes every whole frame.
+        """
+        found = self.end.published() if self._writes else self.end.settled()
+        return None if found is None else max(found, self.position)
+
     def effects(self, limit: Position | None = None) -> Iterator[LogRecord]:
         """Yield the log records from the present position on, through all segments.
 
@@ -237,7 +249,7 @@ class Journal:
             if following is None:
                 self._check_end(limit)
                 return
-            if limit is None and self.published().segment < following:
+            if limit is None and self._writes and following > self.published().segment:
                 # A dead writer may not have synced the frame that names the next segment:
                 # after a power failure, that segment could not be found.
                 self.make_durable(begun)

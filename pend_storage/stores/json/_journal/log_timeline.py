@@ -42,6 +42,11 @@ class LogTimeline:
             self.add(effect)
         self._unasked = 0
 
+    @property
+    def base(self) -> int:
+        """The sequence number from which on it is complete."""
+        return self._base
+
     def __len__(self) -> int:
         return len(self._sequences)
 

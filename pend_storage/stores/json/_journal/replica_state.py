@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -107,11 +107,18 @@ class Checkpoint(NamedTuple):
 class ReplicaState:
     """Apply the journal to the state. Not thread-safe: the owner locks."""
 
-    def __init__(self, state: State, journal: Journal) -> None:
+    def __init__(self, state: State, journal: Journal, *, tokens: bool = True) -> None:
+        """Begin with the state at the start of the journal's segment.
+
+        Args:
+            state: as the snapshot has it.
+            journal: at the start of a segment.
+            tokens: index the tokens of commits; False: they are found in the files.
+        """
         self.state = state
         self.journal = journal
         self.history = History(journal.start)
-        self._tokens = TokenIndex(journal.start.at)
+        self._tokens = TokenIndex(journal.start.at) if tokens else None
         self.timeline: LogTimeline | None = None
         """Of the whole log; only while a reader is further behind than the history."""
 
@@ -125,7 +132,8 @@ class ReplicaState:
                 effect.sequence
             ):  # others are meta changes, and rows outside of the change log
                 self.history.add(effect)
-                self._tokens.add(effect)
+                if self._tokens is not None:
+                    self._tokens.add(effect)
                 if self.timeline is not None:
                     self.timeline.add(effect)
         if self.timeline is not None and not self.timeline.is_wanted:
@@ -147,6 +155,8 @@ class ReplicaState:
         oldest = oldest_kept(
             journal.directory, after, journal.position, self.state.name
         )
+        if after < self.timeline.base:
+            return None
         self.timeline.forget(oldest)
         return self.timeline.count(after)
 
@@ -165,9 +175,10 @@ class ReplicaState:
 
     def find(self, token: str) -> LogRecord | None:
         """Return the change-log entry of a token, as far back as the log is retained."""
-        sequence = self._tokens.find(token)
+        index = self._tokens
+        sequence = None if index is None else index.find(token)
         # Not indexed, and younger than what was evicted: it was never committed.
-        if sequence is None and not self._tokens.is_older(token):
+        if index is not None and sequence is None and not index.is_older(token):
             return None
         found = None if sequence is None else self.history.entry(sequence)
         journal = self.journal
@@ -224,13 +235,22 @@ class ReplicaState:
         )
 
 
-def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
+def load(
+    own: DirectoryHandle,
+    schema: Schema,
+    name: str,
+    *,
+    state: Callable[[Schema, str], State] = State,
+    write: bool = True,
+) -> ReplicaState:
     """Load the newest snapshot, and the published part of the journal after it.
 
     Args:
         own: the store's own directory.
         schema: the collections.
         name: of the store, in errors.
+        state: makes the empty state.
+        write: False: open every file for reading only.
 
     Raises:
         CorruptFile: a file is damaged.
@@ -243,14 +263,14 @@ def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
         if not numbers:
             break
         try:
-            found = read_snapshot(snapshot_path(directory, numbers[-1]), schema, name)
-            journal = Journal(directory, found.segment, found.chain, own)
+            path = snapshot_path(directory, numbers[-1])
+            found = read_snapshot(path, schema, name, state=state)
+            journal = Journal(directory, found.segment, found.chain, own, write=write)
         except FileNotFoundError:
             continue  # another process has just written a newer one, and dropped this
-        live = ReplicaState(found.state, journal)
+        live = ReplicaState(found.state, journal, tokens=write)
         try:
-            # A damaged end file reads as the beginning: never go behind the snapshot.
-            live.install(journal.effects(max(journal.published(), journal.position)))
+            live.install(journal.effects(journal.first_end()))
         except SegmentDropped:
             journal.close()
             continue

@@ -65,16 +65,19 @@ class SegmentReader(Descriptor):
         self.chain = 0
 
     @classmethod
-    def open(cls, path: Path, own: Directory | None = None) -> SegmentReader:
-        """Open a segment for reading and writing.
+    def open(
+        cls, path: Path, own: Directory | None = None, *, write: bool = False
+    ) -> SegmentReader:
+        """Open a segment.
 
         Args:
             path: of the segment.
             own: its directory, if that is open.
+            write: for writing too: only the journal of a process that commits does.
         """
         if own is None:
-            return cls(path, open_file(path, write=True))
-        return cls(path, own.open_file(path.name, write=True))
+            return cls(path, open_file(path, write=write))
+        return cls(path, own.open_file(path.name, write=write))
 
     def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
         """Yield the payloads of the following frames.

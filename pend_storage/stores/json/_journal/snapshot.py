@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -180,13 +180,20 @@ def _block(
     return _Block(name, rows, *sizes, zlib.crc32(body)), body
 
 
-def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
+def read_snapshot(
+    path: Path,
+    schema: Schema,
+    name: str,
+    *,
+    state: Callable[[Schema, str], State] = State,
+) -> Snapshot:
     """Read a snapshot.
 
     Args:
         path: of the file.
         schema: the collections.
         name: of the store, in errors.
+        state: makes the empty state.
 
     Raises:
         CorruptFile: it is damaged.
@@ -194,7 +201,7 @@ def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
         SchemaOutOfDate: written by a newer version of the library.
     """
     with os.fdopen(open_file(path), "rb") as file:
-        return _Reader(path, file).read(schema, name)
+        return _Reader(path, file).read(state(schema, name))
 
 
 class _Reader:
@@ -204,14 +211,13 @@ class _Reader:
         self._chain = 0
         self._size = os.fstat(file.fileno()).st_size
 
-    def read(self, schema: Schema, name: str) -> Snapshot:
+    def read(self, state: State) -> Snapshot:
         head = self._decode(self._frame(), _Head)
         if head.format > FORMAT:
             raise SchemaOutOfDate(
                 f"{self._path}: written by a newer version of pend_storage (on-disk "
                 f"format {head.format}, this version knows {FORMAT}). Upgrade it."
             )
-        state = State(schema, name)
         state.install(LogRecord(head.sequence, meta=tuple(head.meta.items())))
         tables: dict[str, list[_Parts]] = {}
         while (payload := self._frame()) != b'{"end":true}':

@@ -1,26 +1,37 @@
-"""File lag: commits that a legacy file does not show yet, in records and seconds."""
+"""File lag: commits that a legacy file does not show yet, in records and seconds.
+
+Which records a file shows stands in its manifest, which is as large as the file has
+records. A reader that asks again and again keeps what it has found for a while.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
 from pend_storage.phases import Role
 from pend_storage.schema import QUARANTINE
-from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._journal.replica import Replica
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
     load_manifest,
+    load_positions,
     manifest_path,
     token_of,
 )
 
-__all__ = ["FileLag", "file_lags"]
+__all__ = ["FileLag", "FileLagMeter", "file_lags"]
+
+_KEPT_FOR: Final = 5.0
+"""Seconds for which a meter uses what it has found in a manifest again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +45,70 @@ class FileLag:
     """Age of the oldest of these commits."""
 
 
-def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
+def file_lags(engine: Replica, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
     """Return the files that are behind, the one with the oldest commit first.
 
     Only commits in memory count; older ones are in the files as a rule.
 
     Args:
-        engine: the open store.
+        engine: state of the open store.
         layouts: of the files.
     """
-    found = []
-    for layout in layouts:
-        manifest = load_manifest(manifest_path(engine.directory, layout.file))
-        waiting = engine.read_replica(
-            partial(_waiting, layout=layout, manifest=manifest)
-        )
-        if waiting:
-            oldest = datetime.now(UTC) - min(waiting.values())
-            seconds = max(0.0, oldest.total_seconds())
-            found.append(FileLag(layout.file, len(waiting), seconds))
+    return _sorted({layout.file: _measured(engine, layout) for layout in layouts})
+
+
+def _measured(engine: Replica, layout: Layout) -> dict[str, datetime]:
+    manifest = load_manifest(manifest_path(engine.directory, layout.file))
+    return engine.read_replica(partial(_waiting, layout=layout, manifest=manifest))
+
+
+def _sorted(waiting: Mapping[str, Mapping[str, datetime]]) -> tuple[FileLag, ...]:
+    """Return the lags by file, the one with the oldest commit first."""
+    now, found = datetime.now(UTC), []
+    for file, times in waiting.items():
+        if times:
+            seconds = max(0.0, (now - min(times.values())).total_seconds())
+            found.append(FileLag(file, len(times), seconds))
     return tuple(sorted(found, key=lambda lag: -lag.seconds))
+
+
+class FileLagMeter:
+    """Meter of the file lags, for a reader that asks often. Thread-safe."""
+
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        """Args: layouts: of the files."""
+        self._layouts = layouts
+        self._known: dict[str, tuple[float, Position, dict[str, datetime]]] = {}
+
+    def lags(self, replica: Replica) -> tuple[FileLag, ...]:
+        """Return the files that are behind, as :func:`file_lags` does.
+
+        A file that was not behind is looked at again once there was a commit since, and one
+        that was every five seconds.
+        """
+        now = replica.read_replica(lambda live: live.journal.position)
+        return _sorted({x.file: self._of(replica, x, now) for x in self._layouts})
+
+    def _of(
+        self, replica: Replica, layout: Layout, now: Position
+    ) -> dict[str, datetime]:
+        known = self._known.get(layout.file)
+        if known is not None:
+            at, position, found = known
+            is_fresh = time.monotonic() - at < _KEPT_FOR
+            if (position == now and not found) or (found and is_fresh):
+                return found
+        behind = {} if _shows_all(replica, layout, now) else _measured(replica, layout)
+        self._known[layout.file] = (time.monotonic(), now, behind)
+        return behind
+
+
+def _shows_all(replica: Replica, layout: Layout, now: Position) -> bool:
+    """Return whether a file is known, without its records, to show every commit."""
+    if not replica.read_replica(lambda live: any(_changed(live, layout))):
+        return True
+    path = manifest_path(replica.directory, layout.file)
+    return load_positions(path) == (now,)
 
 
 def _waiting(
@@ -86,7 +141,10 @@ def _differs(
     collection: str,
     key: str,
 ) -> bool:
-    row = live.state.tables[collection].rows.get(key)
+    try:
+        row = live.state.stored(collection, key)
+    except KeyError:  # a reader without rows, for which it changed too long ago
+        return False
     shown = None if manifest is None else manifest.version(token_of(collection, key))
     if row is None or row[0] == shown:
         return row is None and shown is not None

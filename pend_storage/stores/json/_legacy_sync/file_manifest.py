@@ -29,6 +29,7 @@ __all__ = [
     "FileSignature",
     "digest_of",
     "load_manifest",
+    "load_positions",
     "load_signature",
     "manifest_path",
     "place_of",
@@ -224,11 +225,22 @@ def _lines(manifest: FileManifest) -> Iterable[bytes]:
 
 def load_signature(path: Path) -> FileSignature | None:
     """Read only the signature of a manifest; None if there is no manifest."""
+    head = _load_head(path)
+    return None if head is None else head.signature
+
+
+def load_positions(path: Path) -> tuple[Position, ...]:
+    """Read only the positions of a manifest; none if its file may show anything else."""
+    head = _load_head(path)
+    return () if head is None or head.broken else tuple(head.positions)
+
+
+def _load_head(path: Path) -> _Head | None:
     if not path.exists():  # of most files, at each opening: cheaper than the door
         return None
     try:
         with os.fdopen(open_file(path), "rb") as file:
-            return msgspec.json.decode(file.readline(), type=_Head).signature
+            return msgspec.json.decode(file.readline(), type=_Head)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

@@ -23,12 +23,14 @@ from pend_storage.stores.postgres._connection.own_names import (
     SEARCH_PATH,
     check_schema_name,
 )
+from pend_storage.stores.postgres._connection.read_only import ReadOnlyConnection
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
 __all__ = ["OLDEST_SERVER", "Address", "Connector"]
 
 OLDEST_SERVER: Final = 15
 _ATTEMPTS: Final = 3
+_ATTRIBUTES: Final = "target_session_attrs"
 _GRACE: Final = 2.0  # seconds by which the server's own timeout comes first
 
 
@@ -48,6 +50,8 @@ class Connector:
     application_name: str
     schema: str = DEFAULT_SCHEMA
     """Schema of the database with the tables and functions of the store."""
+    read_only: bool = False
+    """Whether every transaction is a read-only one."""
 
     def __post_init__(self) -> None:
         """Check the name of the schema, which stands in every statement."""
@@ -70,6 +74,8 @@ class Connector:
             "client_encoding": "utf8",
         }
         settings = {**ours, **self.address.effective, "client_encoding": "utf8"}
+        if self.read_only and settings.get(_ATTRIBUTES) == "read-write":
+            settings[_ATTRIBUTES] = "primary"  # this session takes no writes by itself
         if self.pooler is None:
             own = settings.get("options")
             settings["options"] = " ".join(filter(None, (own, self._options())))
@@ -77,6 +83,7 @@ class Connector:
 
     def _options(self) -> str:
         milliseconds = math.ceil(self.statement_timeout * 1000)
+        read_only = ["default_transaction_read_only=on"] if self.read_only else []
         return " ".join(
             f"-c {setting}"
             for setting in (
@@ -91,6 +98,7 @@ class Connector:
                 "jit=off",
                 "quote_all_identifiers=off",
                 f"search_path={SEARCH_PATH.replace(' ', '')}",
+                *read_only,
             )
         )
 
@@ -117,7 +125,9 @@ class Connector:
             # Without its cause: a traceback of the driver shows settings.
             raise self._error_for(error) from None
         self._check_version(connection)
-        return LibpqConnection(
+        # Behind a pooler no setting of a session holds.
+        by_transaction = self.read_only and self.pooler is not None
+        return (ReadOnlyConnection if by_transaction else LibpqConnection)(
             connection,
             prepare=self.pooler is None,
             response_timeout=self.response_timeout,

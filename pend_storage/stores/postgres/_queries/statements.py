@@ -96,10 +96,10 @@ PENDING: Final = Statement.make(
     f"left join lateral (select {MICROSECONDS} as at from {OWN}changes as c "
     f"where c.sequence {EQ} s.last) as l on true "
     f"left join lateral (select {MICROSECONDS} as at from {OWN}changes as c "
-    f"where c.sequence {GT} $1::bigint order by c.sequence limit 1::bigint) as o on true "
-    f"where {OWN}pend_kept($1::bigint)"
+    f"where c.sequence {GT} $1::bigint order by c.sequence limit 1::bigint) as o on true"
 )
-"""Count of the entries after a number, on top of a known count."""
+"""Count of the entries after a number, on top of a known count; it calls no function of the
+library, so that a role which may only read the tables can execute it."""
 _NUMBER: Final = f"{MEMBER_TEXT} '{{}}'::text[])::bigint"
 PRUNE: Final = Statement.make(
     f"with gone as (delete from {OWN}changes as c where c.sequence {LE} $1::bigint) "
@@ -172,7 +172,14 @@ LOCK_NAME: Final = Statement(
 class CollectionStatements:
     """Statements on the table of one collection."""
 
-    def __init__(self, spec: CollectionSpec) -> None:
+    def __init__(self, spec: CollectionSpec, *, guards: bool = True) -> None:
+        """Write the statements.
+
+        Args:
+            spec: of the collection.
+            guards: compare an epoch that is given with the role, by a function of the
+                library; False: for a role that may only read the tables.
+        """
         self.spec = spec
         self.table = own_table(spec.name)
         self.key = f"t.{quoted(key_column(spec))}"
@@ -181,7 +188,9 @@ class CollectionStatements:
         one = f"{self.select} {self.source} where {self.key} {EQ} $1::text"
         many = f"{self.select} {self.source} where {self.key} {EQ} any ($1::text[])"
         guard = f" and {OWN}pend_guard($2::bigint)"
-        maybe_guard = f" and ($2::bigint is null or {OWN}pend_guard($2::bigint))"
+        maybe_guard = " and $2::bigint is null"
+        if guards:
+            maybe_guard = f" and ($2::bigint is null or {OWN}pend_guard($2::bigint))"
         self.read_one = Statement.make(one)
         self.read_one_guarded = Statement.make(one + guard)
         self.read_many = Statement.make(many, (_BINARY,))

@@ -1,0 +1,80 @@
+"""Instruments: what a store reports its timings, counters and events to."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, runtime_checkable
+
+from pend_storage.events import Event
+
+__all__ = ["COUNTED", "OPERATIONS", "Instruments"]
+
+OPERATIONS: Final = (
+    "get",
+    "get_many",
+    "get_by",
+    "versioned",
+    "find",
+    "count",
+    "scan",
+    "put",
+    "put_many",
+    "delete",
+    "commit",
+    "switch",
+)
+"""Operations that are timed. ``commit`` is the end of a transaction; its reads are timed
+by their own names, and its writes take place in it."""
+
+COUNTED: Final = (
+    "compared",
+    "relay_applied",
+    "merged_commits",
+)
+"""Facts that are counted, see :meth:`Instruments.counted`."""
+
+
+@runtime_checkable
+class Instruments(Protocol):
+    """Instruments of a store: get the duration of each call, counts, and events.
+
+    Called in the thread of the caller, so they must be quick and thread-safe. An exception
+    that they raise is reported once, by the event ``instruments-failed``, and has no other
+    effect.
+    """
+
+    def timed(
+        self,
+        operation: str,
+        collection: str,
+        store: str,
+        seconds: float,
+        error: str | None,
+        /,
+    ) -> None:
+        """Record one call of a user.
+
+        Args:
+            operation: one of ``get get_many get_by versioned find count scan put put_many
+                delete commit switch``.
+            collection: its name; empty for ``commit`` and ``switch``.
+            store: the store that answered: ``json``, ``postgres``, ``memory``; of a pair
+                its primary. The class of a store of one's own.
+            seconds: duration, by the monotonic clock; of ``scan`` without the time that
+                the caller spends between the records.
+            error: class of the exception that the call raised; None: it raised none.
+        """
+
+    def counted(self, fact: str, amount: int, kind: str, /) -> None:
+        """Count something that happens beside the calls.
+
+        Args:
+            fact: ``compared`` (compared reads, by outcome), ``relay_applied`` (commits that
+                the relay applied to the secondary), ``merged_commits`` (commits of one
+                transaction of the store).
+            amount: how many.
+            kind: of ``compared``: ``sampled``, ``dropped``, ``compared``, ``skipped``,
+                ``rechecked``, ``confirmed``; of the others empty.
+        """
+
+    def event(self, event: Event, /) -> None:
+        """Count an event; it is called as a hook, see :class:`~pend_storage.Hook`."""
