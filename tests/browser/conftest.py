@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.staged import Staged, serving
 
@@ -22,6 +22,7 @@ OPTIONS: Final = (
 )
 PATIENCE: Final = 10_000
 """Milliseconds that a page may take for a change."""
+expect.set_options(timeout=PATIENCE)
 
 
 def find_chromium() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
@@ -240,9 +241,10 @@ def series() -> Document:
     times = [now - 600 + 10 * n for n in range(61)]
 
     def wave(low: float, high: float, step: int) -> list[list[float]]:
+        rest = [math.sin(n / 3 + step) + math.sin(n * step / 7) for n in range(61)]
         return [
-            [t, low + (high - low) * ((n * step) % 17) / 17]
-            for n, t in enumerate(times)
+            [t, low + (high - low) * (each + 2) / 4]
+            for t, each in zip(times, rest, strict=True)
         ]
 
     return {
@@ -288,14 +290,14 @@ _RAW: Final = (
 
 
 def _quarantined(number: int) -> Document:
-    code = "field-type" if number % 3 else "missing-reference"
+    code = "field-type" if number % 3 != 1 else "missing-reference"
     return {
         "id": ID if number == 0 else f"{ID}{number}",
-        "file": "wallet-db.json" if number % 3 else "uploads/kyc/metadata.json",
+        "file": "wallet-db.json" if number % 3 != 1 else "uploads/kyc/metadata.json",
         "place": f"user-{1000 + number}",
         "code": code,
         "reason": "tier is the text 'gold-plus', and has to be a whole number"
-        if number % 3
+        if number % 3 != 1
         else "the user 'u-77' of this application does not exist",
         "status": "waiting",
         "seen_at": _ago(hours=3, minutes=number),

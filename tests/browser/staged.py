@@ -34,6 +34,7 @@ POLICY: Final = (
 )
 _EVERY: Final = 0.2
 """Seconds between snapshots."""
+_SENTENCE: Final = "would go from parallel to json-only; nothing would be lost"
 _DRY: Final = {
     "before": "parallel",
     "wanted": "json-only",
@@ -142,7 +143,11 @@ class Staged:
         name, body = request.path_params["name"], await request.json()
         self.requests.append((name, body))
         asked = f"{name}?" if body["dry_run"] else name
-        default: Document = {"result": _DRY} if body["dry_run"] else {"result": {}}
+        default: Document = (
+            {"result": _DRY, "sentence": _SENTENCE}
+            if body["dry_run"]
+            else {"result": {}}
+        )
         status, document = self.answers.get(asked, (200, default))
         return JSONResponse(document, status)
 

@@ -96,7 +96,7 @@ function Ask({ d }) {
     <label class="field">Reason, kept in the history<textarea ref=${focus} autofocus required rows="2" maxlength="500" value=${d.reason} onInput=${(e) => change(d.id, { reason: e.target.value })}></textarea></label>
     ${d.needs && html`<label class="field">Type <b>${state.snapshot.environment}</b> to confirm<input autocomplete="off" spellcheck=${false} value=${d.typed} onInput=${(e) => change(d.id, { typed: e.target.value })} /></label>`}
     <div class="foot"><small id="why">${why}</small><button type="button" class="btn" onClick=${close}>Cancel</button>
-      <button type="submit" class="btn ${d.name === "emergency" ? "danger" : "main"}" aria-disabled=${why && "true"} aria-describedby="why">${d.title}</button></div></form>`;
+      <button type="submit" class="btn ${d.name === "emergency" ? "danger" : "main"}" aria-disabled=${why ? "true" : null} aria-describedby="why">${d.title}</button></div></form>`;
 }
 
 /** What goes on now, of this action or of another one. */

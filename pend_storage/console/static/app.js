@@ -33,7 +33,7 @@ function Frame({ s, children }) {
       ${state.modules.work && html`<${state.modules.work.Logout} />`}
       ${/^https?:/.test(s.runbook) && html`<a href=${s.runbook} target="_blank" rel="noreferrer">Runbook</a>`}
       <button type="button" class="theme" onClick=${turn} aria-label=${isDark() ? "light colours" : "dark colours"}>◐</button></header>
-    <nav aria-label="Screens">${SCREENS.map((name) => html`<a href="#/${name}" aria-current=${state.route.name === name && "page"}>${name}${counts[name] ? html` <b>${number(counts[name])}</b>` : ""}</a>`)}</nav>
+    <nav aria-label="Screens">${SCREENS.map((name) => html`<a href="#/${name}" aria-current=${state.route.name === name ? "page" : null}>${name}${counts[name] ? html` <b>${number(counts[name])}</b>` : ""}</a>`)}</nav>
     ${!isLive() && html`<p class="old">This page is not live. It shows what was known ${state.age ?? 0} seconds ago.</p>`}
     <main id="main" tabindex="-1" class=${isLive() ? "" : "stale"}>${children}</main>`;
 }

@@ -55,10 +55,13 @@ function aligned(found) {
 
 
 class Plot extends Component {
+  keep = (box) => {
+    this.box = box || this.box;
+  };
   componentDidMount() {
     this.draw();
-    this.resized = new ResizeObserver(() => this.plot?.setSize({ width: this.base.clientWidth, height: 190 }));
-    this.resized.observe(this.base);
+    this.resized = new ResizeObserver(() => this.plot?.setSize({ width: this.box.clientWidth, height: 190 }));
+    this.resized.observe(this.box);
   }
   componentDidUpdate() {
     const theme = getComputedStyle(document.body).backgroundColor;
@@ -72,9 +75,9 @@ class Plot extends Component {
   draw() {
     this.plot?.destroy();
     const probe = (name) => {
-      this.base.style.color = `var(${name})`; // resolves light-dark()
-      const color = getComputedStyle(this.base).color;
-      this.base.style.color = "";
+      this.box.style.color = `var(${name})`; // resolves light-dark()
+      const color = getComputedStyle(this.box).color;
+      this.box.style.color = "";
       return color;
     };
     const axis = { stroke: probe("--dim"), grid: { stroke: probe("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
@@ -82,15 +85,15 @@ class Plot extends Component {
     this.theme = getComputedStyle(document.body).backgroundColor;
     this.names = names.join();
     this.plot = new /** @type {any} */ (window).uPlot({
-      width: this.base.clientWidth, height: 190, legend: { show: false }, cursor: { show: false },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), space: 90 },
+      width: this.box.clientWidth, height: 190, legend: { show: false }, cursor: { show: false },
+      axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), space: 90 },
         { ...axis, size: 60, values: (_, ticks) => ticks.map((n) => `${number(n)} ${unit}`) }],
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 1, 1e-9) * 1.05] } },
       series: [{}, ...names.map((_, n) => ({ stroke: probe(COLORS[n % 6]), dash: DASHES[n % 6], width: 1.75, spanGaps: true, points: { show: data[0].length < 3 } }))],
-    }, data, this.base);
+    }, data, this.box);
   }
   render() {
-    return html`<div class="plot" aria-hidden="true"></div>`;
+    return html`<div class="plot" aria-hidden="true" ref=${this.keep}></div>`;
   }
 }
 

@@ -20,7 +20,7 @@ function Rail({ status }) {
   const store = (name, at, primary) => html`<i class=${primary ? "pri" : ARROWS[at] ? "" : "off"}>${name}</i>`;
   return html`<section aria-labelledby="rail"><h2 id="rail">Phase</h2><ol class="rail">${PHASES.map((phase, at) => {
     const mark = at === now ? "now" : at === wanted ? "wanted" : now >= 0 && at > Math.min(now, wanted) && at < Math.max(now, wanted) ? "on the way" : "";
-    return html`<li class=${mark} aria-current=${mark === "now" && "step"}><b>${phase}</b> <em>${mark}</em>
+    return html`<li class=${mark} aria-current=${mark === "now" ? "step" : null}><b>${phase}</b> <em>${mark}</em>
       <span class="flow">${store("JSON", at, at < 2)}<span>${ARROWS[at]}</span>${store("PostgreSQL", at, at > 1)}</span></li>`;
   })}</ol>
     <${Bad} text=${status.problem} /><${Bad} text=${status.flag?.problem} /><${Bad} text=${status.flag?.held} /></section>`;

@@ -51,5 +51,5 @@ export function Act({ name, label, args, kind }) {
   const action = find(name);
   if (!action) return null;
   const why = !isLive() ? "The page is not live." : action.allowed ? null : action.why_not || "Not possible now.";
-  return html`<span class="act"><button type="button" class=${kind} aria-disabled=${why && "true"} onClick=${() => why || ask(name, args, label)}>${label}</button>${why && html`<small>${why}</small>`}</span>`;
+  return html`<span class="act"><button type="button" class=${kind} aria-disabled=${why ? "true" : null} onClick=${() => why || ask(name, args, label)}>${label}</button>${why && html`<small>${why}</small>`}</span>`;
 }

@@ -62,7 +62,7 @@ function Edit({ record }) {
   const first = tried?.result?.results?.[0];
   const placed = first?.placed;
   return html`<label class="field">Corrected text. The original is always kept.<textarea class="code" rows="10" spellcheck=${false} value=${edit.text} onInput=${(e) => { edit.text = e.target.value; edit.tried = null; set(); }}></textarea></label>
-    <p class="acts"><button type="button" class="btn" aria-disabled=${tried?.busy && "true"} onClick=${attempt}>Try</button>
+    <p class="acts"><button type="button" class="btn" aria-disabled=${tried?.busy ? "true" : null} onClick=${attempt}>Try</button>
       ${placed && html`<${Act} name="retry-quarantine" label="Place the corrected record" kind="main" args=${{ id: record.id, text: edit.text }} />`}
       <button type="button" class="btn" onClick=${() => { edit.text = null; edit.tried = null; set(); }}>Discard the edit</button></p>
     <div role="status">${tried && !tried.busy && html`<h2>${placed ? "It would be placed" : "It would stay in quarantine"}</h2><${Facts} of=${tried.error || first || tried.sentence} />`}</div>`;

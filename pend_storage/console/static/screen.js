@@ -44,7 +44,7 @@ export const State = () => {
 /** Table of `rows`, each `{key, cells}`; on a phone each cell is under its column's name. */
 export const Table = ({ caption, columns, rows, empty }) =>
   rows.length
-    ? html`<div class="scroll"><table><caption class="vh">${caption}</caption>
+    ? html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table><caption class="vh">${caption}</caption>
       <thead><tr>${columns.map((c) => html`<th scope="col">${c}</th>`)}</tr></thead>
       <tbody>${rows.map((row) => html`<tr key=${row.key} class=${row.kind}>${row.cells.map((cell, n) => html`<td data-of=${columns[n]} colspan=${row.kind === "open" ? columns.length : null}>${cell ?? "–"}</td>`)}</tr>`)}</tbody></table></div>`
     : html`<p class="none card">${empty}</p>`;

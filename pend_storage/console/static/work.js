@@ -38,7 +38,7 @@ function Blocker({ of: blocker, phase }) {
   const accept = () => live && ask("advance", { accept: [blocker.code] }, `Advance to ${phase}`);
   return html`<li><span class="box" aria-hidden="true"></span><div><b>${blocker.code}</b> ${blocker.sentence}
     <${Command} text=${blocker.remedy} />
-    ${blocker.can_be_accepted && find("advance") && html`<button type="button" class="link" aria-disabled=${!live && "true"} onClick=${accept}>Accept ${blocker.code}</button>`}</div></li>`;
+    ${blocker.can_be_accepted && find("advance") && html`<button type="button" class="link" aria-disabled=${live ? null : "true"} onClick=${accept}>Accept ${blocker.code}</button>`}</div></li>`;
 }
 
 export function Work({ s, status }) {
