@@ -15,7 +15,12 @@ from starlette.types import Receive, Scope, Send
 
 from pend_storage.config import Settings
 from pend_storage.console._actors import Authorise, Authority, HostAuthority
-from pend_storage.console._guard import Guard, failure
+from pend_storage.console._guard import (
+    BodyTooLargeError,
+    Guard,
+    failure,
+    too_large,
+)
 from pend_storage.console._logins import LoopbackAuthority
 from pend_storage.console._routes import routes_of
 from pend_storage.console._site import Site
@@ -45,7 +50,7 @@ class Console:
         self.inner = Starlette(
             routes=routes_of(site, headless=headless),
             lifespan=self._lifespan,
-            exception_handlers={HTTPException: _refused},
+            exception_handlers={HTTPException: _refused, BodyTooLargeError: _refused},
         )
         self._guarded = Guard(self.inner, hosts=(*LOOPBACK_HOSTS, *hosts))
 
@@ -144,6 +149,8 @@ def application(
 
 async def _refused(_: Request, error: Exception) -> Response:
     """Answer an error of the framework as all others are answered."""
+    if isinstance(error, BodyTooLargeError):
+        return too_large()
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     sentence = _SENTENCES.get(error.status_code, f"refused: {error.detail}.")
     answer = failure(error.status_code, sentence)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pend_storage._shown import shown
 
-__all__ = ["LARGEST_BODY", "Guard", "failure"]
+__all__ = ["LARGEST_BODY", "BodyTooLargeError", "Guard", "failure", "too_large"]
 
 LARGEST_BODY: Final = 1 << 20
 """Bytes of a request's body: 1 MiB, enough for a repaired record."""
@@ -42,6 +42,11 @@ def failure(status: int, sentence: str, **members: object) -> Response:
         status,
         media_type="application/json",
     )
+
+
+def too_large() -> Response:
+    """Return the answer to a body that is too large."""
+    return failure(413, f"the body has more than {LARGEST_BODY:,} bytes: send less.")
 
 
 class Guard:
@@ -71,11 +76,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
-        try:
-            await self._app(scope, _bounded(receive), sending)
-        except BodyTooLargeError:
-            sentence = f"the body has more than {LARGEST_BODY:,} bytes: send less."
-            await failure(413, sentence)(scope, receive, sending)
+        await self._app(scope, _bounded(receive), sending)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer of a request that must not be passed on, or None."""
@@ -103,9 +104,7 @@ class Guard:
             )
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > LARGEST_BODY:
-            return failure(
-                413, f"the body has more than {LARGEST_BODY:,} bytes: send less."
-            )
+            return too_large()
         return None
 
 

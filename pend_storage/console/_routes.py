@@ -196,6 +196,17 @@ class Endpoint:
         """Answer a request."""
         method = "GET" if request.method == "HEAD" else request.method
         spec = self._specs[method]
+        try:
+            return await self._answer(spec, request)
+        except BodyTooLargeError:
+            raise
+        except Exception as error:
+            # A message of another library may hold a value of a record.
+            _LOGGER.exception("a request for %s failed", spec.path)
+            said = f"the console failed ({type(error).__name__}): see its log."
+            return failure(500, said)
+
+    async def _answer(self, spec: RouteSpec, request: Request) -> Response:
         actor = await self._site.authority.actor_of(request)
         if spec.role is not None:
             if actor is None:
@@ -204,15 +215,7 @@ class Endpoint:
                 return failure(
                     403, f"this needs the role {spec.role}, and {actor.name} lacks it."
                 )
-        try:
-            return await spec.handler(self._site, request, actor)
-        except BodyTooLargeError:
-            raise
-        except Exception as error:
-            # A message of another library may hold a value of a record.
-            _LOGGER.exception("a request for %s failed", spec.path)
-            said = f"the console failed ({type(error).__name__}): see its log."
-            return failure(500, said)
+        return await spec.handler(self._site, request, actor)
 
     def _unknown(self) -> Response:
         login = self._site.authority.login

@@ -15,13 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import psycopg
 
 from pend_storage.config import Settings, load_settings
 from pend_storage.console._serving import Logins, parse_listen, serve
-from pend_storage.factory import DualWriteStore, open_pair, open_postgres
+from pend_storage.factory import open_pair, open_postgres
 from pend_storage.operations.migrate_json import migrate_json
 from pend_storage.operations.seed import seed
+from pend_storage.pend import User
 from pend_storage.phases import Phase
 from pend_storage.sample_data import generate
 from pend_storage.testing.servers import temporary_postgres
@@ -93,8 +96,8 @@ def _fill(settings: Settings, phase: Phase, *, backed_up: bool) -> None:
                     pair.validate()
                 pair.switch(step, accept=("quarantine", "backup"), by="the sample")
         pair.backfill()
-        if phase is not Phase.POSTGRES_ONLY:
-            _diverge(pair)
+        if phase is Phase.PARALLEL:
+            _diverge(settings)
             pair.validate()
     if backed_up:
         from pend_storage.operations.backup.create import (  # noqa: PLC0415 - slow
@@ -104,18 +107,13 @@ def _fill(settings: Settings, phase: Phase, *, backed_up: bool) -> None:
         create_backup(settings, label="sample")
 
 
-def _diverge(pair: DualWriteStore) -> None:
-    """Write another value to the secondary, as no server may: so there is a divergence."""
-    json, postgres = pair.stores
-    secondary = postgres if pair.phase is Phase.PARALLEL else json
-    row = next(iter(secondary.scan("users")))
-    state = secondary.role()
-    from pend_storage._model.records import Change, ChangedRecord  # noqa: PLC0415
-
-    changed = replace(row.record, tier=(row.record.tier or 0) + 1)
-    record = ChangedRecord("users", row.key, row.version + 1, changed)
-    change: Any = Change(1, state.epoch, row.record.created_at, (record,))
-    secondary.apply((change,), epoch=state.epoch)
+def _diverge(settings: Settings) -> None:
+    """Change a row of the database by hand, as no server does: so there is a divergence."""
+    with psycopg.connect(settings.require_postgres().full_url) as connection:
+        connection.execute(
+            "update users set tier = coalesce(tier, 0) + 1 where id in "
+            "(select id from users order by id limit 1)"
+        )
 
 
 class Traffic:
@@ -136,15 +134,15 @@ class Traffic:
 
     def _run(self) -> None:
         with open_pair(self._settings, serving=True) as pair:
-            users = pair.collection("users")
-            keys = [user.phone_hash for user in users.find(limit=20).items]
+            users = pair.collection(User)
+            keys = [user.id for user in users.find(limit=20).items]
             for turn in range(10**9):
                 if self._ended.wait(_PAUSE):
                     return
-                key = keys[turn % len(keys)]
-                with pair.acting(by="the sample's server"):
-                    user = users.get(key)
-                    users.put(replace(user, tier=(user.tier or 0) % 3 + 1))
+                user = users.get(keys[turn % len(keys)])
+                if user is not None:
+                    with pair.acting(by="the sample's server"):
+                        users.put(replace(user, tier=(user.tier or 0) % 3 + 1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
