@@ -1,4 +1,4 @@
-// Before the first picture: a chosen theme.
+// A chosen theme.
 try {
   document.documentElement.dataset.theme = localStorage.getItem("pend-theme") || "";
 } catch {}

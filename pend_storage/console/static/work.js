@@ -41,9 +41,17 @@ function Blocker({ of: blocker, phase }) {
     ${blocker.can_be_accepted && find("advance") && html`<button type="button" class="link" aria-disabled=${live ? null : "true"} onClick=${accept}>Accept ${blocker.code}</button>`}</div></li>`;
 }
 
+/** Jobs that need a look, and those that ended as they should, the latest first. */
+function sorted(jobs) {
+  const open = ["running", "paused", "failed", "died"];
+  const latest = [...jobs].sort((a, b) => (a.started < b.started ? 1 : -1));
+  return [latest.filter((job) => open.includes(job.state)), latest.filter((job) => !open.includes(job.state))];
+}
+
 export function Work({ s, status }) {
   const ahead = status.details?.ahead;
   const before = PHASES[PHASES.indexOf(status.phase) - 1];
+  const [jobs, ended] = sorted(s.jobs || []);
   const back = s.verdict.answers.find((a) => a.question === "back");
   return html`${status.broken?.length > 0 && html`<section class="card"><h2>Broken files</h2><ul>${status.broken.map((f) => html`<li key=${f.id}><a href="#/quarantine/${encodeURIComponent(f.id)}">${f.file}</a>: ${f.reason}</li>`)}</ul></section>`}
   <div class="three"><section class="card"><h2>Next${ahead ? `: ${ahead.phase}` : ""}</h2>
@@ -55,6 +63,7 @@ export function Work({ s, status }) {
     <p>${back && html`<${Level} of=${back.level} />`}${back?.sentence || "Not known now."}</p><${Command} text=${back?.command} />
     <p class="acts">${before && html`<${Act} name="back" label="Go back to ${before}" />`}<${Act} name="emergency" label="Emergency rollback" kind="danger" /></p></section>
   <section class="card"><h2>Jobs</h2>
-    ${s.jobs?.length ? html`<ul class="jobs">${s.jobs.map((job) => html`<${Job} key=${job.id} job=${job} />`)}</ul>` : html`<p class="empty">Nothing runs.</p>`}
+    ${jobs.length > 0 ? html`<ul class="jobs">${jobs.map((job) => html`<${Job} key=${job.id} job=${job} />`)}</ul>` : html`<p class="empty">Nothing runs.</p>`}
+    ${ended.length > 0 && html`<details><summary>${plural(ended.length, "job")} ended</summary><ul class="jobs">${ended.map((job) => html`<${Job} key=${job.id} job=${job} />`)}</ul></details>`}
     <p class="acts"><${Act} name="backfill" label="Backfill" /><${Act} name="validate" label="Validate" /><${Act} name="repair" label="Repair" /></p></section></div>`;
 }
