@@ -131,6 +131,9 @@ def _done(site: Site, action: Action, wanted: ActionRequest, actor: Actor) -> Re
     call = Call(settings=site.settings, request=wanted, actor=actor, status=status)
     with acted(actor.name, wanted.reason or None):
         outcome = action.run(call)
+    if not wanted.dry_run and (seen := site.poller.latest) is not None:
+        # What the page asks for next shows what was done.
+        site.poller.ask(newer_than=seen.number)
     document = {
         "ok": outcome.ok,
         "sentence": clause(outcome.sentence),

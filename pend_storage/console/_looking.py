@@ -42,6 +42,7 @@ class Looking:
         now = datetime.now(UTC)
         before = {} if last is None else last.up_since
         up = [check.name for check in health.checks if check.ok]
+        heads, rates = self._measure(health, last, now)
         return Look(
             number=number,
             at=now,
@@ -49,19 +50,28 @@ class Looking:
             seconds=time.monotonic() - began,
             status=status,
             health=health,
-            heads=self._heads(health),
+            heads=heads,
+            rates=rates,
         )
 
-    def _heads(self, health: Health) -> dict[str, int]:
-        """Return the end of the change log of each store that has just answered."""
-        answering = {check.name for check in health.checks if check.ok}
+    def _measure(
+        self, health: Health, last: Look | None, now: datetime
+    ) -> tuple[dict[str, int], dict[str, float]]:
+        """Return the end of each store's change log, and the commits per second in it."""
         passive = self.health.passive
-        found: dict[str, int] = {}
+        answering = {check.name for check in health.checks if check.ok}
+        heads: dict[str, int] = {}
+        rates: dict[str, float] = {}
+        passed = 0.0 if last is None else (now - last.at).total_seconds()
         for side, store in ({} if passive is None else passive.stores).items():
-            if answering & {side, "store"}:
-                with contextlib.suppress(PendStorageError):
-                    found[side] = store.head()
-        return found
+            if not answering & {side, "store"}:
+                continue
+            with contextlib.suppress(PendStorageError):
+                heads[side] = store.head()
+                before = None if last is None else last.heads.get(side)
+                if before is not None and passed > 0:
+                    rates[side] = store.pending(before).commits / passed
+        return heads, rates
 
     def close(self) -> None:
         """Close the stores."""

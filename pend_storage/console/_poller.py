@@ -46,8 +46,10 @@ class Look:
     """Time of the status, where the look failed and the status is an earlier one."""
     up_since: Mapping[str, datetime] = field(default_factory=dict)
     """For each store that answers, since when it does, as far as this process knows."""
-    heads: dict[str, int] | None = None
-    """End of the change log of each store that answers, for the rate of commits."""
+    heads: Mapping[str, int] = field(default_factory=dict)
+    """End of the change log of each store that answers."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Commits per second in the change log of each of them, since the last look."""
     problem: str | None = None
     """Why the look failed; then the status is the one before."""
 
@@ -88,6 +90,7 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._count = 0
+        self._wanted_after = 0
         self.looks = 0
 
     # -- the thread -----------------------------------------------------------------------
@@ -105,7 +108,8 @@ class Poller:
             while self._wait_for_work():
                 self._publish(self._looked())
                 with self._lock:
-                    self._lock.wait_for(lambda: self._is_closed, self._interval)
+                    self._lock.wait_for(self._is_urgent, self._interval)
+                    self._wanted_after = 0
         finally:
             self._close()
 
@@ -114,6 +118,11 @@ class Poller:
         with self._lock:
             self._lock.wait_for(lambda: self._is_closed or self._is_wanted())
             return not self._is_closed
+
+    def _is_urgent(self) -> bool:
+        """Return whether the next look is not to wait for its time; the lock is held."""
+        known = 0 if self._latest is None else self._latest.number
+        return self._is_closed or self._wanted_after >= known > 0
 
     def _is_wanted(self) -> bool:
         return bool(self._listeners) or (
@@ -163,6 +172,7 @@ class Poller:
         """
         with self._lock:
             self._asked_at = time.monotonic()
+            self._wanted_after = max(self._wanted_after, newer_than)
             self._ensure_thread()
             self._lock.notify_all()
             self._lock.wait_for(lambda: self._is_fresh(newer_than), patience)

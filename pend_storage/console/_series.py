@@ -15,8 +15,6 @@ _KEPT: Final = 3_600
 """Points of one series: an hour, at a look a second."""
 _SHORT: Final = 120
 """Points of one series in a snapshot, for the small charts."""
-_NUMBER_BITS: Final = 44
-"""Bits of a sequence below its epoch; the lowest bit of all is not counted."""
 
 _Point = tuple[float, float | None]
 
@@ -27,7 +25,7 @@ class Series:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._points: dict[str, deque[_Point]] = {}
-        self._before: Look | None = None
+        self._latest: Look | None = None
 
     def add(self, look: Look) -> None:
         """Add the numbers of a look."""
@@ -36,7 +34,7 @@ class Series:
             for name, value in self._values(look):
                 line = self._points.setdefault(name, deque(maxlen=_KEPT))
                 line.append((at, value))
-            self._before = look
+            self._latest = look
 
     def _values(self, look: Look) -> list[tuple[str, float | None]]:
         found: list[tuple[str, float | None]] = []
@@ -48,29 +46,12 @@ class Series:
             if check.name != "primary":
                 answered = check.seconds * 1000 if check.ok else None
                 found.append((f"latency.{check.name}", answered))
-        found += [(f"ops.{name}", rate) for name, rate in self._rates(look).items()]
+        found += [(f"ops.{name}", rate) for name, rate in look.rates.items()]
         totals = getattr(look.status, "compared", None)
         for name in ("compared", "confirmed", "dropped"):
             if (count := getattr(totals, name, None)) is not None:
                 found.append((f"compared.{name}", float(count)))
         return found
-
-    def _rates(self, look: Look) -> dict[str, float | None]:
-        """Return the commits per second of each store's change log since the last look."""
-        before = self._before
-        if before is None or before.heads is None or look.heads is None:
-            return {}
-        passed = (look.at - before.at).total_seconds()
-        if passed <= 0:
-            return {}
-        rates: dict[str, float | None] = {}
-        for name, head in look.heads.items():
-            was = before.heads.get(name)
-            if was is None or head >> (_NUMBER_BITS + 1) != was >> (_NUMBER_BITS + 1):
-                rates[name] = None
-            else:
-                rates[name] = max(0, (head - was) >> 1) / passed
-        return rates
 
     def document(self, *, whole: bool = False) -> dict[str, Any]:
         """Return the series by name, grouped: ``{"latency": {"json": [[t, v], ...]}}``.
@@ -81,7 +62,7 @@ class Series:
         most = _KEPT if whole else _SHORT
         with self._lock:
             copies = {name: [*line][-most:] for name, line in self._points.items()}
-            look = self._before
+            look = self._latest
         found: dict[str, Any] = {}
         for name, points in copies.items():
             group, _, member = name.partition(".")

@@ -137,7 +137,7 @@ class Risks:
         if self._details.divergences:
             yield Found(
                 Level.RISK,
-                f"{records(self._details.divergences)} differ between the stores",
+                f"the stores differ in {records(self._details.divergences)}",
                 "pend-storage repair --dry-run",
             )
         fact = self._details.validation
@@ -153,7 +153,8 @@ class Risks:
         if self._details is not None and self._details.waiting:
             yield Found(
                 Level.ATTENTION,
-                f"{records(self._details.waiting)} wait in quarantine for a decision",
+                f"in quarantine, waiting for a decision: "
+                f"{records(self._details.waiting)}",
                 "pend-storage quarantine list",
             )
         for file in self._status.broken:

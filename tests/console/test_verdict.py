@@ -108,7 +108,7 @@ def test_quarantined_records_are_never_passed_over() -> None:
     found = verdict(status(details=details(Phase.PARALLEL, waiting=24)), NOW)
 
     assert found.level is Level.ATTENTION
-    assert "24 records wait in quarantine" in found.sentence
+    assert "waiting for a decision: 24 records" in found.sentence
 
 
 KNOWN: Final[dict[type, set[str]]] = {
@@ -203,7 +203,7 @@ CASES: Final[dict[str, tuple[EnvironmentStatus, str, Level, str]]] = {
     ),
     "divergence": (
         status(details=details(Phase.PARALLEL, divergences=1)),
-        "risk", Level.RISK, "1 record differ",
+        "risk", Level.RISK, "the stores differ in 1 record",
     ),
     "old backup": (
         status(backup=dataclasses.replace(GOOD, is_old=True)),
