@@ -46,7 +46,7 @@ export const Table = ({ caption, columns, rows, empty }) =>
   rows.length
     ? html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table><caption class="vh">${caption}</caption>
       <thead><tr>${columns.map((c) => html`<th scope="col">${c}</th>`)}</tr></thead>
-      <tbody>${rows.map((row) => html`<tr key=${row.key} class=${row.kind}>${row.cells.map((cell, n) => html`<td data-of=${columns[n]} colspan=${row.kind === "open" ? columns.length : null}>${cell ?? "–"}</td>`)}</tr>`)}</tbody></table></div>`
+      <tbody>${rows.map((row) => html`<tr key=${row.key} class=${row.kind}>${row.cells.map((cell, n) => html`<td data-of=${columns[n]} colspan=${row.kind === "open" ? columns.length : null}><div>${cell ?? "–"}</div></td>`)}</tr>`)}</tbody></table></div>`
     : html`<p class="none card">${empty}</p>`;
 
 /** Choice of one value of a list; an empty value is all of them. */
