@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from tests.browser.pictures import LARGEST, NAMES
 from tests.browser.staged import STATIC
 
 VENDOR: Final = STATIC / "vendor"
+DOCS: Final = Path(__file__).parents[2] / "docs"
 FIRST_PICTURE: Final = 15_000
 WITH_CHARTS: Final = 45_000
 """Bytes, each file compressed by itself."""
@@ -72,7 +74,7 @@ def test_vendored_files_are_those_that_were_recorded() -> None:
         digest = hashlib.sha256((VENDOR / name).read_bytes()).hexdigest()
         assert digest == facts["sha256"], name
     present = {file.name for file in VENDOR.iterdir()}
-    assert present == set(files) | {"vendor.json", "README.md"}
+    assert present == set(files) | {"vendor.json", "README.txt"}
     for package, facts in listed.items():
         assert any(name.endswith(".LICENSE") for name in facts["files"]), package
 
@@ -91,3 +93,14 @@ def test_a_strict_policy_can_hold() -> None:
 def test_every_module_stays_short() -> None:
     for module in [*STATIC.glob("*.js"), *STATIC.glob("*.css")]:
         assert len(module.read_text().splitlines()) <= 400, module.name
+
+
+def test_the_page_about_the_console_shows_each_screen() -> None:
+    page = (DOCS / "how-to" / "console.md").read_text()
+    shown = set(re.findall(r"\(\.\./console/([a-z-]+\.png)\)", page))
+    taken = {file.name for file in (DOCS / "console").glob("*.png")}
+    assert taken == {f"{n}-{scheme}.png" for n in NAMES for scheme in ("light", "dark")}
+    assert shown <= taken
+    assert {name.rpartition("-")[0] for name in shown} == set(NAMES)
+    for file in (DOCS / "console").glob("*.png"):
+        assert file.stat().st_size <= LARGEST, file.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Pages
 from tests.browser.documents import ID, blockers, snapshot
@@ -91,10 +91,12 @@ def test_a_state_that_changed_meanwhile_is_shown(pages: Pages, staged: Staged) -
         newer["status"]["result"][side] |= {"role": role, "epoch": 5}
     staged.snapshot = newer
     staged.answers["back"] = (409, {"error": "changed since", "snapshot": newer})
+    expect(page.locator("[aria-current=step]")).to_contain_text("postgres-primary")
     dialog.get_by_role("button", name=BACK).click()
     expect(dialog).to_contain_text("Nothing was done.")
     expect(dialog).to_contain_text("It was parallel at epoch 4.")
     expect(dialog).to_contain_text("Now it is postgres-primary at epoch 5.")
+    assert staged.requests[-1][1]["expected_epoch"] == 4, "what the dialog has shown"
     del staged.answers["back"]
     dialog.get_by_role("button", name="Look again").click()
     expect(page.get_by_label("Reason")).to_have_value("a reason")
@@ -328,13 +330,20 @@ def test_a_lost_answer_is_asked_for_again_by_the_same_key(
     page = pages.open(staged.url)
     dialog = dialog_of(page, "Validate")
     page.get_by_label("Reason").fill("before the switch")
-    page.route("**/actions/validate", lambda route: route.abort())
+    lost = []
+
+    def lose(route: Route) -> None:
+        lost.append(route.request.post_data_json["idempotency_key"])
+        route.abort()
+
+    page.route("**/actions/validate", lose)
     dialog.locator("[type=submit]").click()
     expect(dialog).to_contain_text("The console does not answer.")
     page.unroute("**/actions/validate")
     dialog.get_by_role("button", name="Try again").click()
     expect(dialog).to_contain_text("Done.")
     (again,) = [body for _, body in staged.requests if not body["dry_run"]]
+    assert lost == [again["idempotency_key"]]
     staged.answers["validate"] = (422, {"error": "validate: a store does not answer."})
     page.keyboard.press("Escape")
     dialog = dialog_of(page, "Validate")
@@ -343,4 +352,8 @@ def test_a_lost_answer_is_asked_for_again_by_the_same_key(
     expect(dialog).to_contain_text("a store does not answer.")
     dialog.get_by_role("button", name="Back to the form").click()
     expect(page.get_by_label("Reason")).to_have_value("once more")
-    assert staged.requests[-1][1]["idempotency_key"] != again["idempotency_key"]
+    del staged.answers["validate"]
+    dialog.locator("[type=submit]").click()
+    expect(dialog).to_contain_text("Done.")
+    refused, done = [body for _, body in staged.requests if not body["dry_run"]][-2:]
+    assert done["idempotency_key"] != refused["idempotency_key"]
