@@ -1,4 +1,6 @@
 from pend_storage._cursor import CursorKey as CursorKey
+from pend_storage._health import Health as Health
+from pend_storage._health import HealthCheck as HealthCheck
 from pend_storage._layouts.layout import Entry as Entry
 from pend_storage._layouts.layout import Layout as Layout
 from pend_storage._layouts.layout import ParsedFile as ParsedFile
@@ -29,9 +31,11 @@ from pend_storage.codec import RecordCodec as RecordCodec
 from pend_storage.collection import Collection as Collection
 from pend_storage.collection import collection as collection
 from pend_storage.contract import StoreBackend as StoreBackend
+from pend_storage.dualwrite import Acceptance as Acceptance
 from pend_storage.dualwrite import Backfill as Backfill
 from pend_storage.dualwrite import Blocker as Blocker
 from pend_storage.dualwrite import Compared as Compared
+from pend_storage.dualwrite import ComparedTotals as ComparedTotals
 from pend_storage.dualwrite import Finding as Finding
 from pend_storage.dualwrite import Lag as Lag
 from pend_storage.dualwrite import Readiness as Readiness
@@ -47,6 +51,7 @@ from pend_storage.errors import Conflict as Conflict
 from pend_storage.errors import CorruptFile as CorruptFile
 from pend_storage.errors import InvalidQuery as InvalidQuery
 from pend_storage.errors import InvalidRecord as InvalidRecord
+from pend_storage.errors import JobCancelled as JobCancelled
 from pend_storage.errors import LockTimeout as LockTimeout
 from pend_storage.errors import MergeConflict as MergeConflict
 from pend_storage.errors import PendStorageError as PendStorageError

@@ -9,8 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 __all__ = ["plain"]
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -46,13 +44,19 @@ def plain(value: Any) -> Any:
             f.name: _member(f.name, getattr(value, f.name), is_record=True)
             for f in dataclasses.fields(value)
         }
-    if isinstance(value, msgspec.Struct):
+    if hasattr(value, "__struct_fields__"):
+        import msgspec  # noqa: PLC0415 - help needs no such value, and is quick without
+
         return plain(msgspec.to_builtins(value, enc_hook=plain))
     if isinstance(value, Mapping):
         return {
             _encodable(str(name)): _member(str(name), member, is_record=False)
             for name, member in value.items()
         }
+    names: tuple[str, ...] | None = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and names is not None:
+        members = zip(names, value, strict=True)
+        return [_member(name, member, is_record=True) for name, member in members]
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return _scalar(value)

@@ -16,7 +16,7 @@ from pend_storage.events import Pace, Progress
 __all__ = ["JobReporter"]
 
 _NAP: Final = 0.1
-"""Seconds between two looks of a paused job at what is asked of it."""
+"""Seconds between two looks of a paused job at the last request."""
 _SETTLED: Final = 2.0
 """Seconds of work before a rate is believed."""
 
@@ -40,6 +40,7 @@ class JobReporter:
         self._changed = threading.Event()
         self._wish: Request | None = None
         self._paused = 0.0
+        self._paused_at: float | None = None
         self._begin_stage()
 
     def _begin_stage(self) -> None:
@@ -90,13 +91,14 @@ class JobReporter:
             JobCancelled: another process has asked for the end of the job.
         """
         if self._wants("pause"):
-            began = time.monotonic()
             self.waits("paused")
+            with self._lock:
+                self._paused_at = time.monotonic()
             while self._wants("pause"):
                 self._changed.wait(_NAP)
-            self.waits(None)
             with self._lock:
-                self._paused += time.monotonic() - began
+                self._paused, self._paused_at = self._paused_until_now(), None
+            self.waits(None)
         asked = self._wish
         if self.cancelled and asked is not None:
             raise JobCancelled(
@@ -106,6 +108,11 @@ class JobReporter:
                 reason=asked.reason,
                 again=self._again,
             )
+
+    def _paused_until_now(self) -> float:
+        """Return the seconds for which the job was paused so far; under the lock."""
+        at = self._paused_at
+        return self._paused + (0.0 if at is None else time.monotonic() - at)
 
     def begin_stage(self, label: str, *, unit: str = "records") -> None:
         """Begin a part of the job with counts of its own.
@@ -159,7 +166,7 @@ class JobReporter:
         """Return the entry of the record at a moment."""
         with self._lock:
             job, pace = self._job, self._pace
-            paused = self._paused
+            paused = self._paused_until_now()
             worked = time.monotonic() - self._since - (paused - self._paused_before)
         rate = pace.rate if pace is not None else job.rate
         if pace is None and job.done and worked > _SETTLED:

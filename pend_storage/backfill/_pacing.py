@@ -26,7 +26,7 @@ _LONGEST_HOLD: Final = 10.0
 _HOLD_POLL: Final = 0.05
 """Seconds between two calls of ``hold``."""
 _LONGEST_NAP: Final = 0.2
-"""Seconds between two looks at what is asked of the backfill while it waits."""
+"""Seconds between two looks at requests to the backfill while it waits."""
 _LONGEST_PAUSE: Final = 1.0
 """Seconds of pause after a chunk of a slow target, at most."""
 

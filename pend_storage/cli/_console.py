@@ -8,6 +8,7 @@ import click
 
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
+from pend_storage.cli._status import ended_by_signals
 
 __all__ = ["console"]
 
@@ -106,16 +107,18 @@ def console(
         url = address
         session.output.line(f"{settings.environment}: {address}", style="ok")
 
-    serve(
-        settings,
-        place,
-        logins,
-        read_only=read_only,
-        headless=headless,
-        hosts=host,
-        runbook=runbook,
-        on_ready=on_ready,
-    )
+    # The server raises the signal that ended it once more, when all is closed.
+    with ended_by_signals():
+        serve(
+            settings,
+            place,
+            logins,
+            read_only=read_only,
+            headless=headless,
+            hosts=host,
+            runbook=runbook,
+            on_ready=on_ready,
+        )
     return session.finish(Exit.DONE, {"url": url})
 
 

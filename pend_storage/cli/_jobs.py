@@ -10,7 +10,8 @@ import click
 from pend_storage._shown import moment
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._groups import CommandGroup
-from pend_storage.cli._render import job_progress, job_styles
+from pend_storage.cli._output import seconds
+from pend_storage.cli._render import job_counts, job_progress, job_styles
 from pend_storage.cli._session import Session, command_options, pass_session
 
 if TYPE_CHECKING:
@@ -38,10 +39,20 @@ def list_command(session: Session) -> Exit:
     out = session.output
     if found:
         out.table(
-            ["id", "kind", "state", "progress", "began", "by"],
+            ["id", "kind", "state", "done", "per s", "left", "waits", "began", "by"],
             [
-                (j.id, j.kind, j.state, job_progress(j), moment(j.started), j.by)
-                for j in found
+                (
+                    job.id,
+                    job.kind,
+                    job.state,
+                    job_counts(job),
+                    "" if job.rate is None else f"{job.rate:,.0f}",
+                    "" if job.eta_seconds is None else seconds(job.eta_seconds),
+                    job.waiting or "",
+                    moment(job.started),
+                    job.by,
+                )
+                for job in found
             ],
             styles=job_styles(found),
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pend_storage._shown import MOST_SHOWN, bounded, cut, moment
+from pend_storage._shown import MOST_SHOWN, bounded, clause, cut, moment
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._groups import CommandGroup
 from pend_storage.cli._output import Output
@@ -40,9 +40,16 @@ def quarantine() -> None:
 def _looking(session: Session) -> Iterator[Store]:
     """Open the primary for reading: looking at quarantine changes nothing."""
     from pend_storage.factory import open_passive
+    from pend_storage.operations.quarantine import looked_at
 
     with open_passive(session.settings) as environment:
-        yield environment.primary()
+        if environment.is_unopened:
+            directory = session.settings.require_json().directory
+            session.output.note(
+                f"note: no server has opened {clause(str(directory))} yet, so nothing is in "
+                "quarantine; what would be: pend-storage migrate json --dry-run"
+            )
+        yield looked_at(environment)
 
 
 def _open(session: Session) -> Store:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pend_storage.operations.status import EnvironmentStatus
 
 __all__ = [
+    "job_counts",
     "job_progress",
     "job_styles",
     "show_backup",
@@ -221,11 +222,12 @@ def show_jobs(out: Output, jobs: Sequence[Job]) -> None:
         live.append(ended[-1])
     if not live:
         return
-    out.table(
-        ["job", "kind", "state", "progress", "by"],
-        [(job.id, job.kind, job.state, job_progress(job), job.by) for job in live],
-        styles=job_styles(live),
-    )
+    for job in live:
+        style = "fail" if job.state in _UNSUCCESSFUL else None
+        out.line(
+            f"{job.kind} {job.id}, {job.state}: {job_progress(job)}; by {job.by}",
+            style=style,
+        )
 
 
 def job_styles(jobs: Iterable[Job]) -> list[str | None]:
@@ -233,15 +235,20 @@ def job_styles(jobs: Iterable[Job]) -> list[str | None]:
     return ["fail" if job.state in _UNSUCCESSFUL else None for job in jobs]
 
 
+def job_counts(job: Job) -> str:
+    """Return what a job has done in its present stage, and what there is to do."""
+    return f"{job.done:,} of {job.total:,}" if job.total else f"{job.done:,}"
+
+
 def job_progress(job: Job) -> str:
     """Return the progress of a job in one line: a bar, counts, rate, time left, waits."""
     if not job.is_live:
         return job.result or ""
-    counts = f"{job.done:,}"
+    bar = ""
     if job.total:
         full = min(_BAR, _BAR * job.done // job.total)
-        counts = f"[{'#' * full}{'.' * (_BAR - full)}] {job.done:,} of {job.total:,}"
-    parts = [job.stage, f"{counts} {job.unit}"]
+        bar = f"[{'#' * full}{'.' * (_BAR - full)}] "
+    parts = [job.stage, f"{bar}{job_counts(job)} {job.unit}"]
     if job.rate:
         parts.append(f"{job.rate:,.0f}/s")
     if job.eta_seconds is not None:

@@ -102,9 +102,8 @@ def _result(site: Site, action: Action, wanted: ActionRequest, actor: Actor) -> 
     """Do an action in its thread; every error is a result."""
     try:
         return _done(site, action, wanted, actor)
-    except ChangedSinceError as error:
-        return _failed(409, str(error), snapshot=site.snapshot(actor))
-    except _CHANGED as error:
+    except (ChangedSinceError, *_CHANGED) as error:
+        _look_again(site)
         return _failed(409, str(error), snapshot=site.snapshot(actor))
     except _AWAY as error:
         return _failed(503, str(error))
@@ -131,9 +130,8 @@ def _done(site: Site, action: Action, wanted: ActionRequest, actor: Actor) -> Re
     call = Call(settings=site.settings, request=wanted, actor=actor, status=status)
     with acted(actor.name, wanted.reason or None):
         outcome = action.run(call)
-    if not wanted.dry_run and (seen := site.poller.latest) is not None:
-        # What the page asks for next shows what was done.
-        site.poller.ask(newer_than=seen.number)
+    if not wanted.dry_run:
+        _look_again(site)
     document = {
         "ok": outcome.ok,
         "sentence": clause(outcome.sentence),
@@ -141,6 +139,12 @@ def _done(site: Site, action: Action, wanted: ActionRequest, actor: Actor) -> Re
         "result": plain(outcome.result),
     }
     return Result(200, document)
+
+
+def _look_again(site: Site) -> None:
+    """Look now: what the page asks for next shows what was done."""
+    seen = site.poller.latest
+    site.poller.ask(newer_than=0 if seen is None else seen.number)
 
 
 def _failed(status: int, sentence: str, **members: Any) -> Result:

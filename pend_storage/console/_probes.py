@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pend_storage._extras import missing_package
 from pend_storage._health import Health
 from pend_storage.console._actors import Actor
 from pend_storage.console._documents import answered
@@ -72,10 +73,9 @@ async def metrics(site: Site, request: Request, actor: Actor | None) -> Response
         rendered = await run_in_threadpool(
             _rendered, site, request.headers.get("accept", "")
         )
-    except ModuleNotFoundError:
-        return failure(
-            404, "metrics need the extra: pip install 'pend_storage[metrics]'."
-        )
+    except ModuleNotFoundError as error:
+        missing = missing_package(error, user="a scrape")
+        return failure(404, str(missing or error))
     body, kind = rendered
     return Response(body, headers={"Content-Type": kind})
 
@@ -90,7 +90,8 @@ def _rendered(site: Site, accept: str) -> tuple[bytes, str]:
 
     def made() -> Any:
         registry = CollectorRegistry()
-        registry.register(PairCollector(lambda: _status(site)))
+        collector: Any = PairCollector(lambda: _status(site))
+        registry.register(collector)
         return registry
 
     return render(site.kept("registry", float("inf"), made), accept)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pend_storage._model.records import QuarantinedRecord
-from pend_storage.console._requests import Call
+from pend_storage.console._requests import Call, ChangedSinceError
 from pend_storage.errors import ConfigError
 from pend_storage.factory import open_primary
 from pend_storage.operations.check import check as run_check
@@ -94,6 +94,10 @@ def _to_phase(call: Call, *, forward: bool) -> Outcome:
     done = change_phase(
         call.settings, wanted, accept=call.request.accept, dry_run=call.request.dry_run
     )
+    if done.switch is not None and not done.switch.steps:
+        raise ChangedSinceError(
+            f"another process was quicker: the phase is {done.after.value} by now."
+        )
     return Outcome(sentence=_change_sentence(done), ok=not done.refused, result=done)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -57,10 +58,19 @@ class Distance(NamedTuple):
         return Distance(1, math.inf, self.problem)
 
 
-def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
+def lag_of(
+    primary: Store,
+    mark: ReplicationPosition | None,
+    reaches: Callable[[Store, ReplicationPosition], bool] = log_reaches,
+) -> Distance:
     """Measure the commits that a mark has not passed, and the age of the oldest.
 
     It takes three short reads, whatever the number of commits.
+
+    Args:
+        primary: whose log is followed.
+        mark: up to which it was followed; None: nowhere.
+        reaches: compares the log with a mark that is on no entry.
 
     Raises:
         StoreUnavailable: the primary cannot be reached.
@@ -72,7 +82,7 @@ def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
         return Distance(_MOST_COUNTED, math.inf, str(expired))
     if mark is not None and not is_there:
         try:
-            log_reaches(primary, mark)
+            reaches(primary, mark)
         except ConfigError as rewound:
             return Distance(max(1, commits), math.inf, str(rewound))
     if oldest is None:

@@ -22,7 +22,7 @@ from pend_storage._model.records import JSON
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, why
 from pend_storage.dualwrite._divergence_check import Finding
 from pend_storage.dualwrite._finding_records import to_finding
-from pend_storage.dualwrite._lag import Lag, is_on_log, lag_of
+from pend_storage.dualwrite._lag import Distance, Lag, is_on_log, lag_of
 from pend_storage.dualwrite._log_continuity import WITNESS_META
 from pend_storage.dualwrite._log_position import LogPosition, LogRewound, has_entry
 from pend_storage.dualwrite._pair import Pair, joining_role
@@ -34,6 +34,7 @@ from pend_storage.dualwrite._replication_position import (
     ReplicationPosition,
     is_complete_for,
     is_complete_when_resumed,
+    log_reaches,
 )
 from pend_storage.dualwrite._roles import SIDES, RolePair, Side, other
 from pend_storage.dualwrite._switch_history import Switch, recorded_switches
@@ -83,6 +84,7 @@ class PassivePair:
             checks or {},
             can_copy=True,
             is_complete=self.is_complete,
+            measure=self._distance,
         )
         self._refresh = refresh
         self._passed: ReplicationPosition | None = None
@@ -223,10 +225,10 @@ class PassivePair:
             except OUT_OF_REACH as error:
                 blocked = f"the secondary cannot be reached ({why(error)})"
             else:
-                near = lag_of(primary, mark)
+                near = self._distance(primary, mark)
                 reason = near.problem or (reason if near.commits else None)
                 return Lag(*near[:2], secondary_up=True, blocked=reason)
-        far = lag_of(primary, self._passed).at_least()
+        far = self._distance(primary, self._passed).at_least()
         return Lag(*far[:2], secondary_up=False, blocked=far.problem or blocked)
 
     def _lost(self, primary: Store, follower: Store) -> str | None:
@@ -246,29 +248,42 @@ class PassivePair:
             self._found = state
         return None
 
-    def is_complete(self, primary: Store, follower: Store) -> bool:
-        """Return whether a switch would find the follower complete.
+    def _distance(self, primary: Store, mark: ReplicationPosition | None) -> Distance:
+        return lag_of(primary, mark, self._reaches)
 
-        As :func:`is_complete_when_resumed`, which walks along the log where the mark is on
-        no entry; that is done once for a mark.
+    def _reaches(self, primary: Store, mark: ReplicationPosition) -> bool:
+        """Return whether the log is kept back to a mark; it is walked to once for a mark.
+
+        Raises:
+            ConfigError: it was rewound.
         """
-        mark, here = ReplicationPosition.load(follower), primary.incarnation()
-        if mark is None or mark.source != primary.identity():
-            return is_complete_when_resumed(primary, follower)
-        state = (mark, here)
-        try:
-            is_there = is_on_log(primary, mark)
-            if not is_there and state == self._reached:
+        state = (mark, primary.incarnation())
+        if state == self._reached:
+            try:
                 primary.pending(mark.sequence)
-                is_there = True
-        except ChangesExpired:
-            is_there = False
-        if is_there:
-            return is_complete_for(primary, follower, mark)
-        found = is_complete_when_resumed(primary, follower)
+            except ChangesExpired:
+                return False
+            return True
+        found = log_reaches(primary, mark)
         if found:
             self._reached = state
         return found
+
+    def is_complete(self, primary: Store, follower: Store) -> bool:
+        """Return whether a switch would find the follower complete.
+
+        As :func:`is_complete_when_resumed`, without a walk along the log each time.
+
+        Raises:
+            ConfigError: the primary's log was rewound.
+            StoreUnavailable: one of the stores cannot be reached.
+        """
+        mark = ReplicationPosition.load(follower)
+        if mark is None or mark.source != primary.identity():
+            return is_complete_when_resumed(primary, follower)
+        if is_on_log(primary, mark) or self._reaches(primary, mark):
+            return is_complete_for(primary, follower, mark)
+        return is_complete_when_resumed(primary, follower)
 
     # -- the way on -----------------------------------------------------------------------
 

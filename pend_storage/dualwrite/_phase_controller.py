@@ -221,7 +221,8 @@ class PhaseController:
         taken: list[Phase] = []
         total, now = 0.0, before
         # The phase is read again after each step: another process may have switched
-        # meanwhile, or recovered a switch of this one. Only a step that was reached counts.
+        # meanwhile, or recovered a switch of this one. Only a step that was reached counts,
+        # and of two processes that made it together, one.
         while now is not wanted:
             require_time(deadline)
             after = path(now, wanted)[0]
@@ -230,8 +231,8 @@ class PhaseController:
             total += pause
             reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
-                taken.append(after)
-                self._record(now, after, author, accepted, pause)
+                if self._record(now, after, author, accepted, pause):
+                    taken.append(after)
             else:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
@@ -294,7 +295,8 @@ class PhaseController:
         author: Actor,
         accepted: tuple[str, ...],
         pause: float,
-    ) -> None:
+    ) -> bool:
+        """Record a step; return False where another process has made the same one."""
         switch = Switch(
             at=datetime.now(UTC),
             by=author.by or current_actor(),
@@ -307,7 +309,8 @@ class PhaseController:
         )
         # The switch was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
-            record_switch(self._metadata, switch)
+            return record_switch(self._metadata, switch)
+        return True
 
 
 def _accepted(found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:

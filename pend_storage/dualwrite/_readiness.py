@@ -17,7 +17,7 @@ import msgspec
 from pend_storage._model.records import JSON, QuarantinedRecord
 from pend_storage._shown import did_you_mean, listed, moment, shown
 from pend_storage.dualwrite._backup_fact import backup_problem
-from pend_storage.dualwrite._lag import lag_of
+from pend_storage.dualwrite._lag import Distance, lag_of
 from pend_storage.dualwrite._pair import Pair
 from pend_storage.dualwrite._pair_metadata import PairMetadata
 from pend_storage.dualwrite._relay_schedule import blocked_reason
@@ -184,6 +184,7 @@ class ReadinessGate:
         *,
         can_copy: bool,
         is_complete: Callable[[Store, Store], bool] = is_complete_when_resumed,
+        measure: Callable[[Store, ReplicationPosition | None], Distance] = lag_of,
     ) -> None:
         """Make a gate.
 
@@ -193,6 +194,7 @@ class ReadinessGate:
             checks: by code, in the place of the checks of the gate itself.
             can_copy: whether a switch can bring a stale follower up to date by itself.
             is_complete: returns whether a switch would find the follower complete.
+            measure: measures the lag behind a mark.
 
         Raises:
             ConfigError: there is no such code.
@@ -202,6 +204,7 @@ class ReadinessGate:
         self._metadata = metadata
         self._can_copy = can_copy
         self._is_complete = is_complete
+        self._measure = measure
         self._checks: dict[str, Callable[[RolePair], str | None]] = {
             "schema": lambda _: None,
             "unclaimed": self._unclaimed,
@@ -303,7 +306,7 @@ class ReadinessGate:
         primary, follower = self._sides(view)
         try:
             mark = ReplicationPosition.load(follower)
-            commits, _, problem = lag_of(primary, mark)
+            commits, _, problem = self._measure(primary, mark)
             blocked = problem or blocked_reason(follower, mark)
         except StoreUnavailable as error:
             return f"the lag of the secondary cannot be measured ({error.reason})"

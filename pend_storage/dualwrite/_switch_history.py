@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -111,16 +112,23 @@ def record_promotion(store: Store, entry: Switch) -> None:
         record_switch(metadata, entry)
 
 
-def record_switch(metadata: SharedValues, switch: Switch) -> None:
-    """Append a switch; the oldest of many are moved to the earlier ones."""
+def record_switch(metadata: SharedValues, switch: Switch) -> bool:
+    """Append a switch; the oldest of many are moved to the earlier ones.
+
+    Returns:
+        False where another process has recorded the same step: an epoch belongs to one.
+    """
     reason = None if switch.reason is None else cut(switch.reason, _LONGEST_REASON)
     switch = replace(switch, by=cut(switch.by, _LONGEST_ACTOR), reason=reason)
     while True:
         found = metadata.get(HISTORY_META)
-        entries = [*_parsed(found), switch]
+        known = _parsed(found)
+        if any(map(partial(_is_same_step, switch), known)):
+            return False
+        entries = [*known, switch]
         if len(entries) <= _LATEST:
             if metadata.compare_and_set(HISTORY_META, found, _plain(entries)):
-                return
+                return True
             continue
         before = metadata.get(EARLIER_META)
         moved, kept = entries[: -_LATEST // 2], entries[-_LATEST // 2 :]
@@ -131,7 +139,16 @@ def record_switch(metadata: SharedValues, switch: Switch) -> None:
             given={EARLIER_META: before},
             also={EARLIER_META: _plain(folded([*_parsed(before), *moved]))},
         ):
-            return
+            return True
+
+
+def _is_same_step(one: Switch, other: Switch) -> bool:
+    return (one.kind, one.epoch, one.before, one.after) == (
+        other.kind,
+        other.epoch,
+        other.before,
+        other.after,
+    )
 
 
 def _plain(entries: list[Switch]) -> JSON:

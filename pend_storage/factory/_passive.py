@@ -118,25 +118,26 @@ class PassiveEnvironment:
             self._retry_at[side] = time.monotonic() + pause
 
     def _look_at_json(self) -> None:
-        if self.settings.json is None:
+        wanted, known = self.settings.json, self.json
+        if wanted is None:
             return
-        if self.json is not None:
-            try:
-                self.json.head()
-            except PendStorageError:
-                self.json.close()
-                self.json = None
-                raise
-            return
-        wanted = self.settings.json
-        require_directory(self.settings, wanted.directory)
         from pend_storage.stores.json import has_store
 
-        self.is_fresh = not has_store(wanted.directory)
-        if not self.is_fresh:
-            self.json = open_passive_json(
-                self.settings, wanted.directory, hook=self._hook
-            )
+        self.json = None
+        try:
+            require_directory(self.settings, wanted.directory)
+            self.is_fresh = not has_store(wanted.directory)
+            if self.is_fresh:
+                return
+            if known is None:
+                known = open_passive_json(
+                    self.settings, wanted.directory, hook=self._hook
+                )
+            known.head()
+            self.json, known = known, None
+        finally:
+            if known is not None:
+                known.close()
 
     def _look_at_postgres(self) -> None:
         if self.settings.postgres is None:
@@ -179,6 +180,16 @@ class PassiveEnvironment:
         if self.postgres is not None:
             found["postgres"] = self.postgres
         return MappingProxyType(found)
+
+    @property
+    def is_unopened(self) -> bool:
+        """Whether reads would come from a JSON directory that no server has opened."""
+        return (
+            self._is_json_fresh
+            and self.pair is None
+            and self.pair_error is None
+            and self.settings.phase.postgres_role is not Role.PRIMARY
+        )
 
     def problem(self, side: Side) -> str | None:
         """Return why a store cannot be read; None where it can, or is not configured."""

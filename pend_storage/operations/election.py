@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Literal
 
-from pend_storage._model.attribution import Actor, current_actor
+from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage.config import Settings
 from pend_storage.dualwrite import ForcedPromotion, Switch, force_promotion
 from pend_storage.dualwrite._phase_controller import ALONE
@@ -46,7 +46,7 @@ def elect(
         Conflict: roles are changing at this moment: a server still runs.
     """
     with (
-        acted(by, reason) as author,
+        acted(by, reason),
         open_json(settings) as json,
         open_postgres(settings) as postgres,
     ):
@@ -57,7 +57,7 @@ def elect(
             side,
             kind="election",
             before=before,
-            author=Actor(author, reason),
+            author=actor(),
         )
         return done
 

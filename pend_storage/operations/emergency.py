@@ -18,13 +18,15 @@ from typing import Final, TypeAlias
 from pend_storage import crashpoints
 from pend_storage._model.attribution import actor, current_actor
 from pend_storage.config import Settings
+from pend_storage.dualwrite import PassivePair
 from pend_storage.errors import ConfigError, SwitchRefused
-from pend_storage.factory import ConfiguredPair, open_pair
+from pend_storage.factory import ConfiguredPair, open_pair, open_passive
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.facts import Flag, read_flag
 from pend_storage.operations.jobs import running_job, staged
 from pend_storage.operations.phase import (
     change_flag,
+    pair_of,
     require_changeable,
     require_primary,
 )
@@ -347,10 +349,14 @@ class _Procedure:
 
 
 def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
-    """Plan :func:`roll_back` from the present phase; arguments and errors are the same."""
+    """Plan :func:`roll_back` from the present phase; arguments and errors are the same.
+
+    The stores are only read.
+    """
     source = flag_source(settings)
     try:
-        with open_pair(settings) as pair:
+        with open_passive(settings) as environment:
+            pair = pair_of(environment)
             require_primary(pair)
             flag = read_flag(source.remembering(pair))
             require_changeable(settings, flag, Phase.JSON_ONLY)
@@ -366,7 +372,7 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
         source.close()
 
 
-def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
+def _descriptions(pair: PassivePair, flag: Flag, *, quick: bool) -> Iterator[str]:
     """Describe each of the five steps."""
     phase = pair.phase
     yield _flag_description(flag)
@@ -398,7 +404,7 @@ def _flag_description(flag: Flag) -> str:
     return f"{flag.place} cannot be changed from here: set it to {word} by hand"
 
 
-def _backlog(pair: ConfiguredPair, phase: Phase) -> str:
+def _backlog(pair: PassivePair, phase: Phase) -> str:
     if phase is Phase.POSTGRES_ONLY:
         return "what JSON missed is"
     count = pair.lag().commits

@@ -9,6 +9,7 @@ from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory import load_schema, open_postgres
+from pend_storage.operations.jobs import acted
 from pend_storage.operations.marks import marked
 from pend_storage.stores.json import JsonStore
 
@@ -21,6 +22,8 @@ def migrate_directory(
     drop: bool = False,
     dry_run: bool = False,
     hook: Hooks = log_event,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Evolution:
     """Migrate the records of the JSON directory; see ``JsonStore.migrate``.
 
@@ -29,6 +32,8 @@ def migrate_directory(
         drop: allow to delete fields and collections that the schema does not have.
         dry_run: only report the changes.
         hook: gets the events.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the commits keep it.
 
     Returns:
         The changes that were made, or would be.
@@ -45,7 +50,8 @@ def migrate_directory(
             "json.directory."
         )
     module = load_schema(settings)
-    with nullcontext() if dry_run else marked(settings, "json-migrate"):
+    mark = nullcontext() if dry_run else marked(settings, "json-migrate")
+    with acted(by, reason), mark:
         return JsonStore.migrate(
             module.schema,
             wanted.directory,
@@ -64,6 +70,8 @@ def migrate_database(
     drop: bool = False,
     drop_empty: bool = False,
     dry_run: bool = False,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> Evolution:
     """Migrate the database; see ``PostgresStore.migrate``.
 
@@ -73,6 +81,8 @@ def migrate_database(
         drop: allow to delete fields and collections that the schema does not have.
         drop_empty: allow to drop empty tables of another schema.
         dry_run: only find the statements that would be run.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; the commits keep it.
 
     Returns:
         The changes that were made, or would be.
@@ -83,7 +93,7 @@ def migrate_database(
         StoreUnavailable: the database cannot be reached.
     """
     mark = nullcontext() if dry_run else marked(settings, "db-migrate")
-    with mark, open_postgres(settings) as store:
+    with acted(by, reason), mark, open_postgres(settings) as store:
         return store.migrate(
             wait=wait, drop=drop, drop_empty=drop_empty, dry_run=dry_run
         )

@@ -19,7 +19,12 @@ from pend_storage.errors import (
     StoreUnavailable,
     SwitchRefused,
 )
-from pend_storage.factory import ConfiguredPair, open_pair, open_passive
+from pend_storage.factory import (
+    ConfiguredPair,
+    PassiveEnvironment,
+    open_pair,
+    open_passive,
+)
 from pend_storage.flags import FlagMemory, FlagSource, PairValues, flag_source
 from pend_storage.operations.facts import (
     Flag,
@@ -40,6 +45,7 @@ __all__ = [
     "change_flag",
     "change_phase",
     "go_back",
+    "pair_of",
     "require_changeable",
     "require_primary",
 ]
@@ -189,22 +195,34 @@ def _planned(
     accept: tuple[str, ...],
 ) -> PhaseChange:
     """Report what a change would do; the stores are only read."""
-    settings.require_postgres()
-    settings.require_json()
     with open_passive(settings) as environment:
-        pair = environment.pair
-        if environment.pair_error is not None:
-            raise environment.pair_error
-        if pair is None:
-            for side in SIDES:  # why one cannot be read comes first
-                environment.require(side)
-            raise ConfigError(
-                f"{settings.place}: the stores were not used as a pair yet, and a dry run "
-                "gives them no roles. Start a server, or run: pend-storage migrate json"
-            )
+        pair = pair_of(environment)
         wanted = choose(pair.phase)
         looking = source.remembering(pair)
         return _Change(settings, pair, looking, wanted, accept).plan()
+
+
+def pair_of(environment: PassiveEnvironment) -> PassivePair:
+    """Return the pair of an environment that is looked at.
+
+    Raises:
+        ConfigError: a store is not configured, or the stores were never used as a pair, or
+            do not belong together any more.
+        PendStorageError: why neither store can be read.
+    """
+    settings = environment.settings
+    settings.require_postgres()
+    settings.require_json()
+    if environment.pair_error is not None:
+        raise environment.pair_error
+    if environment.pair is not None:
+        return environment.pair
+    for side in SIDES:  # why one cannot be read comes first
+        environment.require(side)
+    raise ConfigError(
+        f"{settings.place}: the stores were not used as a pair yet, and looking gives them "
+        "no roles. Start a server, or run: pend-storage migrate json"
+    )
 
 
 class _Change:
@@ -314,7 +332,7 @@ class _Change:
 # -- preconditions ------------------------------------------------------------------------
 
 
-def require_primary(pair: ConfiguredPair) -> None:
+def require_primary(pair: ConfiguredPair | PassivePair) -> None:
     """Refuse a rollback without the primary, which alone has the latest commits.
 
     Raises:

@@ -22,6 +22,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
+from pend_storage.factory import PassiveEnvironment, load_schema
 from pend_storage.operations.jobs import acted
 from pend_storage.operations.quarantine_placement import (
     Placement,
@@ -42,6 +43,7 @@ __all__ = [
     "find",
     "is_lost_edit",
     "list_quarantined",
+    "looked_at",
     "rehearsal_of",
     "require_file",
     "retry",
@@ -59,6 +61,18 @@ class BrokenFile:
     unread: bool
     """Whether no content of the file could ever be read. Then commits and look-ups that
     depend on its records are refused."""
+
+
+def looked_at(environment: PassiveEnvironment) -> Store:
+    """Return the store whose quarantine is looked at; an empty one before there is one.
+
+    Raises:
+        PendStorageError: why the store from which the environment reads cannot be read.
+    """
+    if environment.is_unopened:
+        module = load_schema(environment.settings)
+        return MemoryStore(module.schema, layouts=module.layouts)
+    return environment.primary()
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:

@@ -76,8 +76,8 @@ def test_a_backup_is_made_listed_shown_and_verified(site: Site) -> None:
     assert backup["state"] == "verified"
     assert backup["pinned"] is True
     assert backup["drilled_at"] is None
-    assert backup["window"]["earliest"]["sequence"] == 10
-    assert backup["window"]["latest"]["sequence"] == 11
+    assert backup["window"]["earliest"]["sequence"] == "10"
+    assert backup["window"]["latest"]["sequence"] == "11"
     assert backup["window"]["gap"] is None
     shown = site.ok("backup", "show", made["id"][-6:])
     assert shown["collections"]["ships"]["rows"] == 10
@@ -141,7 +141,7 @@ def test_a_segment_taken_from_the_middle_is_a_gap(site: Site) -> None:
     assert listing.code == 1
     assert len(listing.document["gaps"]) == 1
     window = listing.document["backups"][0]["window"]
-    assert window["latest"]["sequence"] == 11
+    assert window["latest"]["sequence"] == "11"
     assert "is missing" in window["gap"]
     result = site.run("backup", "verify", "--json")
     assert result.code == 1

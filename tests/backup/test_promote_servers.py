@@ -121,6 +121,28 @@ def test_a_database_is_promoted(
         promote(moved, live.require_postgres().url)
 
 
+def test_a_promotion_is_in_the_history_with_its_author_and_reason(
+    live: Settings, new_migrated_database: NewDatabase
+) -> None:
+    side = restored_database(live, new_migrated_database(SCHEMA))
+    moved = with_database(live, side)
+    for by in ("ann", "bob"):  # called again, as after an interruption
+        promote(live, side, by=by, reason="records were deleted")
+    with open_pair(moved) as pair:
+        last = pair.history()[-1]
+        assert (last.kind, last.by, last.reason) == (
+            "promotion",
+            "ann",
+            "records were deleted",
+        )
+        assert (last.before, last.after) == (
+            Phase.POSTGRES_PRIMARY,
+            Phase.POSTGRES_ONLY,
+        )
+        assert [s.kind for s in pair.history()].count("promotion") == 1
+        assert last.epoch == pair.postgres.role().epoch
+
+
 def test_a_directory_is_promoted_from_a_backup_of_the_database(
     live: Settings, tmp_path: Path
 ) -> None:

@@ -99,8 +99,8 @@ def test_the_moment_before_a_mistake(
 
     assert site.run(*arguments) == 0
     result = json.loads(capsys.readouterr().out)["result"]
-    assert result["commit"] == numbers[1]
-    assert result["sequence"] == numbers[2] - 1
+    assert result["commit"] == str(numbers[1])
+    assert result["sequence"] == str(numbers[2] - 1)
     assert result["lost"]["first"] == [["logs", "a"], ["logs", "c"]]
     assert result["lost"]["archived"] == 2
     assert result["lost"]["unknown"] is None

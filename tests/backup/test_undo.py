@@ -279,6 +279,6 @@ class TestOperation:
         code, text = run("--json")
         assert code == 0, text
         document = json.loads(text)["result"]
-        assert (document["action"], document["present"]) == ("write", wrong)
-        assert run("--to", str(document["version"]))[0] == 1
+        assert (document["action"], document["present"]) == ("write", str(wrong))
+        assert run("--to", document["version"])[0] == 1
         assert run("--to", "soon")[0] == 2

@@ -40,7 +40,7 @@ class Browser:
         return asyncio.run(self._ask(method, path, **options))
 
     async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(app=self.app, client=(self.address, 4711))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=self.app, client=(self.address, 4711))
         async with httpx.AsyncClient(
             transport=transport, base_url=self.base, headers=dict(self.headers)
         ) as client:

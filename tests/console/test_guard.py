@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import pytest
@@ -120,7 +120,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(
 def test_a_body_without_a_length_is_cut_where_it_grows_too_large(
     browser: Browser,
 ) -> None:
-    async def pieces():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b"x" * (LARGEST_BODY // 10)
 

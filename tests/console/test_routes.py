@@ -90,7 +90,7 @@ def test_every_route_wants_its_role(
     for spec in ROUTES:
         if roles and spec.path in ENDLESS:
             continue
-        body = {"json": {}} if spec.method != "GET" else {}
+        body: dict[str, Any] = {"json": {}} if spec.method != "GET" else {}
         answer = browser.ask(spec.method, path_of(spec), headers=SAME, **body)
         allowed = spec.role is None or spec.role in {*roles, *(("view",) * bool(roles))}
         if not allowed:
@@ -106,7 +106,7 @@ def test_an_unknown_caller_learns_nothing(
     spec: RouteSpec, lonely: Settings, make: Callable[..., Console]
 ) -> None:
     browser = Browser(make(lonely, authorise=asking(())))
-    body = {"json": {}} if spec.method != "GET" else {}
+    body: dict[str, Any] = {"json": {}} if spec.method != "GET" else {}
 
     answer = browser.ask(spec.method, path_of(spec), headers=SAME, **body)
 

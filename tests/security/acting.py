@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import json
 import os
 import pkgutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pend_storage
 from pend_storage.cli import _run_as
+from pend_storage.cli._app import run
 from pend_storage.cli.main import main
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "give",
     "hidden_from_owner",
     "open_place",
+    "several_as_owner",
     "without_capabilities",
 ]
 
@@ -32,17 +36,31 @@ _PROGRAMS: Final = (".__main__", ".migrations.env")
 
 
 def as_owner() -> NoReturn:
-    """Run a command as if every user could read the interpreter and the library.
+    """Run a command as if every user could read the interpreter and the library."""
+    _import_everything()
+    main()
 
-    Those of a developer may lie where root alone may read. So all that a command may
-    import later is imported first.
+
+def several_as_owner() -> None:
+    """Run the commands of a file likewise, each before a line with its exit code."""
+    _import_everything()
+    commands = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    for arguments in commands:
+        code = run(arguments)
+        sys.stdout.write(f"\n== {int(code)}\n")
+        sys.stdout.flush()
+
+
+def _import_everything() -> None:
+    """Import all that a command may import later.
+
+    The interpreter of a developer may lie where root alone may read.
     """
     setattr(_run_as, "_unreadable_by", lambda _: None)  # noqa: B010 - of another type
     for module in pkgutil.walk_packages(pend_storage.__path__, "pend_storage."):
         if not module.name.endswith(_PROGRAMS):
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module(module.name)
-    main()
 
 
 def open_place() -> Path:

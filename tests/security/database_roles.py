@@ -19,7 +19,7 @@ from pend_storage.stores.postgres._privileges import (
     statements,
 )
 
-__all__ = ["RoleSet", "new_roles", "run"]
+__all__ = ["RoleSet", "new_roles", "reader_of", "run"]
 
 _NUMBERS = itertools.count(1)
 _PASSWORD = "only-for-tests"  # noqa: S105 - invented
@@ -95,3 +95,29 @@ def new_roles(server: str) -> Iterator[RoleSet]:
         yield made
     finally:
         made.drop()
+
+
+@contextmanager
+def reader_of(url: str) -> Iterator[str]:
+    """URL of a role that may read the tables, and nothing else: it may call no function."""
+    name = f"looker {os.getpid()} {next(_NUMBERS)}"
+    role = sql.Identifier(name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in (
+            "create role {} login password {}",
+            "grant usage on schema public to {}",
+            "grant select on all tables in schema public to {}",
+        ):
+            statement = sql.SQL(text)
+            values = (role, _PASSWORD) if "password" in text else (role,)
+            connection.execute(statement.format(*values))
+    try:
+        if urlsplit(url).netloc:
+            yield overridden_url(url, {"user": name, "password": _PASSWORD})
+        else:
+            login = f"{quote(name, safe='')}:{_PASSWORD}"
+            yield url.replace("://", f"://{login}@", 1)
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for text in ("drop owned by {}", "drop role {}"):
+                connection.execute(sql.SQL(text).format(role))

@@ -25,6 +25,8 @@ FILES: Final = {
     "cli/_app.py": "opens the null device, for output after a closed pipe",
     "cli/_inspect.py": "a temporary directory of its own",
     "cli/_quarantine.py": "reads a file that the user names on the command line",
+    "console/_pages.py": "reads the files of the page from the package itself",
+    "console/sample.py": "works in a temporary directory of its own",
     "operations/backup/diff.py": "a temporary directory of its own",
     "operations/backup/physical.py": "a temporary directory of its own",
     "operations/backup/scratch.py": "asks where temporary files are kept",

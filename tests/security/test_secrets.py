@@ -245,6 +245,12 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "phase set": ["parallel"],
     "doctor": [],
     "quarantine accept": ["x", "--reason", "known"],
+    "divergences accept": ["x", "--reason", "known"],
+    "divergences show": ["x"],
+    "jobs show": ["x"],
+    "jobs pause": ["x"],
+    "jobs resume": ["x"],
+    "jobs cancel": ["x"],
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
@@ -255,9 +261,10 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "backup undo": ["users", "x", "--dry-run"],
     "backup pin": ["x"],
     "backup unpin": ["x"],
+    "console": ["--listen", "127.0.0.1:0"],
 }
 """Arguments of the commands that cannot be called without any."""
-ENDLESS: Final = {"relay", "backup schedule run"}
+ENDLESS: Final = {"relay", "backup schedule run", "console"}
 """Commands that go on until a signal."""
 WITHOUT_CONFIGURATION: Final = {"demo"}
 """Commands that read no configuration; this one starts servers of its own."""
@@ -282,7 +289,7 @@ from pend_storage.cli._app import run
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
     alarm = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)) \
-        if {"relay", "run"} & set(arguments) else None
+        if {"relay", "run", "console"} & set(arguments) else None
     alarm and alarm.start()
     try:
         run(arguments)

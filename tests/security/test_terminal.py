@@ -67,6 +67,12 @@ ARGUMENTS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("quarantine", "show"): (HOSTILE,),
     ("quarantine", "retry"): ("--all", "--dry-run"),
     ("quarantine", "accept"): (HOSTILE, "--reason", HOSTILE),
+    ("divergences", "accept"): (HOSTILE, "--reason", HOSTILE, "--by", HOSTILE),
+    ("divergences", "show"): (HOSTILE,),
+    ("jobs", "show"): (HOSTILE,),
+    ("jobs", "pause"): (HOSTILE,),
+    ("jobs", "resume"): (HOSTILE,),
+    ("jobs", "cancel"): (HOSTILE,),
     ("completion",): (HOSTILE,),
 }
 WRONG: Final = [

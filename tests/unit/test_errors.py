@@ -31,6 +31,10 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "SwitchTimeout": (("too slow",), {}),
     "ChangesExpired": ((), {"store": "s", "after": 3, "oldest": 5}),
     "CorruptFile": (("torn",), {"path": "a.json", "offset": 7}),
+    "JobCancelled": (
+        (),
+        {"kind": "k", "job": "j", "by": "b", "reason": "r", "again": "Again."},
+    ),
     "LockTimeout": ((), {"path": "a.lock", "seconds": 1.5}),
 }
 

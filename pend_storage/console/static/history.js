@@ -3,7 +3,7 @@ import { html, plural, span, Time } from "./parts.js";
 import { again, Facts, Head, Key, More, reload, State, Table } from "./screen.js";
 import { call, facts, set, state } from "./state.js";
 
-const asked = { by: "", action: "", text: "" };
+const asked = { by: "", action: "", collection: "", key: "" };
 let past = /** @type {any} */ (null);
 let known = "";
 
@@ -37,7 +37,7 @@ export function Screen() {
     ${past?.operations?.length > 0 && html`<h2>Operations</h2><${Table} caption="Operations" columns=${["at", "operation", "by", "reason"]} empty=""
       rows=${past.operations.map((o, n) => ({ key: n, cells: [html`<${Time} at=${o.at} />`, o.action || o.kind, o.by, o.reason] }))} />`}
     <h2>Audit</h2><form class="filters" onSubmit=${search}><label>By <input name="by" defaultValue=${asked.by} /></label><label>Action <input name="action" defaultValue=${asked.action} /></label>
-      <label>Text <input name="text" defaultValue=${asked.text} /></label><button class="btn">Search</button>${link && html`<a href=${link} download>Export</a>`}</form>
-    <${State} />${data?.problem && html`<p class="dim">${data.problem}</p>`}${data?.items && html`<${Table} caption="Audit" columns=${["at", "action", "by", "record", "reason", "details"]} empty=${asked.by || asked.action || asked.text ? "No entry matches." : "The audit has no entry yet."}
+      <label>Collection <input name="collection" defaultValue=${asked.collection} /></label><label>Key <input name="key" defaultValue=${asked.key} /></label><button class="btn">Search</button>${link && html`<a href=${link} download>Export</a>`}</form>
+    <${State} />${data?.problem && html`<p class="dim">${data.problem}</p>`}${data?.items && html`<${Table} caption="Audit" columns=${["at", "action", "by", "record", "reason", "details"]} empty=${Object.values(asked).some(Boolean) ? "No entry matches." : "The audit has no entry yet."}
       rows=${data.items.map((i) => ({ key: i.id, cells: [html`<${Time} at=${i.at} />`, i.action, i.by, i.collection && html`${i.collection} <${Key} of=${i.key} />${i.version && html`<br/><span class="dim">version ${i.version}</span>`}`, i.reason, i.details && html`<details><summary>show</summary><${Facts} of=${i.details} /></details>`] }))} />`}<${More} of=${data} />`;
 }

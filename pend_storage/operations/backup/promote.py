@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pend_storage._model.attribution import Actor
+from pend_storage._model.attribution import actor
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import clause, shown
 from pend_storage.backfill import backfill
@@ -124,7 +124,7 @@ def promote(
             before = _phase_before(kind, others)
             _mark(others)
             with (
-                acted(by, reason) as author,
+                acted(by, reason),
                 running_job(restored, "promote", can_wait=False),
             ):
                 done = Promotion(scene).execute(
@@ -136,7 +136,7 @@ def promote(
                     kind,
                     kind="promotion",
                     before=before,
-                    author=Actor(author, reason),
+                    author=actor(),
                 )
         has_place = settings.json if kind == "json" else settings.postgres
         is_configured = has_place is not None and kind not in {*others, *gone}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 
+from pend_storage._model.attribution import actor
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._policy import Policy
 from pend_storage.backup._prune import PRUNE, PruneReport, prune
@@ -13,7 +14,7 @@ from pend_storage.backup._standing import PINNED, standing_of
 from pend_storage.backup.physical._log_retention import delete_log, unneeded_log
 from pend_storage.config import Settings
 from pend_storage.operations.backup.opening import open_repository
-from pend_storage.operations.jobs import settings_job
+from pend_storage.operations.jobs import acted, settings_job
 
 __all__ = ["Pin", "pin_backup", "policy_of", "prune_backups"]
 
@@ -105,13 +106,22 @@ def _pruned(settings: Settings, *, dry_run: bool, wait: float) -> PruneReport:
     )
 
 
-def pin_backup(settings: Settings, backup_id: str, *, pinned: bool) -> Pin:
+def pin_backup(
+    settings: Settings,
+    backup_id: str,
+    *,
+    pinned: bool,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Pin:
     """Keep a backup whatever the policy says, or give it back to the policy.
 
     Args:
         settings: of the environment.
         backup_id: or a part of it that names only one.
         pinned: whether it is kept.
+        by: who does it; None: the author of this context, or user, machine, process.
+        reason: of the person; both are kept with the backup.
 
     Raises:
         ConfigError: there is no such backup, or a permission is missing.
@@ -121,5 +131,7 @@ def pin_backup(settings: Settings, backup_id: str, *, pinned: bool) -> Pin:
     manifest = catalog.backup(backup_id)
     before = standing_of(manifest, catalog.facts(manifest.id)).pinned
     if before != pinned:
-        catalog.add_fact(manifest.id, PINNED, ok=pinned, detail={})
+        with acted(by, reason) as author:
+            detail = {"by": author, "reason": actor().reason}
+            catalog.add_fact(manifest.id, PINNED, ok=pinned, detail=detail)
     return Pin(id=manifest.id, pinned=pinned, changed=before != pinned)

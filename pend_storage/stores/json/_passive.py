@@ -3,7 +3,7 @@
 Opening a :class:`JsonStore` adopts edits of other programs, recovers what a dead process
 left, writes legacy files and takes locks. A reader that must not do any of that reads the
 published part of the journal instead. No file is opened for writing, so it works where
-this user may not write, or nobody may.
+this user may only read.
 
 It has two tiers. Meta, role, positions, the end of the change log, quarantine and findings
 need no row of the users' collections, and none is in memory for them. The first read of

@@ -35,6 +35,8 @@ __all__ = ["PassivePostgresStore"]
 
 _PAGE: Final = 200
 """Entries of the change log in memory at a time; one more would be the end of a page."""
+_CORE: Final = ("store_meta", "changes", "tombstones")
+"""Tables beside those of the collections that a reader needs."""
 _ALL_META: Final = Statement.make(f"select m.name, m.value from {OWN}store_meta as m")
 _ROLE: Final = (
     f"(select m.value operator(pg_catalog.->>) 'role'::text from {OWN}store_meta as m "
@@ -115,20 +117,22 @@ class PassivePostgresStore(ReadOnlyStore, PostgresStore):
             SchemaOutOfDate: the database must be migrated first.
             StoreUnavailable: it cannot be reached.
         """
-        names = [f"{OWN}{name}" for name in ("store_meta", "changes", "tombstones")]
-        names += [own_table(spec.name) for spec in self.schema]
-        values = ", ".join(f"('{name}'::text)" for name in names)
+        places = {name: f"{OWN}{name}" for name in _CORE}
+        places |= {spec.name: own_table(spec.name) for spec in self.schema}
+        values = ", ".join(
+            f"('{name}'::text, '{place}'::text)" for name, place in places.items()
+        )
         found = self._client.fetch(
             Statement(
                 "select pg_catalog.string_agg(t.name, ', '::text) "
-                f"from (values {values}) as t (name) where not "
-                "pg_catalog.has_table_privilege(t.name, 'select'::text)".encode()
+                f"from (values {values}) as t (name, place) where not "
+                "pg_catalog.has_table_privilege(t.place, 'select'::text)".encode()
             )
         ).get_value(0, 0)
         if found is not None:
             raise ConfigError(
-                f"{self.name}: this user may not read {found.decode()}, so the store cannot "
-                "be looked at. Grant SELECT on them; the role `reader` of `pend-storage db "
+                f"{self.name}: this user may not read the tables {found.decode()}, so the "
+                "store cannot be looked at. Grant SELECT on them; the role `reader` of `pend-storage db "
                 "grants` has all that looking needs."
             )
 
