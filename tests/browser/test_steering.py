@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -333,7 +334,7 @@ def test_a_lost_answer_is_asked_for_again_by_the_same_key(
     lost = []
 
     def lose(route: Route) -> None:
-        lost.append(route.request.post_data_json["idempotency_key"])
+        lost.append(json.loads(route.request.post_data or "{}")["idempotency_key"])
         route.abort()
 
     page.route("**/actions/validate", lose)
