@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["hidden", "may_hold_secret"]
+__all__ = ["hidden", "may_be_address", "may_hold_secret"]
 
 _MASK: Final = "********"
 _HINT: Final = re.compile(
@@ -19,6 +19,18 @@ _PERCENT: Final = re.compile("%[0-9A-Fa-f]{2}")
 def may_hold_secret(name: str) -> bool:
     """Return whether the name of a setting hints at a secret; ``passfile`` is a path."""
     return _HINT.search(name) is not None
+
+
+def may_be_address(text: str) -> bool:
+    """Return whether a text may be the address of a server, which may hold a password.
+
+    That is one with a scheme, one that lacks it (``app:PASSWORD@host/database``), or one
+    of keywords (``host=... password=...``). Where a directory, an id or a target is
+    expected, such a text is not shown.
+    """
+    head, colon, rest = text.partition(":")
+    lacks_scheme = bool(colon) and "/" not in head and "@" in rest
+    return "://" in text or lacks_scheme or ("=" in text and may_hold_secret(text))
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from pend_storage._secrets import may_be_address
 from pend_storage._shown import did_you_mean, shown
 from pend_storage.backup._manifest import (
     FORMAT,
@@ -124,7 +125,7 @@ class Catalog:
             ConfigError: there is none, or more than one; or it is damaged.
         """
         known = {manifest.id: manifest for manifest in self._backups}
-        if "://" in backup_id:  # not shown, because it may hold a password
+        if may_be_address(backup_id):  # not shown, because it may hold a password
             raise ConfigError(
                 "an address is not the id of a backup; see: pend-storage backup list"
             )

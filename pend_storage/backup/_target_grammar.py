@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
+from pend_storage._secrets import may_be_address
 from pend_storage._shown import shown
 from pend_storage.errors import ConfigError
 
@@ -120,7 +121,7 @@ def parse_target(text: str) -> Target:
     if _BEGINNING.fullmatch(text):
         return AtBackup(text)
     # An address is not shown, because it may hold a password.
-    cited = "an address" if "://" in text else shown(text)
+    cited = "an address" if may_be_address(text) else shown(text)
     raise ConfigError(f"{cited} is no target. Write {FORMS}.")
 
 

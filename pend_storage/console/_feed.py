@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pend_storage._fork import on_fork
 from pend_storage._model.records import Change
-from pend_storage._shown import cut, shortened
+from pend_storage._shown import one_line, shortened
 from pend_storage.console._looking import Reading
 from pend_storage.errors import ChangesExpired, PendStorageError
 from pend_storage.schema import SYSTEM_NAMES, Schema
@@ -219,8 +219,8 @@ def _message(schema: Schema, change: Change) -> FeedMessage:
         "sequence": str(change.sequence),
         "epoch": str(change.epoch),
         "at": change.at,
-        "by": change.by,
-        "reason": change.reason,
+        "by": None if change.by is None else one_line(change.by),
+        "reason": None if change.reason is None else one_line(change.reason),
         "records": [
             {
                 "collection": record.collection,
@@ -243,7 +243,7 @@ def shown_key(schema: Schema, collection: str, key: str) -> str:
         return shortened(key)
     if spec.fields[spec.key].personal:
         return shortened(key)
-    return cut(key, _LONGEST_KEY)
+    return one_line(key, _LONGEST_KEY)
 
 
 def _only(message: FeedMessage, collections: Collection[str]) -> FeedMessage | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pend_storage._model.records import QuarantinedRecord
 from pend_storage._redaction import redacted
-from pend_storage._shown import bounded, clause, cut, path_text
+from pend_storage._shown import bounded, clause, one_line, path_text
 from pend_storage.console._feed import shown_key
 from pend_storage.console._looking import Reading
 from pend_storage.errors import ConfigError, PendStorageError
@@ -159,7 +159,7 @@ def _entry(record: QuarantinedRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "file": record.file,
-        "place": cut(record.place, _LONGEST),
+        "place": one_line(record.place, _LONGEST),
         "code": record.code,
         "reason": clause(record.reason),
         "status": record.status,

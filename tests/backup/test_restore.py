@@ -347,6 +347,41 @@ def site_with_mistake(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "app:hunter2@db/x",
+        "app:hun/ter2@db/x",
+        "postgresql:/app:hunter2@db/x",
+        "host=db user=app password=hunter2",
+        "postgresql://app:hunter2@db:99999/x",
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("restore", "--to", "latest", "--into"),
+        ("restore", "--kind", "physical", "--to", "latest", "--into"),
+        ("restore", "--into", "side", "--to"),
+        ("drill", "--into"),
+        ("diff",),
+        ("promote",),
+        ("show",),
+        ("pin",),
+    ],
+)
+def test_an_address_in_the_place_of_something_else_is_not_shown(
+    address: str,
+    command: tuple[str, ...],
+    site_with_mistake: Site,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site = site_with_mistake
+    assert site.run("backup", *command, address) != 0
+    assert "ter2" not in "".join(capsys.readouterr())
+    assert not list(site.path.rglob("*ter2*"))
+
+
 def test_another_version_of_the_schema(site_with_mistake: Site, tmp_path: Path) -> None:
     site = site_with_mistake
     arguments = (
@@ -359,6 +394,19 @@ def test_another_version_of_the_schema(site_with_mistake: Site, tmp_path: Path) 
     )
     assert site.run(*arguments, "--schema", "pend_storage.pend") == 2
     assert not (tmp_path / "side").exists()
+
+
+def test_a_database_in_which_nothing_has_ever_been(
+    postgres_site: Site, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_mistake(postgres_site)
+    for command in (("diff", postgres_url), ("promote", postgres_url)):
+        assert postgres_site.run("backup", *command) == 2
+        assert "nothing was restored into it" in capsys.readouterr().err, command
+    restored = ("restore", "--to", "latest", "--into", postgres_url)
+    assert postgres_site.run("backup", *restored) == 0
+    assert postgres_site.run("backup", "diff", postgres_url) == 0
+    assert postgres_site.run("backup", "promote", postgres_url, "--yes") == 0
 
 
 # -- damage ---------------------------------------------------------------------------------

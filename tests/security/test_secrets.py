@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._secrets import hidden
+from pend_storage._secrets import hidden, may_be_address
 from pend_storage.cli._app import root
 from pend_storage.config import PostgresSettings, RedisSettings
 from pend_storage.config._database_url import overridden_url, shown_url, url_fault
@@ -333,12 +333,18 @@ def test_every_command_with_required_arguments_has_some_here() -> None:
             assert " ".join(path) in ARGUMENTS, path
 
 
+NAMES_DIRECTORIES: Final = {"backup restore", "backup diff", "backup promote"}
+"""Commands to which a bare word is the name of a directory."""
+
+
 def calls(url: str) -> list[list[str]]:
     """Every command, as text and as JSON; and with the URL where none belongs."""
     made = []
     for path in commands():
         name = " ".join(path)
         if name in WITHOUT_CONFIGURATION:
+            continue
+        if name in NAMES_DIRECTORIES and not may_be_address(url):
             continue
         own = [
             a.format(url=url) if a == "{url}" else a for a in ARGUMENTS.get(name, [])

@@ -74,7 +74,9 @@ def promote(
 
 def _confirm(session: Session) -> None:
     if session.output.as_json or not sys.stdin.isatty():
-        raise click.UsageError("commits may be lost, as the plan says: say --yes.")
+        raise click.UsageError(
+            "a promotion replaces the primary, as the plan says: say --yes."
+        )
     click.confirm("Go on?", abort=True, err=True)
 
 

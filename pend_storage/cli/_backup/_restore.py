@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pend_storage._secrets import may_be_address
 from pend_storage._shown import moment, one_line, shown
 from pend_storage.cli._backup._physical import restore_server
 from pend_storage.cli._exits import Exit
@@ -84,7 +85,7 @@ def restore(
     from pend_storage.operations.backup.restore import restore as run
 
     if kind == "physical":
-        if "://" in into or schema_name is not None:
+        if may_be_address(into) or schema_name is not None:
             raise ConfigError(
                 "a physical backup becomes a server of its own: name a new directory by "
                 "--into, without --schema-name."

@@ -22,6 +22,7 @@ from pend_storage.operations.backup.side import (
     live_stores,
     open_side_json,
     open_side_postgres,
+    require_restored,
 )
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.store import Store
@@ -103,7 +104,7 @@ def _opened(
     elif "://" in text:
         side = SideAddress.parse(text, schema_name)
         with open_side_postgres(settings, side) as database:
-            database.role()  # connects
+            require_restored(side, database)  # connects
             yield database
     elif Path(text).is_dir():
         with _directory(settings, Path(text).absolute()) as store:

@@ -32,7 +32,11 @@ from pend_storage.errors import (
 from pend_storage.factory import open_json, open_pair, open_postgres
 from pend_storage.flags import flag_source
 from pend_storage.operations.backup.opening import keys_of, open_repository
-from pend_storage.operations.backup.side import SideAddress
+from pend_storage.operations.backup.side import (
+    SideAddress,
+    open_side_postgres,
+    require_restored,
+)
 from pend_storage.operations.election import note_promotion, phase_of_roles
 from pend_storage.operations.facts import known, read_flag
 from pend_storage.operations.jobs import acted, running_job
@@ -107,6 +111,10 @@ def promote(
             f"the restored store is the one of {kind}: what is brought over comes from "
             f"{other(kind)}. Say --roll-forward {other(kind)}, or leave it out."
         )
+    address = SideAddress.parse(side, schema_name)
+    if address.directory is None:
+        with open_side_postgres(settings, address) as database:
+            require_restored(address, database)
     with ExitStack() as opened:
         restored = opened.enter_context(_open(wanted, kind))
         others, gone = _others(settings, kind, wanted, restored, opened)

@@ -25,6 +25,7 @@ from pend_storage.operations.backup.side import (
     SideAddress,
     open_side_json,
     open_side_postgres,
+    require_path,
 )
 from pend_storage.store import Store
 
@@ -70,6 +71,7 @@ def scratch_store(
         with _in_database(settings, repository, into) as made:
             yield made
     else:
+        require_path(into or "")
         folder = Path(tempfile.gettempdir() if into is None else into).absolute()
         with _in_folder(settings, folder) as made:
             yield made

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from pend_storage._extras import with_packages
 from pend_storage._restored import note_of
+from pend_storage._secrets import may_be_address
 from pend_storage._shown import clause, listed
 from pend_storage.backup._side_store import require_apart, require_new
 from pend_storage.config import Settings
 from pend_storage.config._database_url import shown_url, url_fault
-from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.errors import (
+    ConfigError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
 from pend_storage.factory import load_schema, open_passive, open_postgres
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
@@ -23,7 +28,13 @@ from pend_storage.stores.json import JsonStore
 if TYPE_CHECKING:
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["SideAddress", "live_stores", "open_side_json", "open_side_postgres"]
+__all__ = [
+    "SideAddress",
+    "live_stores",
+    "open_side_json",
+    "open_side_postgres",
+    "require_restored",
+]
 
 _RELATIONS: Final = """
     select c.relname from pg_catalog.pg_class as c
@@ -60,6 +71,7 @@ class SideAddress:
             ConfigError: the URL is wrong, or a directory is given with a schema.
         """
         if "://" not in text:
+            require_path(text)
             if schema_name is not None:
                 raise ConfigError("--schema-name goes with the URL of a database only.")
             if not text:
@@ -77,6 +89,20 @@ class SideAddress:
             return clause(str(self.directory))
         schema = "" if self.schema_name == "public" else f", schema {self.schema_name}"
         return f"{shown_url(self.url)}{schema}"
+
+
+def require_path(text: str) -> None:
+    """Refuse an address of a server in the place of a directory.
+
+    Raises:
+        ConfigError: it looks like one; it is not shown, because it may hold a password.
+    """
+    if may_be_address(text):
+        raise ConfigError(
+            "an address is not the name of a directory, and that of a database begins with "
+            "postgresql://. A directory whose name has a : before an @ is written with a "
+            "path before it: ./NAME"
+        )
 
 
 @contextlib.contextmanager
@@ -130,7 +156,8 @@ def _require_other_database(
     with open_postgres(settings) as database:
         same = database.name == store.name
         if not same:
-            with contextlib.suppress(StoreUnavailable):
+            # A database without the tables of a store has no place: it is not in use.
+            with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
                 same = _place(database) == _place(store)
     if same:
         raise ConfigError(
@@ -141,7 +168,12 @@ def _require_other_database(
 
 
 def _place(store: PostgresStore) -> list[str]:
-    """Return system and database behind an address; the last part is a table."""
+    """Return system and database behind an address; the last part is a table.
+
+    Raises:
+        SchemaOutOfDate: the database has no tables of a store.
+        StoreUnavailable: it cannot be reached.
+    """
     system, _timeline, database, _table = store.incarnation().split("/")
     return [system, database]
 
@@ -167,6 +199,21 @@ def _require_empty(side: SideAddress, store: PostgresStore) -> None:
         "anything: make an empty database (CREATE DATABASE), or name a new schema of it by "
         "--schema-name."
     )
+
+
+def require_restored(side: SideAddress, database: PostgresStore) -> None:
+    """Refuse a database in which no store has ever been.
+
+    Raises:
+        ConfigError: it has none; the message says how to restore into it.
+        StoreUnavailable: it cannot be reached.
+    """
+    if database.inspect().revision is None:
+        raise ConfigError(
+            f"{side.label} has no store: nothing was restored into it. Name the database of "
+            "a restore, or restore into it: pend-storage backup restore --to latest "
+            "--into URL"
+        )
 
 
 # -- opening --------------------------------------------------------------------------------

@@ -67,12 +67,13 @@ def verify_backups(
     by: str | None = None,
     reason: str | None = None,
 ) -> Verification:
-    """Read backups and the segments that follow them, and compare all that is known.
+    """Read backups and the segments that follow them, and compare them with their hashes.
 
     Args:
         settings: of the environment.
         backup_id: of one backup, with the segments of its window; None: everything.
-        deep: decode each record, and compare references and unique values.
+        deep: read and decode each record, and compare digests, references and unique
+            values.
         record: add the result as a fact, for listings, readiness and retention.
         verifiers: of further kinds of backups.
         stage: shows the progress, in bytes.
@@ -88,7 +89,9 @@ def verify_backups(
     catalog = Catalog(repository)
     schema = load_schema(settings).schema if deep else None
     known = {**PHYSICAL_VERIFIERS, **(verifiers or {})}
-    work = Verifying(repository, keys_of(settings), schema=schema, verifiers=known)
+    work = Verifying(
+        repository, keys_of(settings), schema=schema, rows=deep, verifiers=known
+    )
     backups, segments, damaged = _scope(catalog, backup_id)
     total = sum(p.size for b in backups for p in b.parts)
     total += sum(s.part.size for s in segments)

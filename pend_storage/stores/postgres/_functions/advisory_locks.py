@@ -26,6 +26,8 @@ __all__ = ["await_lock", "is_member", "is_taken_by_stranger", "lock_name", "take
 _FIRST_WAIT: Final = 250
 """Milliseconds of a wait before it is asked who is in the way: most end long before."""
 _NEXT_WAIT: Final = 1_000
+_STRANGER_FOUND: Final = "pend_storage.stranger_found"
+"""Setting of a transaction that has found a stranger in its way."""
 _HERE: Final = (
     "(select b$.oid from pg_database as b$ where b$.datname = current_database())"
 )
@@ -83,6 +85,9 @@ def await_lock() -> str:
 
     It waits for ``lock_timeout`` altogether, in steps. Each is a subtransaction, because
     a wait that timed out has failed. Raises ``55P03`` after the last one.
+
+    After a stranger was found, the transaction waits for no further lock: it is repeated
+    without them, and a stranger with the locks of many keys would else cost a wait for each.
     """
     return f"""
 create or replace function {OWN}pend_await(_lock$ bigint, _shared$ boolean)
@@ -92,6 +97,9 @@ declare _patience$ text := current_setting('lock_timeout');
                                     else clock_timestamp() + _patience$::interval end;
         _step$ numeric := {_FIRST_WAIT};
 begin
+  if current_setting('{_STRANGER_FOUND}', true) = 'yes' then
+    return false;
+  end if;
   loop
     begin
       perform set_config('lock_timeout', ceil(greatest(1, least(_step$,
@@ -107,6 +115,7 @@ begin
       return true;
     exception when lock_not_available then
       if {OWN}pend_is_strangers(_lock$) then
+        perform set_config('{_STRANGER_FOUND}', 'yes', true);
         return false;
       end if;
       if clock_timestamp() >= _until$ then
