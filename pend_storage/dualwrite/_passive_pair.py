@@ -359,7 +359,7 @@ class _RoleReader(Pair):
 
     @override
     def _require_usable(self) -> None:
-        """Do nothing: whoever opens the stores has asked."""
+        """Do nothing: the opening of the environment has asked."""
 
 
 class _PrimaryValues(PairMetadata):

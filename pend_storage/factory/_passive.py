@@ -183,7 +183,7 @@ class PassiveEnvironment:
 
     @property
     def is_unopened(self) -> bool:
-        """Whether reads would come from a JSON directory that no server has opened."""
+        """True where reads would come from a JSON directory that no server has opened."""
         return (
             self._is_json_fresh
             and self.pair is None

@@ -14,7 +14,10 @@ from tests.integration.cli.conftest import (
     site,
 )
 
-__all__ = ["Site", "make_server", "put", "sample", "server", "site"]
+__all__ = ["OPENS", "Site", "make_server", "put", "sample", "server", "site"]
+
+OPENS = ("purge", "--older", "999d", "--yes")
+"""Command that opens the stores as a server does, and has nothing to do there."""
 
 
 def put(path: Path, value: Any) -> Path:

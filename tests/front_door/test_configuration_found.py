@@ -9,7 +9,7 @@ import pytest
 
 from pend_storage.config import load_settings
 from pend_storage.errors import ConfigError
-from tests.front_door.conftest import Site, put
+from tests.front_door.conftest import OPENS, Site, put
 
 _TOML = '[environments.development.json]\ndirectory = "data"\n'
 _DOWN = {"PEND_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
@@ -141,7 +141,7 @@ def test_a_directory_that_was_opened_needs_no_schema_to_be_looked_at(
     site = Site(tmp_path, "")
     where = {"PEND_JSON_DIRECTORY": str(tmp_path / "data")}
     put(tmp_path / "data/wallet-db.json", {})
-    first = site.run("quarantine", "list", "--schema", "pend_storage.pend", **where)
+    first = site.run(*OPENS, "--schema", "pend_storage.pend", **where)
 
     again = site.run("quarantine", "list", **where)
 

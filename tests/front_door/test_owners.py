@@ -9,7 +9,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import LAYOUTS, SCHEMA
-from tests.front_door.conftest import Site, put
+from tests.front_door.conftest import OPENS, Site, put
 
 _SERVER = 4321
 
@@ -36,7 +36,7 @@ def test_files_that_a_command_makes_belong_to_the_owner_of_the_directory(
     for path in (site.data, wallets):
         os.chown(path, _SERVER, _SERVER)
 
-    result = site.run("quarantine", "list", "--as-root")
+    result = site.run(*OPENS, "--as-root")
 
     assert result.code == 0, result.err
     assert (site.data / "user_profiles.json").exists()

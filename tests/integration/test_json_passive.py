@@ -287,6 +287,21 @@ def test_it_follows_to_an_older_state_that_is_copied_over(
         assert reader.collection(Log).get("lost") is None
 
 
+def test_it_follows_to_files_that_are_put_in_their_place(
+    filled: Path, tmp_path: Path
+) -> None:
+    earlier = Path(shutil.copytree(filled, tmp_path / "earlier"))
+    with looked_at(filled) as reader:
+        with opened(filled) as store:
+            store.collection(Log).put(a_log("lost"))
+        assert reader.collection(Log).get("lost") is not None
+        for path in (earlier / ".pend-storage").iterdir():
+            if path.is_file():  # one by one, as a program that synchronises folders
+                path.replace(filled / ".pend-storage" / path.name)
+
+        assert reader.collection(Log).get("lost") is None
+
+
 def test_a_forked_child_reads_by_itself(filled: Path) -> None:
     with looked_at(filled) as reader:
         assert reader.collection(Log).count() == 30

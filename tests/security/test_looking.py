@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,6 +151,21 @@ def open_site(make_server: Any) -> Iterator[Site]:
     shutil.rmtree(place)
 
 
+@contextmanager
+def reachable_by_all(url: str) -> Iterator[None]:
+    """Let every user enter the directory of a server's socket within the block."""
+    host = str(psycopg.conninfo.conninfo_to_dict(url).get("host", ""))
+    folders = [Path(host), Path(host).parent] if host.startswith("/") else []
+    modes = [folder.stat().st_mode for folder in folders]
+    for folder, mode in zip(folders, modes, strict=True):
+        folder.chmod(mode | 0o011)
+    try:
+        yield
+    finally:
+        for folder, mode in zip(folders, modes, strict=True):
+            folder.chmod(mode)
+
+
 def prepare(site: Site, phase: Phase | None) -> None:
     """Bring a site to a phase; leave an edit that waits, and a file that is broken."""
     if phase is not None:
@@ -247,7 +263,11 @@ def test_a_directory_and_a_role_that_may_only_be_read_are_enough(
     several = Site(
         open_site.path, open_site.url, "tests.security.acting:several_as_owner"
     )
-    with reader_of(open_site.url) as url, only_readable(open_site.path, user):
+    with (
+        reader_of(open_site.url) as url,
+        reachable_by_all(url),
+        only_readable(open_site.path, user),
+    ):
         before, rows = state_of(open_site.path), open_site.rows()
         result = several.run(str(script), PEND_DATABASE_URL=url)
         assert "Traceback" not in result.err, result.err

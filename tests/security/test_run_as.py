@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.front_door.conftest import Site, put
+from tests.front_door.conftest import OPENS, Site, put
 from tests.security.acting import OTHER, THIRD, give
 
 _MODULE = """
@@ -40,7 +40,7 @@ def test_a_command_becomes_the_owner_of_the_configuration(app: Site) -> None:
     put(app.data / "wallet-db.json", {f"0x{1:064x}": f"0x{1:040x}"})
     give(app.path, OTHER)
 
-    result = app.run("quarantine", "list")
+    result = app.run(*OPENS)
 
     assert result.code == 0, result.err
     assert f"note: works as user {OTHER}, to whom {app.config} belongs" in result.err
@@ -107,7 +107,7 @@ def test_a_command_that_is_told_to_stays_root(app: Site) -> None:
     with_module(app)
     give(app.path, OTHER)
 
-    result = app.run("quarantine", "list", "--as-root")
+    result = app.run(*OPENS, "--as-root")
 
     assert result.code == 0, result.err
     assert "works as" not in result.err

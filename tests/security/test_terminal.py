@@ -26,6 +26,7 @@ from pend_storage.pend import SCHEMA
 from pend_storage.phases import Phase
 from pend_storage.records import FindingRecord
 from pend_storage.testing.fork_server import fork_server
+from tests.front_door.conftest import OPENS
 from tests.integration.cli.conftest import Site
 from tests.security.texts import FORGED, HOSTILE, harm_of
 
@@ -168,6 +169,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Site:
     bytes_name = os.fsencode(site.data) + b"/\xff\x1b.json"
     with open(bytes_name, "w") as stream:  # noqa: PTH123 - a name that is no UTF-8
         stream.write("{}")
+    assert site.run(*OPENS).code == 0
     return site
 
 

@@ -15,11 +15,7 @@ from pend_storage._shown import clause, listed
 from pend_storage.backup._side_store import require_apart, require_new
 from pend_storage.config import Settings
 from pend_storage.config._database_url import shown_url, url_fault
-from pend_storage.errors import (
-    ConfigError,
-    SchemaOutOfDate,
-    StoreUnavailable,
-)
+from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.factory import load_schema, open_passive, open_postgres
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
