@@ -36,6 +36,7 @@ pytestmark = pytest.mark.timeout(300)
 LOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "inspect": ("{data}",),
     "status": (),
+    "health": (),
     "doctor": (),
     "db grants": (),
     "db status": (),
@@ -63,6 +64,7 @@ TRIALS: Final[Mapping[str, tuple[str, ...]]] = {
 """Commands whose dry run only looks, with arguments."""
 WORKS: Final[Mapping[str, str]] = {
     "demo": "makes an environment of its own",
+    "console": "has actions; what only looks of it is tested in tests/console",
     "init": "writes a configuration",
     "db migrate": "migrates",
     "db prune": "prunes the log",
