@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pend_storage.console.sample import build
 from pend_storage.factory import open_pair
 from pend_storage.phases import Phase
 from tests.browser.conftest import Pages
+from tests.browser.test_assets import first_picture, weight
 from tests.browser.test_steering import BACK, NOT_LIVE, tab_to
 from tests.integration.cli.conftest import clean_environment
 
@@ -64,6 +65,16 @@ def show(page: Page, screen: str, text: str | re.Pattern[str]) -> None:
     expect(page.locator("main")).to_contain_text(text)
 
 
+def sent(page: Page, files: Iterable[Path]) -> int:
+    """Bytes of these files as they came over the network; all of them came."""
+    sizes: dict[str, int] = page.evaluate(
+        """() => Object.fromEntries([...performance.getEntriesByType("resource"),
+            ...performance.getEntriesByType("navigation")]
+            .map(e => [new URL(e.name).pathname.split("/").pop(), e.encodedBodySize]))"""
+    )
+    return sum(sizes["" if each.name == "index.html" else each.name] for each in files)
+
+
 def confirm(page: Page, reason: str) -> None:
     page.get_by_label("Reason").fill(reason)
     page.get_by_label("to confirm").fill("production")
@@ -86,6 +97,7 @@ def test_each_screen_shows_what_is_there_and_changes_nothing(
     with console(settings, "--read-only") as url:
         page = pages.open(url)
         expect(page.locator(".answers li")).to_have_count(7)
+        assert sent(page, first_picture()) == weight(first_picture())
         expect(page.locator(".env")).to_have_text("production")
         expect(page.locator("header")).to_have_class("band production")
         expect(page.locator(".badge")).to_have_text("read-only")
