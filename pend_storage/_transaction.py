@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
+from pend_storage._audit_images import commit_audited
 from pend_storage._collection_queries import (
     fetch_one_more,
     given,
@@ -64,11 +65,14 @@ class Transaction:
         known = self._collections.get(name)
         if known is None:
             schema = self._store.schema
-            known = TransactionCollection(
-                self._store, self._work, schema[name], schema.adapter(name)
-            )
+            known = self._collection_of(schema[name], schema.adapter(name))
             self._collections[name] = known
         return known
+
+    def _collection_of(
+        self, spec: CollectionSpec, adapter: RecordAdapter | None
+    ) -> TransactionCollection[Any]:
+        return TransactionCollection(self._store, self._work, spec, adapter)
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
         """Open a legacy file as :meth:`Store.legacy` does, inside this transaction.
@@ -92,7 +96,7 @@ class Transaction:
         """
         batch = self._work.batch()
         if batch is not None:
-            self.versions = self._work.finish(batch, self._store.commit(batch))
+            self.versions = self._work.finish(batch, commit_audited(self._store, batch))
         # A callback that registers another one means the next commit of this transaction.
         afterwards, self._afterwards = self._afterwards, []
         for call in afterwards:
@@ -223,12 +227,12 @@ class TransactionCollection(Generic[R]):
 
 
 def run_transaction(
-    store: StoreBackend, fn: Callable[[Transaction], T], attempts: int
+    begin: Callable[[], Transaction], fn: Callable[[Transaction], T], attempts: int
 ) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     def attempt() -> T:
-        transaction = Transaction(store)
+        transaction = begin()
         result = fn(transaction)
         transaction.commit()
         return result

@@ -39,11 +39,12 @@ from pend_storage._recovery_backend import RecoveryBackend
 from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
+from pend_storage.instrumentation._timing import Timing
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 
-__all__ = ["StoreBackend"]
+__all__ = ["StoreBackend", "timing_of"]
 
 _MOST_COUNTED: Final = 100_000
 """Entries of a change log that :meth:`StoreBackend.pending` counts at most."""
@@ -65,6 +66,8 @@ class StoreBackend(RecoveryBackend, ABC):
     cursor_key: CursorKey | None = None
     """Signs the cursors of pages, :attr:`Page.next`. Without one they are not signed."""
     _hook: Hook = guarded(log_event)
+    _timing: Timing | None = None
+    """Times the calls of users. Without instruments there is none, and no clock is read."""
 
     # -- required ---------------------------------------------------------------
 
@@ -299,6 +302,13 @@ class StoreBackend(RecoveryBackend, ABC):
         """
         return None
 
+    def own_log(self) -> StoreBackend:
+        """Return the store whose change log has the commits of this one: itself.
+
+        A pair returns its primary, whose sequence numbers are the versions of records.
+        """
+        return self
+
     def moment(self) -> object:
         """Return a token that changes with every commit made through this object.
 
@@ -393,3 +403,8 @@ class StoreBackend(RecoveryBackend, ABC):
     def tell(self, event: Event) -> None:
         """Emit an event to the hook of this store."""
         self._hook(event)
+
+
+def timing_of(store: StoreBackend) -> Timing | None:
+    """Return the timing of a store; None: it has no instruments."""
+    return store._timing  # noqa: SLF001 - same module

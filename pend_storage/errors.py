@@ -9,6 +9,7 @@
     |   `-- MergeConflict    both have changed the same member of a file
     |-- UniqueViolation      another record already has this value
     |-- ReferenceViolation   the record referred to is missing, or still needed
+    |-- AppendOnly           audit entries are neither changed nor deleted
     |-- UnknownCollection    no such collection in the schema
     |-- ConfigError          configuration or usage is wrong
     |-- SchemaOutOfDate      database and library disagree about the schema
@@ -37,6 +38,7 @@ from typing_extensions import override
 from pend_storage._shown import clause, listed, message_text, path_text, shown
 
 __all__ = [
+    "AppendOnly",
     "ChangesExpired",
     "ConfigError",
     "Conflict",
@@ -197,6 +199,25 @@ class ReferenceViolation(PendStorageError):
         super().__init__(
             f"{collection}.{field} refers to {target}[{shown(value)}], which would not "
             "exist. Write the target first, or delete what refers to it first."
+        )
+
+
+class AppendOnly(PendStorageError):
+    """An audit entry would be written, replaced or deleted; nothing was written.
+
+    Attributes:
+        collection: name of the collection.
+        key: id of the entry.
+    """
+
+    def __init__(self, *, collection: str, key: str) -> None:
+        self.collection = collection
+        self.key = key
+        super().__init__(
+            f"{collection}[{shown(key)}]: the audit is append-only: the library alone "
+            "adds entries, and none is changed or deleted. To add that of an operation of "
+            "your own, call operations.audit.record(); to let old ones go, run "
+            "pend-storage audit prune."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from pend_storage._callable_module import CallableModule
+from pend_storage._model.audit import AuditEntry
 from pend_storage._model.records import (
     BESIDE,
     EDIT_MARK,
@@ -45,6 +46,7 @@ __all__ = [
     "EDIT_MARK",
     "JSON",
     "Advance",
+    "AuditEntry",
     "Batch",
     "Change",
     "ChangedRecord",

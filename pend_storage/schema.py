@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from pend_storage._model import sizes
 from pend_storage._model.attribution import actor, new_token
+from pend_storage._model.audit import AUDIT, AuditEntry, AuditLevel, entry_id, new_entry
 from pend_storage._model.evolving import Evolve
 from pend_storage._model.fields import FieldSpec, Kind, fields_of
 from pend_storage._model.record_types import RecordAdapter
@@ -23,9 +24,15 @@ from pend_storage._model.records import (
     QuarantinedRecord,
 )
 from pend_storage.codec import RecordCodec
-from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
+from pend_storage.errors import (
+    AppendOnly,
+    ConfigError,
+    InvalidRecord,
+    UnknownCollection,
+)
 
 __all__ = [
+    "AUDIT",
     "FINDINGS",
     "LEGACY_FILES",
     "QUARANTINE",
@@ -43,7 +50,7 @@ LEGACY_FILES: Final = "legacy_files"
 FINDINGS: Final = "findings"
 """Name of the system collection of :class:`~pend_storage.records.FindingRecord`. It is not
 compared itself: what is found must not be found again."""
-SYSTEM_NAMES: Final = frozenset({QUARANTINE, LEGACY_FILES, FINDINGS})
+SYSTEM_NAMES: Final = frozenset({QUARANTINE, LEGACY_FILES, FINDINGS, AUDIT})
 """Names of the collections that are part of every schema."""
 _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_version"})
 """Tables that a database keeps beside the collections."""
@@ -86,6 +93,8 @@ class CollectionSpec:
     """Adapter between stored records and the caller's type, where it is another one."""
     evolve: Evolve = field(default=Evolve(), compare=False)
     """Declared conversion of records of a former schema."""
+    audit: AuditLevel = field(default="none", compare=False)
+    """What the audit keeps of its commits."""
     codec: RecordCodec = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +117,7 @@ def collection(
     indexes: Iterable[Sequence[str]] = (),
     search: Iterable[str] = (),
     evolve: Evolve | None = None,
+    audit: AuditLevel = "none",
 ) -> CollectionSpec:
     """Declare a collection.
 
@@ -120,6 +130,9 @@ def collection(
         indexes: groups of fields to find and sort by, ``"-field"`` for descending.
         search: text fields in which parts of the text are searched for.
         evolve: former names of renamed fields, and conversions of changed types.
+        audit: what an audit entry of a commit keeps of each record: nothing (``none``:
+            there is no entry), its key (``keys``), the changed fields (``diff``), or the
+            record before and after (``full``).
 
     Raises:
         ConfigError: a name or a type that does not fit.
@@ -148,7 +161,13 @@ def collection(
         ordered,
         tuple(search),
         evolve=evolve or Evolve(),
+        audit=audit,
     )
+    if audit not in get_args(AuditLevel):
+        raise ConfigError(
+            f"collection {name!r}: audit={audit!r} is none of "
+            f"{', '.join(get_args(AuditLevel))}."
+        )
     _check_names(spec)
     _check_sizes(spec)
     return spec
@@ -218,14 +237,16 @@ _SYSTEM: Final = (
     ),
     collection(LEGACY_FILES, LegacyFile, key="file"),
     collection(FINDINGS, FindingRecord, indexes=[["state", "last_seen"]]),
+    collection(AUDIT, AuditEntry, indexes=[["collection", "key"]]),
 )
 
 
 class Schema:
     """Schema of a server: all collections with their constraints.
 
-    Three system collections are part of every schema: ``quarantine``, ``legacy_files``
-    and ``findings``. They are ordinary collections in every other respect.
+    Four system collections are part of every schema: ``quarantine``, ``legacy_files``,
+    ``findings`` and ``audit``. They are ordinary collections in every other respect, but
+    that ``audit`` is append-only.
     """
 
     def __init__(self, collections: Iterable[CollectionSpec]) -> None:
@@ -248,8 +269,12 @@ class Schema:
         ):
             raise ConfigError(
                 "a collection name or a record type is declared twice (quarantine, "
-                "legacy_files and findings are taken)."
+                "legacy_files, findings and audit are taken)."
             )
+        self.audited: Final = frozenset(
+            spec.name for spec in self.declared if spec.audit != "none"
+        )
+        """Names of the collections whose commits have audit entries."""
         for spec in self.declared:
             for name, target in spec.references.items():
                 if target not in self._by_name:
@@ -320,8 +345,14 @@ class Schema:
         Raises:
             InvalidRecord: the record breaks the schema.
             UnknownCollection: the schema has no such collection.
+            AppendOnly: it is an audit entry.
         """
         spec = self[name]
+        if spec.name == AUDIT:
+            raise AppendOnly(collection=AUDIT, key=spec.key_of(record))
+        return self._put(spec, record)
+
+    def _put(self, spec: CollectionSpec, record: Any) -> Put:
         if spec.adapter is not None and type(record) is spec.adapter.user_type:
             record = spec.adapter.take(record, None)
         record = spec.codec.check(record)
@@ -339,8 +370,36 @@ class Schema:
         return Put(spec.name, key, record, body)
 
     def delete(self, name: str | type, key: str) -> Delete:
-        """Make the operation that deletes a key."""
-        return Delete(self[name].name, key)
+        """Make the operation that deletes a key.
+
+        Raises:
+            UnknownCollection: the schema has no such collection.
+            AppendOnly: it is an audit entry.
+        """
+        spec = self[name]
+        if spec.name == AUDIT:
+            raise AppendOnly(collection=AUDIT, key=key)
+        return Delete(spec.name, key)
+
+    def entry(self, entry: AuditEntry) -> Put:
+        """Make the operation that adds an audit entry, for the library itself.
+
+        Raises:
+            InvalidRecord: a text of it is too long.
+        """
+        return self._put(self[AUDIT], entry)
+
+    def require_appending(self, batch: Batch) -> None:
+        """Refuse a commit that would delete audit entries, for the stores themselves.
+
+        Raises:
+            AppendOnly: it would.
+        """
+        if batch.lets_go:
+            return
+        for operation in batch.operations:
+            if operation.collection == AUDIT and type(operation) is Delete:
+                raise AppendOnly(collection=AUDIT, key=operation.key)
 
     def batch(
         self,
@@ -348,14 +407,19 @@ class Schema:
         checks: Mapping[tuple[str, str], int] | None = None,
         *,
         limited: bool = True,
+        audited: bool = True,
     ) -> Batch:
         """Make an atomic commit; of several operations on one key the last one counts.
+
+        Audit entries of the records of audited collections are added at the end, without
+        the records of before: see :mod:`pend_storage._audit_images`.
 
         Args:
             operations: puts and deletes.
             checks: see :class:`~pend_storage.records.Batch`.
             limited: False for a commit that cannot be divided however large it is: the
                 edit of a file that JSON adopts. It reaches PostgreSQL in parts.
+            audited: False for what is no commit: the first import of files.
 
         Raises:
             InvalidRecord: all operations together are larger than one commit can be.
@@ -364,10 +428,26 @@ class Schema:
         known = dict(checks) if checks else {}
         if len(all_of_it) > 1:
             all_of_it = _last_of_each(all_of_it)
+        token, author = new_token(), actor()
+        if audited and self.audited and (written := self._audited(all_of_it)):
+            all_of_it += tuple(
+                self.entry(
+                    new_entry(
+                        entry_id(token, number),
+                        "put" if type(operation) is Put else "delete",
+                        author,
+                        collection=operation.collection,
+                        key=operation.key,
+                    )
+                )
+                for number, operation in enumerate(written)
+            )
         if limited and (len(all_of_it) > 1 or len(known) > 1):
             _check_commit(all_of_it, known)
-        by, reason = actor()
-        return Batch(all_of_it, known, new_token(), by, reason)
+        return Batch(all_of_it, known, token, author.by, author.reason)
+
+    def _audited(self, operations: Iterable[Put | Delete]) -> list[Put | Delete]:
+        return [o for o in operations if o.collection in self.audited]
 
 
 def _last_of_each(operations: tuple[Put | Delete, ...]) -> tuple[Put | Delete, ...]:

@@ -16,6 +16,8 @@ from pend_storage._layouts.layout import Layout, layout_of
 from pend_storage._layouts.unread_files import UnreadFile, unread_of
 from pend_storage._model import attribution
 from pend_storage._model.records import Row
+from pend_storage._timed_collection import TimedCollection
+from pend_storage._timed_transaction import TimedTransaction
 from pend_storage._transaction import Transaction, run_transaction
 from pend_storage._whole_files.verbs import FileVerbs
 from pend_storage.contract import StoreBackend
@@ -36,21 +38,27 @@ class Store(FileVerbs, StoreBackend):
     """
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute all commits made in a block to an author and a reason.
 
         It holds for this thread and for coroutines and tasks begun inside, for every
         store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
+        Audit entries have it too, and the request.
 
         Args:
             by: a person, a job, a request; None keeps the author of an outer block.
             reason: of the commits; None keeps that of an outer block.
+            request: id of the request that they serve; None keeps that of an outer block.
 
         Raises:
             ConfigError: U+0000 or a lone surrogate in one of them.
         """
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
 
     @overload
     def collection(self, name: type[R]) -> Collection[R]: ...
@@ -62,11 +70,16 @@ class Store(FileVerbs, StoreBackend):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return Collection(self, self.schema[name], self.schema.adapter(name))
+        spec, adapter = self.schema[name], self.schema.adapter(name)
+        if self._timing is None:
+            return Collection(self, spec, adapter)
+        return TimedCollection(self, spec, adapter, self._timing)
 
     def transaction(self) -> Transaction:
         """Begin a transaction: reads are checked, and writes take effect together."""
-        return Transaction(self)
+        if self._timing is None:
+            return Transaction(self)
+        return TimedTransaction(self, self._timing)
 
     def run(self, fn: Callable[[Transaction], T], *, attempts: int = 10) -> T:
         """Call a function in a transaction, and repeat it with back-off while it conflicts.
@@ -78,7 +91,7 @@ class Store(FileVerbs, StoreBackend):
         Raises:
             Conflict: the last attempt conflicted too.
         """
-        return run_transaction(self, fn, attempts)
+        return run_transaction(self.transaction, fn, attempts)
 
     def health(self, *, deadline: float = DEADLINE) -> Health:
         """Return whether the store can serve now; it raises nothing, and changes nothing.

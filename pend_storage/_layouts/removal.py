@@ -134,6 +134,11 @@ class Removal:
             f"{_named(self._removed)} left {self._layout.file}: {'; '.join(parts)}. Put the "
             "record back, or accept what is in quarantine",
             logging.WARNING,
+            {
+                "file": self._layout.file,
+                "released": len(self._released),
+                "quarantined": len(self._quarantined),
+            },
         )
 
     # -- removed records ----------------------------------------------------------------

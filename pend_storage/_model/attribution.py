@@ -1,6 +1,6 @@
-"""Attribution of commits (author and reason), and the tokens that identify them.
+"""Attribution of commits (author, reason, request), and the tokens that identify them.
 
-Both belong to the caller's context. They are written into each batch when it is made, so
+All belong to the caller's context. They are written into each batch when it is made, so
 that it carries them through threads, merged commits and a switch of the primary.
 """
 
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from itertools import count
 from typing import Final, NamedTuple
 
@@ -26,9 +27,11 @@ from pend_storage.errors import ConfigError
 __all__ = [
     "Actor",
     "acting",
+    "acting_as",
     "actor",
     "current_actor",
     "new_token",
+    "time_prefix",
     "token_moment",
     "token_time",
 ]
@@ -40,10 +43,12 @@ _UNPRINTABLE: Final = re.compile(r"[^\w.@+-]")
 
 
 class Actor(NamedTuple):
-    """Author of a commit, and its reason; None where not given."""
+    """Author of a commit, its reason and its request; None where not given."""
 
     by: str | None = None
     reason: str | None = None
+    request: str | None = None
+    """Id of the request that the commit serves; kept with its audit entries."""
 
 
 _actor: Final[ContextVar[Actor]] = ContextVar(
@@ -58,9 +63,11 @@ def actor() -> Actor:
 
 
 @contextmanager
-def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None]:
+def acting(
+    *, by: str | None = None, reason: str | None = None, request: str | None = None
+) -> Iterator[None]:
     """Attribute the commits of a block; see :meth:`Store.acting`."""
-    for name, text in (("by", by), ("reason", reason)):
+    for name, text in (("by", by), ("reason", reason), ("request", request)):
         if text is not None and not is_storable(text):
             raise ConfigError(
                 f"acting({name}={shown(text)}): U+0000 and lone surrogates cannot be kept. "
@@ -68,9 +75,18 @@ def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None
             )
     outer = _actor.get()
     inner = Actor(
-        outer.by if by is None else by, outer.reason if reason is None else reason
+        outer.by if by is None else by,
+        outer.reason if reason is None else reason,
+        outer.request if request is None else request,
     )
-    held = _actor.set(inner)
+    with acting_as(inner):
+        yield
+
+
+@contextmanager
+def acting_as(author: Actor) -> Iterator[None]:
+    """Attribute the commits of a block to an author, whatever an outer block says."""
+    held = _actor.set(author)
     try:
         yield
     finally:
@@ -100,6 +116,11 @@ def current_actor(environ: Mapping[str, str] = os.environ) -> str:
 def token_moment() -> str:
     """Return the prefix of tokens that are made now; tokens sort by time."""
     return f"{time.time_ns() // 1_000_000:012x}"
+
+
+def time_prefix(time: datetime) -> str:
+    """Return the prefix of tokens that are made at a time; see :func:`token_moment`."""
+    return f"{max(int(time.timestamp() * 1000), 0):012x}"
 
 
 class _Tokens:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "MAX_AUDIT_IMAGE_BYTES",
     "MAX_BITS",
     "MAX_COMMIT_BYTES",
     "MAX_CONDITIONS",
@@ -91,6 +92,10 @@ MAX_COMMIT_BYTES: Final = 3 << 28
 """Bytes of canonical JSON of all records of one commit, and of the keys of its deletes
 and checks, with 128 bytes for each: PostgreSQL takes them in one message, and keeps them
 in one entry of its change log. So one commit has at most 6,291,456 of them."""
+
+MAX_AUDIT_IMAGE_BYTES: Final = 1 << 20
+"""Bytes of canonical JSON up to which an audit entry keeps a record; of a larger one it
+keeps size and digest. Entries are kept for years."""
 
 MAX_VERSION: Final = (1 << 63) - 1
 """Version of a record: 64 bits with a sign."""

@@ -121,6 +121,8 @@ class Batch:
     """Author; see :meth:`Store.acting`."""
     reason: str | None = field(default_factory=_reason)
     """Reason; see :meth:`Store.acting`."""
+    lets_go: bool = False
+    """Whether it may delete audit entries: a pruning or an erasure."""
 
     def versions_in(self, rows: Iterable[tuple[str, str, int, Any]]) -> tuple[int, ...]:
         """Return the version of each operation among the rows of a commit; 0: none.

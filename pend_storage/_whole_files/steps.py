@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pend_storage import _jitter as jitter
+from pend_storage._audit_images import commit_audited
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.diff import ABSENT
 from pend_storage._model.records import Batch, Delete, Put
@@ -42,6 +43,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
+from pend_storage.instrumentation._timing import Timing
 
 __all__ = [
     "MISSING",
@@ -153,6 +155,17 @@ def value_of(store: RecordStore, layout: Layout) -> Any:
     Raises:
         CorruptFile: the file was never readable.
     """
+    timing = _timing_of(store)
+    if timing is None:
+        return _read(store, layout)
+    return timing.call("load", layout.file, _read, store, layout)
+
+
+def _timing_of(store: RecordStore) -> Timing | None:
+    return store.__dict__.get("_timing")
+
+
+def _read(store: RecordStore, layout: Layout) -> Any:
     rest = read_state(store, layout).value
     parts = {n: read_state(store, part).value for n, part in _parts_of(layout).items()}
     there = {name: value for name, value in parts.items() if value is not ABSENT}
@@ -224,6 +237,15 @@ def write(store: FileStore, drafts: Sequence[Draft], *, strict: bool) -> None:
 
     Raises: as :meth:`FileVerbs.save`.
     """
+    timing = _timing_of(store)
+    if timing is None:
+        _write(store, drafts, strict=strict)
+    else:
+        file = drafts[0].layout.file
+        timing.call("save", file, _write, store, drafts, strict=strict)
+
+
+def _write(store: FileStore, drafts: Sequence[Draft], *, strict: bool) -> None:
     deadline = time.monotonic() + _RETRY_SECONDS
     attempt = 0
     refused: set[Place] = set()
@@ -340,7 +362,7 @@ def _commit_once(store: FileStore, batch: Batch, deadline: float) -> None:
     """Commit; retry an unknown outcome with the same token, which has one effect."""
     while True:
         try:
-            store.commit(batch)
+            commit_audited(store, batch)
         except StoreUnavailable as error:
             if error.outcome_known or time.monotonic() > deadline:
                 raise

@@ -22,6 +22,7 @@ from pend_storage._collection_queries import (
 )
 from pend_storage._model.record_types import RecordAdapter, RecordKey
 from pend_storage._model.records import Page, Versioned
+from pend_storage.aio._audited import commit_audited
 from pend_storage.aio._backend import Backend
 from pend_storage.query import Condition, make_query
 from pend_storage.schema import CollectionSpec
@@ -86,7 +87,8 @@ class AsyncCollection(Generic[R]):
         schema = self._store.schema
         put = schema.put(self.spec.name, record)
         checks = checks_for(self.spec.name, put.key, if_version)
-        return (await self._store.commit(schema.batch((put,), checks)))[0]
+        batch = schema.batch((put,), checks)
+        return (await commit_audited(self._store, batch))[0]
 
     async def put_many(self, records: Iterable[R]) -> list[int]:
         """Write records in one atomic commit, and return the version of each."""
@@ -97,7 +99,7 @@ class AsyncCollection(Generic[R]):
         if not puts:
             return []
         batch = schema.batch(puts)
-        return versions_of(puts, batch, await self._store.commit(batch))
+        return versions_of(puts, batch, await commit_audited(self._store, batch))
 
     async def _put_given(
         self, records: Sequence[R], if_version: int | None
@@ -109,7 +111,7 @@ class AsyncCollection(Generic[R]):
             keys = {key for r in records if (key := given_key(spec, r)) is not None}
             rows = await self._store.read(spec.name, keys)
             puts, batch = over_rows(schema, spec, records, rows, if_version)
-            return versions_of(puts, batch, await self._store.commit(batch))
+            return versions_of(puts, batch, await commit_audited(self._store, batch))
 
         if if_version is not None:
             return await attempt()
@@ -120,7 +122,8 @@ class AsyncCollection(Generic[R]):
         schema, text = self._store.schema, key_text(self._adapter, key)
         operation = schema.delete(self.spec.name, text)
         checks = checks_for(self.spec.name, text, if_version)
-        return (await self._store.commit(schema.batch((operation,), checks)))[0] > 0
+        batch = schema.batch((operation,), checks)
+        return (await commit_audited(self._store, batch))[0] > 0
 
     async def find(
         self,

@@ -51,12 +51,19 @@ from pend_storage.aio._requests import (
     LookupRequest,
     ReadRequest,
 )
+from pend_storage.aio._timed_collection import (
+    TimedAsyncCollection,
+    TimedAsyncTransaction,
+)
 from pend_storage.aio._transaction import (
     AsyncTransaction,
     refused_view,
     run_transaction,
 )
+from pend_storage.contract import timing_of
 from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import Timing, timing
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -86,6 +93,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         timeout: float | None = None,
         max_waiting: int = 10_000,
         threads: int = 8,
+        instruments: Instruments | None = None,
     ) -> None:
         """Wrap a store, which is closed with this one.
 
@@ -96,6 +104,8 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
             max_waiting: calls in the queues at most; further callers wait.
             threads: number of threads for queries, counts, scans and :meth:`call`, which
                 are not merged.
+            instruments: get the duration of each call, the wait in a queue included; None:
+                those of the store.
 
         Raises:
             ConfigError: a setting makes no sense.
@@ -107,6 +117,11 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         self.schema: Schema = store.schema
         self.layouts: tuple[Layout, ...] = store.layouts
         self._store = store
+        found = timing_of(store)
+        self._timing: Timing | None = found
+        if instruments is not None:
+            owner = type(store) if found is None else found.store
+            self._timing = timing(instruments, owner, store.tell)
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._threads = threads
@@ -135,11 +150,16 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return AsyncCollection(self, self.schema[name], self.schema.adapter(name))
+        spec, adapter = self.schema[name], self.schema.adapter(name)
+        if self._timing is None:
+            return AsyncCollection(self, spec, adapter)
+        return TimedAsyncCollection(self, spec, adapter, self._timing)
 
     def transaction(self) -> AsyncTransaction:
         """Begin a transaction: reads are checked, and writes take effect together."""
-        return AsyncTransaction(self)
+        if self._timing is None:
+            return AsyncTransaction(self)
+        return TimedAsyncTransaction(self, self._timing)
 
     async def run(
         self, fn: Callable[[AsyncTransaction], Awaitable[T]], *, attempts: int = 10
@@ -153,13 +173,17 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs, AsyncHistoryVerbs):
         Raises:
             Conflict: the last attempt conflicted too.
         """
-        return await run_transaction(self, fn, attempts)
+        return await run_transaction(self.transaction, fn, attempts)
 
     def acting(
-        self, *, by: str | None = None, reason: str | None = None
+        self,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        request: str | None = None,
     ) -> AbstractContextManager[None]:
         """Attribute commits, as :meth:`Store.acting <pend_storage.store.Store.acting>`."""
-        return attribution.acting(by=by, reason=reason)
+        return attribution.acting(by=by, reason=reason, request=request)
 
     async def health(self, *, deadline: float = DEADLINE) -> Health:
         """Await :meth:`Store.health <pend_storage.store.Store.health>`.

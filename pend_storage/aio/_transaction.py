@@ -24,6 +24,7 @@ from pend_storage._model.records import Page, Row, Versioned
 from pend_storage._retry import ON_CONFLICT
 from pend_storage._shown import shown
 from pend_storage._unit_of_work import Place, UnitOfWork
+from pend_storage.aio._audited import commit_audited
 from pend_storage.aio._backend import Backend
 from pend_storage.errors import ConfigError
 from pend_storage.query import Condition, Query
@@ -60,9 +61,12 @@ class AsyncTransaction:
     def collection(self, name: str | type) -> AsyncTransactionCollection[Any]:
         """Return a collection inside this transaction."""
         schema = self._store.schema
-        return AsyncTransactionCollection(
-            self._store, self._work, schema[name], schema.adapter(name)
-        )
+        return self._collection_of(schema[name], schema.adapter(name))
+
+    def _collection_of(
+        self, spec: CollectionSpec, adapter: RecordAdapter | None
+    ) -> AsyncTransactionCollection[Any]:
+        return AsyncTransactionCollection(self._store, self._work, spec, adapter)
 
     def legacy(self, file: str) -> Any:
         """Refuse, as :meth:`AsyncStore.legacy`.
@@ -79,7 +83,7 @@ class AsyncTransaction:
         """
         batch = self._work.batch()
         if batch is not None:
-            versions = await self._store.commit(batch)
+            versions = await commit_audited(self._store, batch)
             self.versions = self._work.finish(batch, versions)
 
     async def __aenter__(self) -> Self:
@@ -182,12 +186,14 @@ class AsyncTransactionCollection(Generic[R]):
 
 
 async def run_transaction(
-    store: Backend, fn: Callable[[AsyncTransaction], Awaitable[T]], attempts: int
+    begin: Callable[[], AsyncTransaction],
+    fn: Callable[[AsyncTransaction], Awaitable[T]],
+    attempts: int,
 ) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     async def attempt() -> T:
-        transaction = AsyncTransaction(store)
+        transaction = begin()
         result = await fn(transaction)
         await transaction.commit()
         return result

@@ -92,7 +92,8 @@ class Pacer:
         if reason not in self._throttled:
             why = _REASONS.get(reason, reason)
             message = f"backfill throttled ({reason}): {why}"
-            self._hook(Event("backfill-throttled", message, logging.INFO))
+            fields = {"reason": reason, "done": self._done}
+            self._hook(Event("backfill-throttled", message, logging.INFO, fields))
         if self.waits is not None:
             self.waits(reason)
         started = time.monotonic()

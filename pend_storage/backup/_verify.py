@@ -215,9 +215,7 @@ def snapshot_damage(verifying: Verifying, manifest: BackupManifest) -> Iterator[
         yield Damage(name=name, reason=sentence, backup=manifest.id)
 
 
-def _content_damage(
-    verifying: Verifying, manifest: BackupManifest
-) -> Iterator[Damage]:
+def _content_damage(verifying: Verifying, manifest: BackupManifest) -> Iterator[Damage]:
     """Yield the damage of a snapshot whose objects are compared by their hashes."""
     items = dict.fromkeys(manifest.collections, 0)
     for part in manifest.parts:

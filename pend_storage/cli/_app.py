@@ -95,9 +95,17 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "pend_storage.cli._backup._group:backup",
         "Back up, verify, restore.",
     ),
+    "audit": (
+        "pend_storage.cli._audit:audit",
+        "Who did what, and the proof of it.",
+    ),
     "purge": (
         "pend_storage.cli._purge:purge",
         "Erase what is kept of deleted records.",
+    ),
+    "alerts": (
+        "pend_storage.cli._alerts:alerts",
+        "Alerts for Prometheus: the rules.",
     ),
     "completion": (
         "pend_storage.cli._completion:completion",

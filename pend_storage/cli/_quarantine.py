@@ -42,7 +42,7 @@ def _looking(session: Session) -> Iterator[Store]:
     from pend_storage.factory import open_passive
     from pend_storage.operations.quarantine import looked_at
 
-    with open_passive(session.settings_to_open) as environment:
+    with open_passive(session.settings) as environment:
         if environment.is_unopened:
             directory = session.settings.require_json().directory
             session.output.note(

@@ -24,6 +24,7 @@ from pend_storage.config._overrides import settings_in_code
 from pend_storage.config._reader import DEFAULT_ENVIRONMENT, load_settings
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
+    AuditSettings,
     ChannelBinding,
     Declared,
     DualWriteSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "DEFAULT_ENVIRONMENT",
     "DEFAULT_FILE",
     "DEFAULT_SCHEMA",
+    "AuditSettings",
     "BackupSettings",
     "ChannelBinding",
     "Declared",

@@ -19,6 +19,7 @@ from pend_storage.phases import Phase
 
 __all__ = [
     "TABLES",
+    "AuditTable",
     "DualWriteTable",
     "EnvironmentTable",
     "JsonTable",
@@ -100,6 +101,12 @@ class DualWriteTable(FileTable):
     retention_days: _Days = 7.0
 
 
+class AuditTable(FileTable):
+    """Table ``audit``."""
+
+    keep_days: _Days = 2557.0
+
+
 class EnvironmentTable(FileTable):
     """Table of one environment."""
 
@@ -111,6 +118,7 @@ class EnvironmentTable(FileTable):
     auto_switch: bool = False
     dual_write: DualWriteTable = msgspec.field(default_factory=DualWriteTable)
     backup: BackupTable | None = None
+    audit: AuditTable = msgspec.field(default_factory=AuditTable)
 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -121,6 +129,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "redis": RedisTable,
     "auto_switch": AutoSwitchTable,
     "dual_write": DualWriteTable,
+    "audit": AuditTable,
     "backup": BackupTable,
     "backup.keep": KeepTable,
 }

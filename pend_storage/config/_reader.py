@@ -37,6 +37,7 @@ from pend_storage.config._file_tables import (
 )
 from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
+    AuditSettings,
     DualWriteSettings,
     JsonSettings,
     PostgresSettings,
@@ -126,6 +127,7 @@ def _load(
         auto_switch_pause=following.least_pause,
         dual_write=reader.dual_write(read.dual_write),
         backup=reader.backup(read.backup),
+        audit=AuditSettings(keep_days=read.audit.keep_days),
         cursor_key=variables.get("PEND_CURSOR_KEY"),
         absent=reader.absent(read),
         allow_foreign_owner=allow_foreign_owner,

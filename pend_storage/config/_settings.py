@@ -16,6 +16,7 @@ from pend_storage.schema import Schema
 
 __all__ = [
     "DEFAULT_SCHEMA",
+    "AuditSettings",
     "ChannelBinding",
     "Declared",
     "DualWriteSettings",
@@ -156,6 +157,14 @@ class DualWriteSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Settings of the audit."""
+
+    keep_days: float = 2557.0
+    """Days for which audit entries are kept: seven years, with two leap days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
     """Declarations of a program, in place of a schema module."""
 
@@ -192,6 +201,7 @@ class Settings:
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
     backup: BackupSettings | None = None
     """None: no repository is configured."""
+    audit: AuditSettings = field(default_factory=AuditSettings)
     cursor_key: str | None = field(default=None, repr=False)
     """Keys that sign the cursors of pages, separated by commas; None: they are not signed."""
     absent: Mapping[str, str] = field(default_factory=dict)

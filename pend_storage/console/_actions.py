@@ -261,6 +261,22 @@ ACTIONS: Final[Mapping[str, Action]] = {
             check=_waiting,
         ),
         _action(
+            "reveal-quarantine",
+            "quarantine:find",
+            "quarantine show",
+            steps.reveal_quarantine,
+            lane="look",
+            role="reveal",
+        ),
+        _action(
+            "reveal-divergence",
+            "divergences:show",
+            "divergences show",
+            steps.reveal_divergence,
+            lane="look",
+            role="reveal",
+        ),
+        _action(
             "pause",
             "jobs:ask",
             "jobs pause",

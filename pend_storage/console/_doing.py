@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +24,9 @@ from pend_storage.console._requests import (
     require_decided,
     require_unchanged,
 )
+from pend_storage.console._screens import raw_of
 from pend_storage.console._site import Site
+from pend_storage.console._steps import reveal_quarantine
 from pend_storage.console._tasks import BusyError, Result, Task
 from pend_storage.errors import (
     ConfigError,
@@ -38,7 +41,7 @@ from pend_storage.errors import (
 )
 from pend_storage.operations.jobs import acted
 
-__all__ = ["do_action", "show_task"]
+__all__ = ["do_action", "download", "show_task"]
 
 _PATIENCE: Final = 2.0
 """Seconds that a request waits for its action; a longer one is answered with 202."""
@@ -67,6 +70,34 @@ async def do_action(
     except BusyError as error:
         return failure(409, str(error), snapshot=site.snapshot(actor))
     return await _answer(task, _PATIENCE)
+
+
+async def download(site: Site, request: Request, actor: Actor) -> Response:
+    """Answer with the bytes of a quarantined record, and let the log say who has them."""
+    try:
+        wanted = parse_request(await request.body())
+        require_decided(wanted, site.settings.environment)
+        wanted.id, wanted.dry_run = request.path_params["id"], False
+        name, content = await run_in_threadpool(_raw, site, wanted, actor)
+    except ConfigError as error:
+        return failure(422, str(error))
+    except PendStorageError as error:
+        return failure(503, str(error))
+    return Response(
+        content,
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{name}.bin"'},
+    )
+
+
+def _raw(site: Site, wanted: ActionRequest, actor: Actor) -> tuple[str, bytes]:
+    found = raw_of(site.reading, str(wanted.id))
+    look = site.poller.latest or site.poller.ask()
+    if look is None or look.status is None:
+        raise StoreUnavailable("no look is done yet", store="the environment")
+    call = Call(settings=site.settings, request=wanted, actor=actor, status=look.status)
+    reveal_quarantine(call)
+    return found
 
 
 async def show_task(site: Site, request: Request, actor: Actor) -> Response:

@@ -165,6 +165,13 @@ ROUTES: Final[tuple[RouteSpec, ...]] = (
     _route("GET", "/api/v1/backups", _screen(_backups)),
     _route("GET", "/api/v1/tasks/{id}", _doing.show_task),
     _route("GET", "/api/v1/actions/{name}", _action),
+    _route(
+        "POST",
+        "/api/v1/quarantine/{id}/raw",
+        _doing.download,
+        role="reveal",
+        mutates=True,
+    ),
     *(
         _route(
             "POST",

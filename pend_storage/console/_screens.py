@@ -21,6 +21,7 @@ from pend_storage.query import field
 from pend_storage.schema import Schema
 
 __all__ = [
+    "MOST_RAW",
     "audit",
     "backups",
     "divergences",
@@ -35,7 +36,7 @@ _PAGE: Final = 100
 _PAGE_QUARANTINE: Final = 50
 _MOST_COUNTED: Final = 20_000
 """Quarantined records of which the groups are counted."""
-_RAW: Final = 100_000
+MOST_RAW: Final = 100_000
 """Bytes of a quarantined text in a document; the rest is in the download."""
 _LONGEST: Final = 500
 _WORD: Final = re.compile(r"\w")
@@ -182,14 +183,14 @@ def quarantined(reading: Reading, identity: str, *, whole: bool) -> dict[str, An
     """
     with reading.primary() as store:
         record = find(store, identity)
-    text = record.raw[:_RAW].decode("utf-8", "replace")
+    text = record.raw[:MOST_RAW].decode("utf-8", "replace")
     return {
         "record": {
             **_entry(record),
             "note": record.note or None,
             "raw": text if whole else masked(text),
             "masked": not whole,
-            "cut": len(record.raw) > _RAW,
+            "cut": len(record.raw) > MOST_RAW,
             "at": _place_of(record.reason, text),
             "download": f"api/v1/quarantine/{record.id}/raw",
         }

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pend_storage._model.records import QuarantinedRecord
+from pend_storage._redaction import record_label
+from pend_storage._shown import bounded, clause, path_text
 from pend_storage.console._requests import Call, ChangedSinceError
+from pend_storage.console._screens import MOST_RAW, masked
 from pend_storage.errors import ConfigError
-from pend_storage.factory import open_primary
+from pend_storage.events import Event
+from pend_storage.factory import open_passive, open_primary
 from pend_storage.operations.check import check as run_check
 from pend_storage.operations.divergences import accept as accept_findings
-from pend_storage.operations.divergences import open_findings
+from pend_storage.operations.divergences import open_findings, show
 from pend_storage.operations.emergency import plan_rollback, roll_back
 from pend_storage.operations.facts import next_phase, previous_phase
 from pend_storage.operations.jobs import ask, has_obeyed, open_places
@@ -49,6 +53,8 @@ __all__ = [
     "repair",
     "resume",
     "retry_quarantine",
+    "reveal_divergence",
+    "reveal_quarantine",
     "validate",
     "verify_backup",
 ]
@@ -225,6 +231,52 @@ def verify_backup(call: Call) -> Outcome:
     )
     result = {"backups": done.backups, "damaged": done.damaged[:_MOST]}
     return Outcome(sentence=said, ok=done.ok, result=result)
+
+
+# -- values -------------------------------------------------------------------------------
+
+
+def reveal_quarantine(call: Call) -> Outcome:
+    """Show the text of a quarantined record, and let the log say who has seen it."""
+    with open_passive(call.settings) as passive:
+        store = passive.primary()
+        record = find(store, _ids(call)[0])
+        if not call.request.dry_run:
+            _tell_of(store, call, f"quarantine[{record.id}]")
+    text = record.raw[:MOST_RAW].decode("utf-8", "replace")
+    shown = masked(text) if call.request.dry_run else text
+    said = f"{len(record.raw):,} bytes of {record.file}"
+    result = {"id": record.id, "raw": shown, "cut": len(record.raw) > MOST_RAW}
+    return Outcome(sentence=clause(said), result=result)
+
+
+def reveal_divergence(call: Call) -> Outcome:
+    """Show the values that differ, and let the log say who has seen them."""
+    with open_passive(call.settings) as passive:
+        if passive.pair is None:
+            raise ConfigError("the stores are no pair, so nothing was compared.")
+        wanted = _ids(call)[0]
+        found = show(passive.pair, wanted, values=not call.request.dry_run)
+        if not call.request.dry_run:
+            label = record_label(passive.primary().schema[found.collection], found.key)
+            _tell_of(passive.primary(), call, label)
+    places = [
+        {"path": path_text(p.path), "left": bounded(p.left), "right": bounded(p.right)}
+        for p in found.differences
+    ]
+    said = f"{len(places):,} fields differ"
+    return Outcome(sentence=said, result={"id": found.id, "differences": places})
+
+
+def _tell_of(store: Store, call: Call, what: str) -> None:
+    """Emit the event of values that were shown to a person."""
+    store.tell(
+        Event(
+            "values-shown",
+            f"{call.actor.name} was shown the values of {what}: {call.request.reason}",
+            fields={"by": call.actor.name, "reason": call.request.reason},
+        )
+    )
 
 
 # -- decisions ----------------------------------------------------------------------------

@@ -216,7 +216,8 @@ class DivergenceRegistry:
                 f"{self._most} findings are open, and further ones are not recorded: repair "
                 "the secondary, or see what is wrong with it"
             )
-            self._hook(Event("findings-full", message, logging.ERROR))
+            fields = {"findings": self._most}
+            self._hook(Event("findings-full", message, logging.ERROR, fields))
         self._is_full = full
 
     def _emit(self, finding: Finding) -> None:
@@ -226,6 +227,7 @@ class DivergenceRegistry:
                 f"{self._label(finding.collection, finding.key)} is {finding.kind} in the "
                 "secondary: `pend-storage repair` repairs it",
                 logging.ERROR,
+                {"collection": finding.collection, "kind": finding.kind},
             )
         )
 
@@ -270,6 +272,7 @@ class DivergenceRegistry:
                         "file while JSON is secondary: what it said is in quarantine "
                         f"as {shown(record.quarantined)}",
                         logging.WARNING,
+                        {"collection": record.collection, "kind": record.kind},
                     )
                 )
 

@@ -257,7 +257,8 @@ class LogContinuity:
         self._refusal = _Refusal(route.side, route.epoch, error)
         if known is not None and known.is_of(route):
             return
-        self._hook(Event("primary-rewound", str(error), logging.ERROR))
+        fields = {"store": route.side, "epoch": route.epoch}
+        self._hook(Event("primary-rewound", str(error), logging.ERROR, fields))
         latest = self._latest
         if latest.is_of(route):
             with contextlib.suppress(*OUT_OF_REACH):
@@ -276,6 +277,7 @@ class LogContinuity:
                     "primary-back",
                     f"the change log of {NAMES[route.side]} has again what was missing "
                     "from it; writes go on",
+                    fields={"store": route.side, "epoch": route.epoch},
                 )
             )
 
@@ -369,6 +371,7 @@ class LogContinuity:
                     "was moved, restored, or failed over. Positions are compared with it "
                     "anew; run a full validation before the next switch",
                     logging.WARNING,
+                    {"before": before, "now": here, "store": side},
                 )
             )
 

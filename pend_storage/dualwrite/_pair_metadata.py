@@ -19,7 +19,14 @@ from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
-__all__ = ["PAIR_META", "PairMetadata", "SharedValues", "StoreMetadata", "seal", "values_at"]
+__all__ = [
+    "PAIR_META",
+    "PairMetadata",
+    "SharedValues",
+    "StoreMetadata",
+    "seal",
+    "values_at",
+]
 
 PAIR_META: Final = "shared"
 """Name of the meta entry that holds them all."""

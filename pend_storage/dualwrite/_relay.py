@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from pend_storage._audit_chain import seal
 from pend_storage._model.records import Advance
 from pend_storage.dualwrite._background import start_thread
 from pend_storage.dualwrite._circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
@@ -44,6 +45,7 @@ from pend_storage.errors import (
     StaleEpoch,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 
 __all__ = ["Relay"]
@@ -52,6 +54,8 @@ _MAINTAIN_EVERY: Final = 1.0
 """Seconds between two reads of the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
+_SEAL_EVERY: Final = 60.0
+"""Seconds between two looks for audit entries to seal."""
 _SYNC_EDITS_EVERY: Final = 5.0
 
 
@@ -70,6 +74,7 @@ class Relay:
         interval: float | None,
         retention: timedelta,
         archive_hold: timedelta,
+        count: Count | None,
     ) -> None:
         """Make a relay; its thread starts with the first route.
 
@@ -85,6 +90,7 @@ class Relay:
                 thread, and :meth:`catch_up` is called instead.
             retention: how long entries are kept that the other side has applied.
             archive_hold: how much longer they are kept for an archive that lags.
+            count: counts the commits that were applied.
         """
         self._router = router
         self._breaker = breaker
@@ -95,6 +101,7 @@ class Relay:
         self._interval = interval
         self._retention = retention
         self._archive_hold = archive_hold
+        self._count = count
         self.after_fork()
         router.subscribe(self)
 
@@ -113,6 +120,7 @@ class Relay:
             on_moved=self._schedule.record_progress,
         )
         self._maintained = self._pruned = self._edits_synced = time.monotonic()
+        self._sealed = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
 
@@ -223,6 +231,10 @@ class Relay:
                 "restore. The relay applies them again from the change log, as far as "
                 "that reaches back; validate the secondary before it becomes primary",
                 logging.WARNING,
+                {
+                    "before": before.sequence,
+                    "now": None if now is None else now.sequence,
+                },
             )
         )
 
@@ -322,6 +334,8 @@ class Relay:
         except REFUSALS:
             self._reached(route)  # it answers, so the breaker may close
             raise
+        if commits and self._count is not None:
+            self._count("relay_applied", commits)
         self._schedule.record_progress()
         self._reached(route)
         return commits
@@ -356,6 +370,11 @@ class Relay:
 
     def _prune_now_and_then(self) -> None:
         now = time.monotonic()
+        if now - self._sealed >= _SEAL_EVERY:
+            self._sealed = now
+            seal(
+                self._router.route.store
+            )  # before the log is pruned, which it is read from
         if now - self._pruned >= _PRUNE_EVERY:
             self._pruned = now
             self.prune()

@@ -158,6 +158,7 @@ class RelaySchedule:
                 "relay-blocked",
                 f"replication to the secondary is blocked: {message}",
                 logging.ERROR,
+                {"after": self._after},
             )
         )
 
@@ -174,6 +175,7 @@ class RelaySchedule:
                 Event(
                     "relay-resumed",
                     f"replication to the secondary has resumed{place}",
+                    fields={"after": after},
                 )
             )
 

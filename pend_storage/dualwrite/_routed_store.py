@@ -17,6 +17,7 @@ from pend_storage._model.records import (
     Outcome,
     Put,
 )
+from pend_storage.contract import StoreBackend
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite._batch_limit import Load
 from pend_storage.dualwrite._change_feed import (
@@ -255,6 +256,11 @@ class RoutedStore(RoutedRecovery):
             raise ConfigError("the roles of a pair are changed with switch().")
         self._continuity.check_before_commit(self._router.route)
         return self._metadata.compare_and_set(name, expected, value, given)
+
+    @override
+    def own_log(self) -> StoreBackend:
+        """Return the primary, whose log has the commits of the pair."""
+        return self._router.current().store
 
     @override
     def prune(self, upto: int) -> None:

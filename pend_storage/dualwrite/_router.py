@@ -394,5 +394,10 @@ class Router:
                     "switch-recovered",
                     f"a change of roles was found half done; {NAMES[step.side]} is "
                     f"{step.after.role} at epoch {step.after.epoch} now",
+                    fields={
+                        "store": step.side,
+                        "role": step.after.role.value,
+                        "epoch": step.after.epoch,
+                    },
                 )
             )

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from typing_extensions import override
@@ -30,10 +31,13 @@ from pend_storage.dualwrite._readiness import Check, Readiness
 from pend_storage.dualwrite._roles import SIDES, RolePair
 from pend_storage.dualwrite._route import Route
 from pend_storage.dualwrite._switch_history import Switch, recorded_switches
+from pend_storage.dualwrite._timed_route import TimedRoute
 from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
 from pend_storage.dualwrite._wiring import PairOptions, wire
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.phases import Phase
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -74,6 +78,7 @@ class DualWriteStore(MaintainedStore):
         validate: Validate | None = None,
         checks: Mapping[str, Check] | None = None,
         hook: Hook = log_event,
+        instruments: Instruments | None = None,
     ) -> None:
         """Wire two stores together; they are closed with this one.
 
@@ -97,6 +102,8 @@ class DualWriteStore(MaintainedStore):
             checks: functions by code of a blocker; each returns a sentence on what is
                 wrong, or None.
             hook: gets events; what it raises is logged once, and has no other effect.
+            instruments: get the duration of each call of the pair, by the store that is
+                primary, and its events. Give them to both stores, too.
 
         Raises:
             ConfigError: the schemas differ, a setting makes no sense, or the stores do not
@@ -105,6 +112,8 @@ class DualWriteStore(MaintainedStore):
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
+        self._hook = hook_of(guarded(hook), instruments)
+        self._timing = timing(instruments, "pair", self._hook)
         default_backfill, default_validate = self._default_jobs()
         options = PairOptions(
             secondary_timeout=secondary_timeout,
@@ -118,7 +127,8 @@ class DualWriteStore(MaintainedStore):
             backfill=backfill or default_backfill,
             validate=validate or default_validate,
             checks=checks or {},
-            hook=guarded(hook),
+            hook=self._hook,
+            count=counting(self._timing),
         )
         self._assign_parts(Pair(json, postgres, begin=begin), options)
         for side in SIDES:
@@ -132,10 +142,11 @@ class DualWriteStore(MaintainedStore):
         self.layouts: tuple[Layout, ...] = pair.json.layouts or pair.postgres.layouts
         parts = wire(pair, options)
         self._pair = pair
-        self._hook = options.hook
         self._timeout = options.secondary_timeout
         self._unread = UnreadFileGuard(self.layouts)
         self._router = parts.router
+        if self._timing is not None:
+            self._router.subscribe(TimedRoute(self._timing))
         self._continuity = parts.continuity
         self._breaker = parts.breaker
         self._schedule = parts.schedule
@@ -255,9 +266,14 @@ class DualWriteStore(MaintainedStore):
         """
         outer = actor()
         author = Actor(by or outer.by or current_actor(), reason or outer.reason)
-        return self._phases.switch(
-            Phase(phase), accept=accept, timeout=timeout, author=author
+        work = partial(
+            self._phases.switch,
+            Phase(phase),
+            accept=accept,
+            timeout=timeout,
+            author=author,
         )
+        return work() if self._timing is None else self._timing.call("switch", "", work)
 
     def history(self) -> tuple[Switch, ...]:
         """Return the latest switches, oldest first."""

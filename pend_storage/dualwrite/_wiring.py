@@ -34,6 +34,7 @@ from pend_storage.dualwrite._replicator import SynchronousReplicator
 from pend_storage.dualwrite._router import Router
 from pend_storage.dualwrite._shadow_reads import ShadowReadSampler
 from pend_storage.events import Hook
+from pend_storage.instrumentation._timing import Count
 
 __all__ = ["PairOptions", "PairParts", "wire"]
 
@@ -57,6 +58,7 @@ class PairOptions:
     validate: Validate | None
     checks: Mapping[str, Check]
     hook: Hook
+    count: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
         interval=options.relay_interval,
         retention=options.retention,
         archive_hold=options.archive_hold,
+        count=options.count,
     )
     rules = ComparisonRules(options.ignore, options.redact, pair.json.schema)
     return PairParts(

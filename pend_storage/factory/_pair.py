@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from pend_storage import dualwrite
+from pend_storage._audit_chain import seal
+from pend_storage._audit_record import record_done
+from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import JSON
 from pend_storage._restored import require_usable
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
+from pend_storage.dualwrite import Finding, RepairReport, SwitchReport
 from pend_storage.dualwrite._backup_fact import (
     BACKUP_MAX_AGE,
     BACKUP_META,
@@ -42,6 +48,8 @@ from pend_storage.factory._sides import (
     require_environment,
 )
 from pend_storage.flags import AutoSwitch, flag_source
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import hook_of
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.validation import validate
@@ -152,6 +160,62 @@ class ConfiguredPair(DualWriteStore):
         view = self._pair.read_roles()
         return backup_blocker(self._settings, self._pair, self._metadata, view)
 
+    @override
+    def switch(
+        self,
+        phase: Phase | str,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> SwitchReport:
+        """Switch to a phase, and enter it in the audit: see :meth:`DualWriteStore.switch`."""
+        by = by or actor().by or current_actor()
+        # The log of this primary proves entries that have no seal; the next one has none of them.
+        with contextlib.suppress(PendStorageError):
+            seal(self)
+        done = super().switch(
+            phase, accept=accept, timeout=timeout, by=by, reason=reason
+        )
+        if done.steps:
+            details: dict[str, JSON] = {
+                "before": done.before.value,
+                "after": done.after.value,
+                "epoch": str(done.epoch),
+                "accepted": list(done.accepted),
+                "pause_seconds": round(done.pause, 6),
+            }
+            record_done(self, "switch", by=by, reason=reason, details=details)
+        return done
+
+    @override
+    def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> RepairReport:
+        """Repair, and enter it in the audit: see :meth:`DualWriteStore.repair`."""
+        by = by or actor().by or current_actor()
+        report = super().repair(dry_run=dry_run, by=by, reason=reason)
+        if not dry_run:
+            counts: Counter[str] = Counter(repair.action for repair in report.repairs)
+            record_done(self, "repair", by=by, reason=reason, details={**counts})
+        return report
+
+    @override
+    def accept_divergences(
+        self, ids: Iterable[str], *, by: str | None = None, reason: str
+    ) -> tuple[Finding, ...]:
+        """Accept findings, and enter it in the audit: see the method of the pair."""
+        by = by or actor().by or current_actor()
+        accepted = super().accept_divergences(ids, by=by, reason=reason)
+        details: dict[str, JSON] = {"findings": [found.id for found in accepted]}
+        record_done(self, "divergences.accept", by=by, reason=reason, details=details)
+        return accepted
+
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
         """Switch to the phase that the flag wants, now and at each of its changes.
 
@@ -182,6 +246,7 @@ def open_pair(
     serving: bool = False,
     create: bool = False,
     hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
@@ -195,6 +260,7 @@ def open_pair(
         create: make the JSON directory if it is missing.
         hook: gets the events of both stores, of the pair and of the flag's watcher; or
             several hooks.
+        instruments: get the duration of each call, and every event.
 
     Raises:
         ConfigError: a side is not configured; the database belongs to another
@@ -205,8 +271,12 @@ def open_pair(
     settings.require_postgres()
     hook = guarded(hook)
     with contextlib.ExitStack() as opened:
-        json = opened.enter_context(open_json(settings, create=create, hook=hook))
-        postgres = opened.enter_context(open_postgres(settings, hook=hook))
+        json = opened.enter_context(
+            open_json(settings, create=create, hook=hook, instruments=instruments)
+        )
+        postgres = opened.enter_context(
+            open_postgres(settings, hook=hook, instruments=instruments)
+        )
         require_usable(json, f"{settings.place}: the JSON directory")
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
@@ -225,13 +295,14 @@ def open_pair(
             archive_hold=archive_hold(settings),
             begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
+            instruments=instruments,
         )
         # The pair closes both stores from now on. If the flag cannot be followed, only
         # the pair is left to close.
         opened.pop_all()
         opened.push(store)
         if serving and settings.auto_switch:
-            store.follow_flag(settings, hook)
+            store.follow_flag(settings, hook_of(hook, instruments))
         opened.pop_all()
     return store
 
@@ -264,6 +335,7 @@ def _first_phase(
             "JSON and PostgreSQL were both written to before they became a pair; the "
             f"phase in {settings.place} decides, so the pair begins {begin.value}",
             logging.WARNING,
+            {"phase": begin.value},
         )
     )
     return begin

@@ -15,6 +15,7 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
+from pend_storage.instrumentation import Instruments
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ directory, the time of its verification, and whether the migration has ended."""
 
 
 def open_json(
-    settings: Settings, *, create: bool = False, hook: Hooks = log_event
+    settings: Settings,
+    *,
+    create: bool = False,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
 ) -> JsonStore:
     """Open the JSON directory; at the first opening, its legacy files are adopted.
 
@@ -50,6 +55,7 @@ def open_json(
         settings: of the environment.
         create: make the directory if it is missing.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no directory is configured, or it does not exist; or this process is
@@ -76,6 +82,7 @@ def open_json(
         ),
         allow_foreign_owner=settings.allow_foreign_owner,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 
@@ -107,12 +114,18 @@ def require_directory(settings: Settings, directory: Path) -> None:
     )
 
 
-def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresStore:
+def open_postgres(
+    settings: Settings,
+    *,
+    hook: Hooks = log_event,
+    instruments: Instruments | None = None,
+) -> PostgresStore:
     """Connect to the database.
 
     Args:
         settings: of the environment.
         hook: gets the store's events; or several hooks.
+        instruments: of the store.
 
     Raises:
         ConfigError: no database is configured, or its packages are not installed.
@@ -134,6 +147,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         pooler=wanted.pooler,
         database_schema=wanted.schema,
         hook=guarded(hook),
+        instruments=instruments,
     )
 
 

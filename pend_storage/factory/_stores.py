@@ -20,6 +20,8 @@ from pend_storage.factory._sides import (
     open_postgres,
     require_environment,
 )
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import hook_of
 from pend_storage.phases import Phase, Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -40,6 +42,7 @@ def open_store(
     allow_foreign_owner: bool | None = None,
     hook: Hooks = log_event,
     cursor_key: CursorKey | str | None = None,
+    instruments: Instruments | None = None,
 ) -> Store:
     """Open the store of a configured environment.
 
@@ -73,6 +76,10 @@ def open_store(
         cursor_key: signs the cursors of pages, so that the store takes no others: a text of 32
             bytes at least, or a :class:`~pend_storage.CursorKey`. If None, the environment
             variable ``PEND_CURSOR_KEY``; without it cursors are not signed.
+        instruments: get the duration of each call, and every event:
+            :class:`~pend_storage.instrumentation.PrometheusInstruments`,
+            :class:`~pend_storage.instrumentation.OpenTelemetryInstruments`, or some of your
+            own. None: no clock is read for them.
 
     Raises:
         ConfigError: the configuration is wrong, or does not fit the stores.
@@ -92,21 +99,27 @@ def open_store(
     hook = guarded(hook)
     key = cursor_key or settings.cursor_key
     signed_by = CursorKey(key) if isinstance(key, str) else key
-    store = _opened(settings, hook, create=create)
+    store = _opened(settings, hook, instruments, create=create)
     store.cursor_key = signed_by
     return store
 
 
-def _opened(settings: Settings, hook: Hook, *, create: bool) -> Store:
+def _opened(
+    settings: Settings, hook: Hook, instruments: Instruments | None, *, create: bool
+) -> Store:
     if settings.json is None or settings.postgres is None:
-        return _open_alone(settings, hook, create=create)
-    store = open_pair(settings, serving=True, create=create, hook=hook)
+        return _open_alone(settings, hook, instruments, create=create)
+    store = open_pair(
+        settings, serving=True, create=create, hook=hook, instruments=instruments
+    )
     if not settings.auto_switch:
-        _report_difference(settings, store, hook)
+        _report_difference(settings, store, hook_of(hook, instruments))
     return store
 
 
-def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
+def _open_alone(
+    settings: Settings, hook: Hook, instruments: Instruments | None, *, create: bool
+) -> Store:
     """Open the only store that is configured, if it may serve by itself."""
     if settings.phase.json_role is not Role.DETACHED:
         settings.require_json()
@@ -116,10 +129,14 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
         store: Store
         if settings.json is not None:
             name, missing = "the JSON directory", "the database"
-            store = opened.enter_context(open_json(settings, create=create, hook=hook))
+            store = opened.enter_context(
+                open_json(settings, create=create, hook=hook, instruments=instruments)
+            )
         else:
             name, missing = "the database", "the JSON directory"
-            store = opened.enter_context(open_postgres(settings, hook=hook))
+            store = opened.enter_context(
+                open_postgres(settings, hook=hook, instruments=instruments)
+            )
             require_environment(settings, store)
         require_usable(store, f"{settings.place}: {name}")
         # A store that is secondary, fenced or detached would serve data that may be old,
@@ -146,6 +163,7 @@ def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) ->
                     f"the stores are in the phase {phase.value}, and {settings.place} "
                     f"wants {settings.phase.value}: pend-storage phase show",
                     logging.WARNING,
+                    {"phase": phase.value, "wanted": settings.phase.value},
                 )
             )
 

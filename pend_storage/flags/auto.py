@@ -165,6 +165,7 @@ class AutoSwitch:
                 "auto-switched",
                 f"moved from {before.value!r} to {wanted.phase.value!r}, as "
                 f"{wanted.place} wants",
+                fields={"before": before.value, "phase": wanted.phase.value},
             )
         )
         return None
@@ -205,6 +206,7 @@ class AutoSwitch:
                 "not yours, find out who may write the flag, and sign it (PEND_FLAG_KEY). To "
                 "change the phase at once: pend-storage phase set PHASE",
                 logging.WARNING,
+                {"phase": wanted.phase.value, "seconds": pause, "changes": count},
             )
         )
         return pause
@@ -219,6 +221,7 @@ class AutoSwitch:
                     f"go to {', '.join(refused)}: a person does that, by pend-storage phase "
                     "set PHASE",
                     logging.WARNING,
+                    {"phase": wanted.phase.value, "reasons": refused},
                 )
             )
         return self._backoff.next()
@@ -241,7 +244,8 @@ class AutoSwitch:
             message = (
                 f"{wanted.place} wants {wanted.phase.value!r}, which is tried again"
             )
-            self._hook(Event(name, f"{message}: {error}", logging.WARNING))
+            fields = {"phase": wanted.phase.value, "reasons": sorted(reason)}
+            self._hook(Event(name, f"{message}: {error}", logging.WARNING, fields))
         return self._backoff.next()
 
     def _has_reached(self, phase: Phase) -> bool:

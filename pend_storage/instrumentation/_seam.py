@@ -20,16 +20,15 @@ OPERATIONS: Final = (
     "put_many",
     "delete",
     "commit",
+    "load",
+    "save",
     "switch",
 )
-"""Operations that are timed. ``commit`` is the end of a transaction; its reads are timed
-by their own names, and its writes take place in it."""
+"""Operations that are timed. ``commit`` is the end of a transaction, or a change by a view
+of a legacy file; the reads of a transaction are timed by their own names, and its writes
+take place in it. ``load`` and ``save`` are the two halves of the verbs of whole files."""
 
-COUNTED: Final = (
-    "compared",
-    "relay_applied",
-    "merged_commits",
-)
+COUNTED: Final = ("relay_applied", "merged_commits")
 """Facts that are counted, see :meth:`Instruments.counted`."""
 
 
@@ -55,8 +54,9 @@ class Instruments(Protocol):
 
         Args:
             operation: one of ``get get_many get_by versioned find count scan put put_many
-                delete commit switch``.
-            collection: its name; empty for ``commit`` and ``switch``.
+                delete commit load save switch``.
+            collection: its name; of ``load`` and ``save`` that of the file; empty for
+                ``commit`` and ``switch``.
             store: the store that answered: ``json``, ``postgres``, ``memory``; of a pair
                 its primary. The class of a store of one's own.
             seconds: duration, by the monotonic clock; of ``scan`` without the time that
@@ -64,16 +64,13 @@ class Instruments(Protocol):
             error: class of the exception that the call raised; None: it raised none.
         """
 
-    def counted(self, fact: str, amount: int, kind: str, /) -> None:
+    def counted(self, fact: str, amount: int, /) -> None:
         """Count something that happens beside the calls.
 
         Args:
-            fact: ``compared`` (compared reads, by outcome), ``relay_applied`` (commits that
-                the relay applied to the secondary), ``merged_commits`` (commits of one
-                transaction of the store).
+            fact: ``relay_applied``: commits that the relay applied to the secondary;
+                ``merged_commits``: commits that one transaction of the store made together.
             amount: how many.
-            kind: of ``compared``: ``sampled``, ``dropped``, ``compared``, ``skipped``,
-                ``rechecked``, ``confirmed``; of the others empty.
         """
 
     def event(self, event: Event, /) -> None:

@@ -6,23 +6,19 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import count
 from time import perf_counter
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from pend_storage._shown import shown
-from pend_storage.events import Event, Hook
+from pend_storage.events import Event, Hook, guarded
 from pend_storage.instrumentation._seam import Instruments
 
-__all__ = ["NOT_COUNTED", "Count", "Timing"]
+__all__ = ["Count", "Timing", "counting", "hook_of", "timing"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Count = Callable[[str, int, str], None]
-"""Counts a fact: see :meth:`Instruments.counted`."""
-
-
-def NOT_COUNTED(_fact: str, _amount: int, _kind: str) -> None:  # noqa: N802 - a constant
-    """Count nothing: of a store without instruments."""
+Count: TypeAlias = Callable[[str, int], None]
+"""Counts a fact: see :meth:`Instruments.counted`. It never raises."""
 
 
 class Timing:
@@ -63,10 +59,10 @@ class Timing:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the call goes on
             self.failed(failure)
 
-    def counted(self, fact: str, amount: int, kind: str = "") -> None:
+    def counted(self, fact: str, amount: int) -> None:
         """Count a fact; never raises."""
         try:
-            self.instruments.counted(fact, amount, kind)
+            self.instruments.counted(fact, amount)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the work goes on
             self.failed(failure)
 
@@ -130,10 +126,35 @@ class Timing:
             self.done(operation, collection, spent, failure)
 
 
+def hook_of(hook: Hook, instruments: Instruments | None) -> Hook:
+    """Return the hook of a store, which counts its events, too.
+
+    Args:
+        hook: of the application, guarded.
+        instruments: of the store.
+    """
+    return hook if instruments is None else guarded((hook, instruments.event))
+
+
+def timing(
+    instruments: Instruments | None, owner: type | str, hook: Hook
+) -> Timing | None:
+    """Return the timing of a store; None without instruments.
+
+    Args:
+        instruments: of the store.
+        owner: name of the store, or its class: ``json`` of ``JsonStore``.
+        hook: of the store.
+    """
+    if instruments is None:
+        return None
+    name = owner if isinstance(owner, str) else owner.__name__.removesuffix("Store")
+    return Timing(instruments, name.lower() or _UNNAMED, hook)
+
+
+def counting(found: Timing | None) -> Count | None:
+    """Return what counts the facts of a store; None without instruments."""
+    return None if found is None else found.counted
+
+
 _UNNAMED: Final = "store"
-
-
-def store_name(kind: type) -> str:
-    """Return the name of a store by its class: ``json`` of ``JsonStore``."""
-    name = kind.__name__.removesuffix("Store").lower()
-    return name or _UNNAMED

@@ -23,6 +23,7 @@ from pend_storage._layouts.retained_forms import Operation
 from pend_storage._model.records import Delete, Put, QuarantinedRecord
 from pend_storage._retry import ON_CONFLICT
 from pend_storage._shown import shown
+from pend_storage._timed_transaction import begin_edit
 from pend_storage._transaction import Transaction
 from pend_storage.codec import check_json
 from pend_storage.errors import (
@@ -76,7 +77,7 @@ def run_edit(
 
     def attempt() -> T:
         edits.begin()
-        with Transaction(store) as tx:
+        with begin_edit(store) as tx:
             tx.companions[_Edits] = edits
             return fn(tx)
 

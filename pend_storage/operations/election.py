@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Literal
 
+from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage.config import Settings
 from pend_storage.dualwrite import ForcedPromotion, Switch, force_promotion
@@ -52,13 +53,15 @@ def elect(
     ):
         before = phase_of_roles(json, postgres)
         done = force_promotion(json, postgres, side)
+        chosen = json if side == "json" else postgres
         note_promotion(
-            json if side == "json" else postgres,
+            chosen,
             side,
             kind="election",
             before=before,
             author=actor(),
         )
+        record_done(chosen, "elect", by=None, reason=None, details={"side": side})
         return done
 
 

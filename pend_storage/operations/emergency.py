@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import JSON
 from pend_storage.config import Settings
 from pend_storage.dualwrite import PassivePair
 from pend_storage.errors import ConfigError, SwitchRefused
@@ -166,6 +168,13 @@ def roll_back(
             before = work.before
             steps = work.run(on_step)
             job.finish(f"{steps[-1].name}: {steps[-1].result}")
+            details: dict[str, JSON] = {
+                "before": before.value,
+                "after": pair.phase.value,
+                "quick": quick,
+                "steps": [f"{step.name}: {step.result}" for step in steps],
+            }
+            record_done(pair, "rollback", by=work.by, reason=None, details=details)
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -195,7 +204,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {actor().by or current_actor()}"
+        self.by = f"rollback by {actor().by or current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         # A switch whose process died may have left no store that takes writes.
@@ -238,7 +247,7 @@ class _Procedure:
     def _stop(self) -> str:
         """Set the flag, so that every server moves towards JSON."""
         changed = change_flag(
-            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
+            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self.by
         )
         if changed.note:
             result = changed.note
@@ -331,7 +340,7 @@ class _Procedure:
         if not self._is_after(phase):
             return 0.0
         try:
-            done = self._pair.switch(phase, timeout=self._timeout, by=self._by)
+            done = self._pair.switch(phase, timeout=self._timeout, by=self.by)
         except SwitchRefused:  # also where a server was quicker in the meantime
             if self._is_after(phase):
                 raise

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from pend_storage._model.records import JSON
@@ -29,7 +30,7 @@ from pend_storage.factory import PassiveEnvironment
 from pend_storage.flags import FlagSource, PairValues, held_switch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
 from pend_storage.store import Store
-from pend_storage.stores.json import PassiveJsonStore
+from pend_storage.stores.json import PassiveJsonStore, journal_size
 
 if TYPE_CHECKING:
     from pend_storage.stores.json._legacy_sync.file_lag import FileLag
@@ -59,6 +60,7 @@ T = TypeVar("T")
 
 BackfillState: TypeAlias = Literal["never", "interrupted", "complete"]
 
+_WITH_SECONDARY: Final = (Phase.PARALLEL, Phase.POSTGRES_PRIMARY)
 _SWITCHES: Final = 5
 """Number of the latest switches in the facts of a pair."""
 
@@ -77,6 +79,8 @@ class StoreFacts:
     """Reason why the store cannot be probed."""
     files: tuple[FileLag, ...] = ()
     """Legacy files of the JSON store that do not show every commit yet."""
+    journal_bytes: int | None = None
+    """Bytes of the journal of the JSON store; None: not known, or another store."""
 
     @property
     def has_begun(self) -> bool:
@@ -105,7 +109,8 @@ def json_facts(store: PassiveJsonStore, place: str) -> StoreFacts:
     """Probe an open JSON store, with the lag of its legacy files."""
     found = store_facts(store, place)
     files = known(store.file_lags) if found.problem is None else None
-    return replace(found, files=files or ())
+    size = known(lambda: journal_size(Path(place)))
+    return replace(found, files=files or (), journal_bytes=size)
 
 
 def known(probe: Callable[[], T]) -> T | None:
@@ -382,8 +387,9 @@ def pair_facts(pair: PassivePair, phase: Phase | None) -> PairFacts:
     # Each fact is probed by itself: an unreachable store hides its own facts only.
     source, follower = known(pair.follower) or (pair.json, None)
     lag, backfill, validation = None, None, None
-    if follower is not None:
+    if follower is not None or phase in _WITH_SECONDARY:  # also one out of reach
         lag = known(pair.lag)
+    if follower is not None:
         backfill = known(lambda: backfill_state(source, follower, pair.is_complete))
         validation = known(lambda: follower.meta(VALIDATION_META))
     return PairFacts(

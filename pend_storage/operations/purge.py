@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from pend_storage import crashpoints
+from pend_storage._audit_record import record_done
+from pend_storage._audit_retention import erase
 from pend_storage._files.by_path import unlink
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.attribution import actor
+from pend_storage._model.attribution import Actor, actor, current_actor
 from pend_storage._model.records import (
+    JSON,
     FindingRecord,
     QuarantinedRecord,
 )
@@ -261,8 +264,17 @@ class _Purge:
         done += [store.purge(FINDINGS, findings)] if findings else []
         _SETTLED()
         done += [store.purge(name, found) for name, found in self._dependents()]
+        author = Actor(actor().by or current_actor(), actor().reason or "purge")
+        erased = erase(store, self._name, self._keys, author=author)
+        done.append(erased.is_clean)
         done.append(store.purge(self._name, self._keys))
         _ERASED()
+        details: dict[str, JSON] = {
+            "collection": self._name,
+            "keys": len(self._keys),
+            "entries": erased.entries,
+        }
+        record_done(store, "purge", by=author.by, reason=None, details=details)
         return all(done)
 
     def _dependents(self) -> Iterator[tuple[str, list[str]]]:

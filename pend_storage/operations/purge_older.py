@@ -9,9 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pend_storage._audit_record import record_done
 from pend_storage._files.by_path import unlink
 from pend_storage._model.attribution import actor
-from pend_storage._model.records import EDIT_MARK, FindingRecord, QuarantinedRecord
+from pend_storage._model.records import (
+    EDIT_MARK,
+    JSON,
+    FindingRecord,
+    QuarantinedRecord,
+)
 from pend_storage.config import Settings
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
@@ -70,6 +76,8 @@ def purge_older(
                 is_clean = _erase_older(store, cutoff, overruled, closed)
                 for path in files:
                     unlink(path)
+                details: dict[str, JSON] = {"older_than": cutoff.isoformat()}
+                record_done(store, "purge", by=None, reason=None, details=details)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,

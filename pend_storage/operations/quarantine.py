@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from pend_storage._audit_record import record_done
 from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.retained_forms import KEPT
 from pend_storage._layouts.unread_files import as_stored
-from pend_storage._model.records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._model.attribution import actor, current_actor
+from pend_storage._model.records import EDIT_MARK, JSON, QuarantinedRecord, Versioned
 from pend_storage._shown import did_you_mean, listed, shown
 from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
@@ -156,8 +158,14 @@ def accept(
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
-    with acted(by, note):
+    with acted(by, note) as author:
         store.collection(QuarantinedRecord).put(accepted, if_version=known.version)
+        details: dict[str, JSON] = {
+            "id": record.id,
+            "file": record.file,
+            "code": record.code,
+        }
+        record_done(store, "quarantine.accept", by=author, reason=note, details=details)
     return accepted
 
 
@@ -238,6 +246,13 @@ def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Re
         raise result
     for event in events:
         store.tell(event)
+    if not isinstance(store, MemoryStore):  # a rehearsal
+        details: dict[str, JSON] = {
+            "id": result.id, "file": result.file,
+            "placed": result.placed, "records": result.records,
+        }  # fmt: skip
+        by = actor().by or current_actor()
+        record_done(store, "quarantine.retry", by=by, reason=None, details=details)
     return result
 
 

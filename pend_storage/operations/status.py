@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from pend_storage._model.jobs import Job
@@ -48,6 +48,9 @@ class EnvironmentStatus:
     environment: str
     configuration: str
     """Place of the settings: a table of a file, or the environment variables."""
+    retention_seconds: float | None = None
+    """Seconds for which entries stay in the change logs that the other store has applied;
+    None: there is only one store."""
     flag: Flag
     phase: Phase | None
     """None: the stores are no pair yet, or the store that decides cannot be probed."""
@@ -160,6 +163,7 @@ class StatusProbe:
         return EnvironmentStatus(
             environment=self._settings.environment,
             configuration=self._settings.place,
+            retention_seconds=self._retention(),
             flag=flag,
             phase=phase,
             json=sides.get("json"),
@@ -182,6 +186,12 @@ class StatusProbe:
             return broken_files(self.environment.primary())
         json = self.environment.json
         return () if json is None else broken_files(json)
+
+    def _retention(self) -> float | None:
+        if self._settings.json is None or self._settings.postgres is None:
+            return None
+        days = timedelta(days=self._settings.dual_write.retention_days)
+        return days.total_seconds()
 
     def _backup(self) -> BackupFacts | None:
         """Probe the backups; the log is that of the primary, where it can be read."""

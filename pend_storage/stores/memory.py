@@ -32,7 +32,9 @@ from pend_storage._model.snapshots import (
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
-from pend_storage.events import Progress
+from pend_storage.events import Progress, guarded, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import hook_of, timing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -57,8 +59,23 @@ _PAGE: Final = 500
 class MemoryStore(Store):
     """Store in memory: for tests, and the reference for the answers of every other store."""
 
-    def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        layouts: Sequence[Layout] = (),
+        instruments: Instruments | None = None,
+    ) -> None:
+        """Make an empty store.
+
+        Args:
+            schema: the collections.
+            layouts: the legacy files that :meth:`legacy` can show.
+            instruments: get the duration of each call; None: no clock is read.
+        """
         self.schema = schema
+        self._hook = hook_of(guarded(log_event), instruments)
+        self._timing = timing(instruments, "memory", self._hook)
         self.layouts: tuple[Layout, ...] = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)

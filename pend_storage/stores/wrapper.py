@@ -28,6 +28,7 @@ from pend_storage._model.snapshots import (
     StoredRow,
 )
 from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.contract import StoreBackend, timing_of
 from pend_storage.events import Progress
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
@@ -37,9 +38,13 @@ __all__ = ["InnerRecovery", "WrapperStore"]
 
 
 class InnerRecovery(Store):
-    """Forwards snapshots and bulk loading to an inner store; a base for wrappers."""
+    """Forwards snapshots, bulk loading and the log to an inner store; a base for wrappers."""
 
     inner: Store
+
+    @override
+    def own_log(self) -> StoreBackend:
+        return self.inner.own_log()
 
     @override
     def snapshot(self) -> AbstractContextManager[SnapshotReader]:
@@ -74,6 +79,7 @@ class WrapperStore(InnerRecovery):
         self.layouts: tuple[Layout, ...] = inner.layouts
         self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
+        self._timing = timing_of(inner)
 
     @override
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from pend_storage.console.sample import build
 from pend_storage.factory import open_pair
 from pend_storage.phases import Phase
 from pend_storage.testing.domain import Log, Ship
-from tests.console.conftest import Browser
+from tests.console.conftest import SAME, Browser
 
 pytestmark = pytest.mark.timeout(300)
 SHIPS: Final = 30
@@ -166,7 +166,7 @@ import sys
 from pathlib import Path
 from pend_storage.config import load_settings
 from pend_storage.console import Actor, app
-from tests.console.conftest import Browser
+from tests.console.conftest import SAME, Browser
 settings = load_settings(Path(sys.argv[1]), "production", environ={})
 browser = Browser(app(settings, authorise=lambda _: Actor("ann", ("operate",))))
 browser.act(sys.argv[2], accept=["backup"])
@@ -328,3 +328,49 @@ def test_nothing_that_looks_changes_a_file_or_a_row(
     browser.app.close()
 
     assert print_of(environment) == before
+
+
+def test_values_are_shown_to_the_role_for_a_reason_and_the_log_says_to_whom(
+    environment: Settings,
+    make: Callable[..., Console],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    eve = Browser(make(environment, authorise=lambda _: Actor("eve", ("operate",))))
+    ann = Browser(make(environment, authorise=lambda _: ANN))
+    record = ann.get("/api/v1/quarantine?status=all").json()["items"][0]
+    path = f"/api/v1/quarantine/{record['id']}/raw"
+    body = {
+        "idempotency_key": "raw",
+        "expected_phase": None,
+        "expected_epoch": None,
+        "reason": "ticket 9",
+        "environment": "production",
+    }
+
+    assert eve.act("reveal-quarantine", id=record["id"]).status_code == 403
+    assert eve.ask("POST", path, json=body, headers=SAME).status_code == 403
+    masked = ann.act("reveal-quarantine", id=record["id"], dry_run=True).json()
+    nothing = ann.ask("POST", path, json={**body, "reason": ""}, headers=SAME)
+    with caplog.at_level("INFO", logger="pend_storage"):
+        shown = ann.act("reveal-quarantine", id=record["id"], reason="ticket 9").json()
+        raw = ann.ask("POST", path, json=body, headers=SAME)
+
+    assert not any(c.isalnum() for c in masked["result"]["raw"])
+    assert nothing.status_code == 422
+    assert shown["result"]["raw"] == raw.content.decode()
+    assert len(raw.content) == record["size"]
+    assert raw.headers["content-disposition"].startswith("attachment")
+    told = [m for m in caplog.messages if m.startswith("values-shown: ann was shown")]
+    assert len(told) == 2
+    assert all("ticket 9" in message for message in told)
+
+
+def test_values_of_a_divergence_are_shown_to_the_role(sample: Browser) -> None:
+    [item] = sample.get("/api/v1/divergences?state=all").json()["items"]
+
+    found = sample.act("reveal-divergence", id=item["id"]).json()
+
+    [place] = found["result"]["differences"]
+    assert place["path"] == "tier"
+    assert isinstance(place["left"], int)
+    assert place["left"] != place["right"]

@@ -503,7 +503,7 @@ OLD_NOTES = [Note("a", "first", 5), Note("b", "two", 2), Note("c", "three", 3)]
 
 def test_a_directory_without_a_note_takes_the_schema_that_fits(old: Path) -> None:
     assert stored(V1, old) == OLD_NOTES
-    assert json.loads((old / ".pend-storage" / "format").read_text())["format"] == 4
+    assert json.loads((old / ".pend-storage" / "format").read_text())["format"] == 5
     with pytest.raises(SchemaOutOfDate, match=r"notes\.stars is removed"):
         opened(schema(Fewer), old)
 

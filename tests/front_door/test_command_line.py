@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from pend_storage.phases import Phase
 from tests.front_door.conftest import OPENS, Site, put
 from tests.integration.cli.conftest import clean_environment
+from tests.integration.cli.stages import bring_to
 
 
 @pytest.fixture
@@ -102,10 +104,23 @@ def test_a_code_that_is_mistyped_gets_a_suggestion(server: Site) -> None:
 
 
 def test_a_phase_may_be_written_in_capitals(server: Site) -> None:
-    result = server.run("phase", "set", "PARALLEL", "--dry-run")
+    bring_to(server, Phase.PARALLEL)
+
+    result = server.run("phase", "set", "JSON-ONLY", "--dry-run")
 
     assert result.code == 0
-    assert "would go from json-only to: parallel" in result.out
+    assert "would go from parallel to: json-only" in result.out
+
+
+def test_a_dry_run_gives_a_fresh_pair_no_roles(server: Site) -> None:
+    assert server.run(*OPENS).code == 0
+    before, rows = server.digest(), server.rows()
+
+    result = server.run("phase", "set", "parallel", "--dry-run")
+
+    assert result.code == 2
+    assert "were not used as a pair yet" in result.err
+    assert (server.digest(), server.rows()) == (before, rows)
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["phase", "-h"], ["phase", "set", "-h"]])

@@ -39,6 +39,7 @@ from pend_storage.records import Batch, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore
+from tests.ages import age
 from tests.checked_reads import WatchedStore
 
 WALLETS = "wallet-db.json"
@@ -87,7 +88,9 @@ def directory(tmp_path: Path) -> Path:
     for file, value in files.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(json.dumps(value, indent=2))
+        age(tmp_path / file)
     (tmp_path / BROKEN).write_text("{}")
+    age(tmp_path / BROKEN)
     return tmp_path
 
 
@@ -102,6 +105,7 @@ def store(directory: Path) -> Iterator[JsonStore]:
     ) as opened:
         # The store has read it before, and so goes on with its records.
         (directory / BROKEN).write_text('{"a": 1, "b": ')
+        age(directory / BROKEN)
         opened.checkpoint()
         yield opened
 
@@ -311,7 +315,7 @@ KNOWN_WRITERS: Final = {
     },
     "operations/seed.py": {"write_missing"},
     "pend/_investments.py": {"_write"},
-    "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
+    "stores/json/_legacy_sync/edit_commit.py": {"EditCommit._run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
         "SecondaryEdit.run",
         "write_as_secondary",

@@ -24,9 +24,12 @@ from pend_storage.stores.postgres._writes.commit_batches import (
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run, wait_until
 
-HELD = 3.0
 LONGEST = 1.5
 """Seconds that a writer may wait for a row that is not its own."""
+HELD = LONGEST + 0.5
+"""Seconds for which the lock is held from when its waiters wait: no less can be noticed."""
+UNTIL_FENCED = 1.0
+"""Seconds until the first write has left its lane, and waits by itself."""
 BY_HAND = "psql by hand"
 
 
@@ -116,7 +119,7 @@ def many_keys(store: PostgresStore) -> None:
 def fence(store: PostgresStore) -> None:
     one_more = threading.Thread(target=one, args=(store,))
     one_more.start()
-    time.sleep(1.0)  # it has left its lane, and waits by itself
+    time.sleep(UNTIL_FENCED)
     state = RoleState(Role.PRIMARY, 0).to_meta()
     assert store.compare_and_set_meta(ROLE_META, None, state)
     one_more.join()
@@ -142,7 +145,7 @@ def test_who_does_not_need_it_does_not_wait(
     with writers.at_work():
         with held(url, lock):
             blocked.start()
-            time.sleep(HELD)
+            time.sleep(HELD + (UNTIL_FENCED if work is fence else 0.0))
             assert blocked.is_alive()
             done = writers.done
         blocked.join()

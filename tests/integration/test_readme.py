@@ -50,11 +50,17 @@ def test_the_first_two_blocks_are_one_pasteable_line_each() -> None:
         assert found[1] == extra
 
 
-def test_the_first_command_shows_the_demo(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pace",
+    ["--pace 0.2", pytest.param("", id="as it is", marks=pytest.mark.deep)],
+)
+def test_the_first_command_shows_the_demo(tmp_path: Path, pace: str) -> None:
+    """Without the pauses for those who watch, which are most of its time."""
     found = INSTALL.fullmatch(BLOCKS[0][1])
     assert found is not None
+    command = found[2].replace(".venv/bin/", "")
 
-    shown = bash(found[2].replace(".venv/bin/", ""), tmp_path, TMPDIR=str(tmp_path))
+    shown = bash(f"{command} {pace}", tmp_path, TMPDIR=str(tmp_path))
 
     assert "All is well" in shown
     for word in ("wallet-db.json", "blockchain_events", "half", "same answer", "ms"):

@@ -13,6 +13,7 @@ from pend_storage.stores.postgres import PostgresStore
 __all__ = ["make_older", "run"]
 
 _ADDED: Final = {
+    "0005": "drop table audit",  # and its triggers, which need functions
     "0003": "alter table changes drop token, drop by, drop reason",
     "0004": "drop table pend_store_lock",
 }
@@ -35,15 +36,15 @@ def make_older(url: str, schema: Schema, revision: str) -> None:
     """
     with PostgresStore(schema, url) as store:
         store.migrate()
+    for later, statement in _ADDED.items():
+        if later > revision:
+            run(url, statement)
     run(
         url,
         "do $$ declare f regprocedure; begin for f in select oid from pg_proc "
         "where proname ~ '^pend_' "
         "loop execute 'drop function ' || f; end loop; end $$",
     )
-    for later, statement in _ADDED.items():
-        if later > revision:
-            run(url, statement)
     run(url, "delete from store_meta where name = 'postgres.home'")
     functions = Path(__file__).with_name(f"functions_{revision}.sql")
     run(url, functions.read_text(encoding="utf-8"))

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pend_storage._audit_chain import seal
+from pend_storage._audit_record import record
+from pend_storage._audit_verification import verify_chain
 from pend_storage.records import Row
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal.snapshot import FORMAT
@@ -103,3 +106,24 @@ def test_it_is_marked_before_a_purge(without_purges: Path) -> None:
         assert json.loads(mark.read_text())["format"] == FORMAT > 3
         assert store.purge("logs", ["a"])
         assert list(store.scan("logs", deleted=True)) == []
+
+
+@pytest.fixture
+def without_audit(tmp_path: Path) -> Path:
+    """A directory of the version that had no audit."""
+    place = Path(__file__).with_name("json_format_4")
+    return Path(shutil.copytree(place, tmp_path / "data"))
+
+
+def test_a_directory_without_audit_is_taken_along(without_audit: Path) -> None:
+    mark = without_audit / ".pend-storage" / "format"
+    assert json.loads(mark.read_text())["format"] == 4
+
+    with JsonStore(SCHEMA, without_audit, checkpoint_interval=None) as store:
+        assert json.loads(mark.read_text())["format"] == FORMAT > 4
+        assert [t.value for t in store.collection(Tally).scan()] == [3, 2]
+        assert len(list(store.changes())) == 6
+        assert list(store.scan("audit")) == []
+        record(store, "switch", by="ann", reason=None)
+        assert seal(store) == 1
+        assert verify_chain(store).ok

@@ -264,7 +264,7 @@ def test_a_database_of_a_newer_library_is_left_alone(postgres_url: str) -> None:
 
     with store:
         for action in (store.migrate, partial(store.meta, "x")):
-            with pytest.raises(SchemaOutOfDate, match=r"9999.*0004.*newer program"):
+            with pytest.raises(SchemaOutOfDate, match=r"9999.*0005.*newer program"):
                 action()
 
 

@@ -254,6 +254,7 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "quarantine retry": ["--all"],
     "quarantine show": ["x"],
     "completion": ["bash"],
+    "audit show": ["x"],
     "backup show": ["x"],
     "backup restore": ["--to", "latest", "--into", "{url}", "--dry-run"],
     "backup diff": ["{url}"],
@@ -283,20 +284,28 @@ url_env = "MY_REDIS"
 repository = "backups"
 """
 _RUN: Final = """
-import io, json, os, sys, threading, signal
+import io, json, os, sys, threading, signal, time
 sys.path.insert(0, os.getcwd())
 from pend_storage.cli._app import run
+
+def end(over):
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        if over.wait(0.02):
+            return
+    if not over.wait(1.0):  # it is at work
+        os.kill(os.getpid(), signal.SIGTERM)
+
 for arguments in json.loads(sys.stdin.read()):
     sys.stdout.write("\\x00"); sys.stdout.flush()
-    alarm = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)) \
-        if {"relay", "run", "console"} & set(arguments) else None
-    alarm and alarm.start()
+    over = threading.Event()
+    if {"relay", "run", "console"} & set(arguments):
+        threading.Thread(target=end, args=(over,)).start()
     try:
         run(arguments)
     except SystemExit:
         pass
     finally:
-        alarm and alarm.cancel()
+        over.set()
     sys.stdout.flush(); sys.stderr.flush()
 """
 

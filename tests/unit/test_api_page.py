@@ -14,6 +14,12 @@ import pend_storage as ps
 REFERENCE: Final = Path(__file__).parents[2] / "docs/reference"
 PUBLIC: Final[list[str]] = importlib.import_module("pend_storage").__all__
 PAGES: Final = (REFERENCE / "api.md", REFERENCE / "errors.md")
+PACKAGES: Final = {
+    "pend_storage",
+    "pend_storage.flags",
+    "pend_storage.instrumentation",
+    "pend_storage.testing",
+}
 DIRECTIVE: Final = re.compile(
     r"^\.\. auto(class|function|exception|data|module):: ([\w.]+)$"
     r"(?:\n   :members: ?(.*))?",
@@ -56,7 +62,7 @@ def test_every_public_name_is_there() -> None:
 def test_every_path_on_the_page_is_public(package: str, name: str) -> None:
     public = importlib.import_module(package)
 
-    assert package in {"pend_storage", "pend_storage.flags", "pend_storage.testing"}
+    assert package in PACKAGES
     assert name in public.__all__
     assert hasattr(public, name)
 

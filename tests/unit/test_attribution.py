@@ -80,11 +80,11 @@ def test_what_a_block_said_ends_with_it_also_after_an_error() -> None:
     with pytest.raises(ValueError, match="oops"), acting(by="ann"):
         raise ValueError("oops")
 
-    assert actor() == (None, None)
+    assert actor() == (None, None, None)
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
-@pytest.mark.parametrize("name", ["by", "reason"])
+@pytest.mark.parametrize("name", ["by", "reason", "request"])
 def test_what_no_store_could_keep_is_refused_at_once(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name), acting(**{name: text}):
         pass

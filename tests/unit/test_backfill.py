@@ -122,7 +122,14 @@ def test_a_newer_row_of_the_target_stays() -> None:
 def test_what_is_referred_to_comes_first() -> None:
     names = [spec.name for spec in copy_order(SCHEMA)]
 
-    assert names == ["legacy_files", "owners", "notes", "quarantine", "findings"]
+    assert names == [
+        "legacy_files",
+        "owners",
+        "notes",
+        "quarantine",
+        "findings",
+        "audit",
+    ]
 
 
 def test_a_circle_of_references_is_ordered_all_the_same() -> None:
@@ -135,7 +142,14 @@ def test_a_circle_of_references_is_ordered_all_the_same() -> None:
 
     names = {spec.name for spec in copy_order(circle)}
 
-    assert names == {"notes", "owners", "quarantine", "legacy_files", "findings"}
+    assert names == {
+        "notes",
+        "owners",
+        "quarantine",
+        "legacy_files",
+        "findings",
+        "audit",
+    }
 
 
 class _Dying(WrapperStore):

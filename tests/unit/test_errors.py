@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         (),
         {"collection": "c", "field": "f", "target": "t", "value": "v"},
     ),
+    "AppendOnly": ((), {"collection": "audit", "key": "k"}),
     "UnknownCollection": (("c",), {"known": ("a", "b")}),
     "ConfigError": (("wrong",), {}),
     "SchemaOutOfDate": (("too old",), {}),

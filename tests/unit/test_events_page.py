@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,59 @@ def on_the_page() -> list[str]:
     return re.findall(
         r"^\| `([a-z-]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
+
+
+OF_A_VARIABLE: Final = {"flags/auto.py": ("auto-switch-refused", "auto-switch-failed")}
+"""Events whose name is in a variable, and which have fields."""
+
+
+def fields_in(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
+    """Name and fields of each event that a module makes."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = {
+        node.targets[0].id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(ast.Name("Event"), [first, *rest], keywords):
+                given = [k.value for k in keywords if k.arg == "fields"] + rest[2:3]
+            case _:
+                continue
+        place = path.relative_to(PACKAGE).as_posix()
+        found: frozenset[str] = frozenset()
+        for value in given:
+            members = named.get(getattr(value, "id", ""), value)
+            assert isinstance(members, ast.Dict), f"{place}: fields that cannot be read"
+            found |= {str(ast.literal_eval(key)) for key in members.keys if key}
+        if isinstance(first, ast.Constant):
+            yield str(first.value), found
+        elif found:
+            for name in OF_A_VARIABLE[place]:
+                yield name, found
+
+
+def fields_in_the_library() -> dict[str, set[str]]:
+    """The fields of each event."""
+    fields: dict[str, set[str]] = {name: set() for name in in_the_library()}
+    for path in PACKAGE.rglob("*.py"):
+        if not {"testing", "cli"} & set(path.relative_to(PACKAGE).parts):
+            for name, found in fields_in(path):
+                fields.setdefault(name, set()).update(found)
+    return fields
+
+
+def test_the_fields_of_every_event_are_on_the_page() -> None:
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]+) \|",
+        PAGE.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+
+    on_page = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+
+    assert on_page == fields_in_the_library()
 
 
 def test_every_event_is_on_the_page_and_no_other() -> None:

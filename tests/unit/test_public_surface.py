@@ -20,7 +20,7 @@ from pend_storage.collection import Collection
 from pend_storage.records import Row
 
 PUBLIC: Final[list[str]] = importlib.import_module("pend_storage").__all__
-LAZY: Final = ("pend_storage", "pend_storage.flags")
+LAZY: Final = ("pend_storage", "pend_storage.flags", "pend_storage.instrumentation")
 """Packages whose stub is the list of their public names."""
 CALLABLE: Final = ("collection", "records")
 """Functions that share their name with a module."""

@@ -10,6 +10,7 @@ from pend_storage._model.fields import Limit
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import (
+    AUDIT,
     FINDINGS,
     LEGACY_FILES,
     QUARANTINE,
@@ -94,12 +95,12 @@ def test_a_declaration_that_does_not_fit_is_refused(
 def test_every_schema_has_the_system_collections_last() -> None:
     schema = Schema([collection("notes", Note)])
 
-    assert schema.names == ("notes", QUARANTINE, LEGACY_FILES, FINDINGS)
+    assert schema.names == ("notes", QUARANTINE, LEGACY_FILES, FINDINGS, AUDIT)
     assert [spec.name for spec in schema] == list(schema.names)
     assert [spec.name for spec in schema.declared] == ["notes"]
     assert schema[QuarantinedRecord].name == QUARANTINE
     assert schema[LegacyFile].key == "file"
-    assert Schema([]).names == (QUARANTINE, LEGACY_FILES, FINDINGS)
+    assert Schema([]).names == (QUARANTINE, LEGACY_FILES, FINDINGS, AUDIT)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pend_storage.backup._catalog import Catalog
+from pend_storage.backup._catalog import Catalog, Fact
 from pend_storage.backup._schedule import parse_schedule
 from pend_storage.backup._standing import Standing, latest_fact, standings
 from pend_storage.backup._window import Window, chains, windows
@@ -105,6 +105,8 @@ class BackupFacts:
     """None: the schedule cannot be read, or its package is missing."""
     failure: str | None = None
     """Last failure of a scheduled backup; None once a later backup is good."""
+    failures: int = 0
+    """Failures of scheduled backups that the repository has recorded."""
     damaged: int = 0
     """Objects that are damaged, and backups in which damage was found."""
     bytes: int | None = None
@@ -191,6 +193,7 @@ class BackupProbe:
             drill=_drill(own),
             next_run=self._next(),
             failure=_failure(catalog, environment, last),
+            failures=len(_failures(catalog, environment)),
             damaged=len(catalog.damaged()) + len(spoiled),
             bytes=sum(parts) + sum(s.part.size for s in segments),
             free_bytes=free,
@@ -255,14 +258,18 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _failure(catalog: Catalog, environment: str, last: Standing | None) -> str | None:
-    """Return the last failure of a scheduled run, unless a later backup is good."""
-    own = [
+def _failures(catalog: Catalog, environment: str) -> list[Fact]:
+    """Return the failures of scheduled runs of an environment."""
+    return [
         fact
         for fact in catalog.facts(SCHEDULE)
-        if fact.detail.get("environment") in {None, environment}
+        if fact.kind == FAILED and fact.detail.get("environment") in {None, environment}
     ]
-    failed = latest_fact(own, FAILED)
+
+
+def _failure(catalog: Catalog, environment: str, last: Standing | None) -> str | None:
+    """Return the last failure of a scheduled run, unless a later backup is good."""
+    failed = latest_fact(_failures(catalog, environment), FAILED)
     if failed is None:
         return None
     begun = None if last is None else datetime.fromisoformat(last.backup.started_at)

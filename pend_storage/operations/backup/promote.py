@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import actor
+from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import clause, shown
 from pend_storage.backfill import backfill
@@ -132,7 +134,7 @@ def promote(
             before = _phase_before(kind, others)
             _mark(others)
             with (
-                acted(by, reason),
+                acted(by, reason) as author,
                 running_job(restored, "promote", can_wait=False),
             ):
                 done = Promotion(scene).execute(
@@ -145,6 +147,13 @@ def promote(
                     kind="promotion",
                     before=before,
                     author=actor(),
+                )
+                details: dict[str, JSON] = {
+                    "side": kind,
+                    "rolled_forward": roll_forward,
+                }
+                record_done(
+                    restored, "promote", by=author, reason=None, details=details
                 )
         has_place = settings.json if kind == "json" else settings.postgres
         is_configured = has_place is not None and kind not in {*others, *gone}

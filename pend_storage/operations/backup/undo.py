@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._audit_record import record_done
 from pend_storage._model.attribution import actor
+from pend_storage._model.records import JSON
 from pend_storage._model.snapshots import StoredChange
 from pend_storage._shown import shown
 from pend_storage.backup._catalog import Catalog
@@ -106,6 +108,13 @@ def undo(
         if plan.is_needed and not dry_run:
             with acted(by, reason) as author:
                 version = write_undo(store, plan, by=author, reason=actor().reason)
+                details: dict[str, JSON] = {
+                    "collection": plan.collection,
+                    "from": str(plan.present),
+                    "to": str(plan.earlier.version),
+                    "version": str(version),
+                }
+                record_done(store, "undo", by=author, reason=None, details=details)
     return Undone(undo=plan, version=version, dry_run=dry_run)
 
 

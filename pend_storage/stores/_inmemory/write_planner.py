@@ -10,15 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from pend_storage._model.diff import equal
-from pend_storage._model.records import JSON, Advance, Batch, ChangedRecord, Put
+from pend_storage._model.records import JSON, Advance, Batch, ChangedRecord, Put, Row
 from pend_storage.errors import (
+    AppendOnly,
     Conflict,
     ReferenceViolation,
     StalePosition,
     UniqueViolation,
 )
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import AUDIT, CollectionSpec
 from pend_storage.stores._inmemory.state import ChangedRow, LogRecord, State
 from pend_storage.stores._inmemory.table import index_value
 
@@ -106,6 +107,7 @@ class Plan:
 
         Raises:
             StaleEpoch: the store is not primary at that epoch.
+            AppendOnly: an audit entry would be replaced or deleted.
             Conflict: a check does not hold.
             UniqueViolation: a unique value is taken.
             ReferenceViolation: a reference would lead nowhere.
@@ -114,6 +116,7 @@ class Plan:
         if done is not None:
             return done.versions_of(batch)
         self._state.require(Role.PRIMARY, epoch)
+        self._state.schema.require_appending(batch)
         for (collection, key), expected in batch.checks.items():
             actual = self._live_version(collection, key)
             if actual != expected:
@@ -204,7 +207,7 @@ class Plan:
     ) -> None:
         """Plan rows of this store's own, whatever its role, outside of the change log."""
         mine = _Rows()
-        batch = self._state.schema.batch(puts, limited=False)
+        batch = self._state.schema.batch(puts, limited=False, audited=False)
         rows = tuple(self._rows_of(batch, self._sequence + 1, mine))
         self._append(mine, rows, meta, 0)
 
@@ -276,6 +279,8 @@ class Plan:
             record = body = None
             if isinstance(operation, Put):
                 record, body = operation.record, operation.body
+                if operation.collection == AUDIT and self._live_version(*place):
+                    raise AppendOnly(collection=AUDIT, key=operation.key)
             elif not self._live_version(*place):
                 continue
             version = max(self._version(*place) + 1, sequence)
@@ -300,6 +305,13 @@ class Plan:
         return _encode({**_members(body), **kept}) if kept else body
 
     # -- rows of the state, with the planned batches on top ----------------------------
+
+    def present(self, collection: str, key: str) -> Row | None:
+        """Return the row that the next planned commit finds; None where there is none."""
+        record = self._record(collection, key, _NOTHING)
+        return (
+            None if record is None else Row(key, self._version(collection, key), record)
+        )
 
     def _version(self, collection: str, key: str) -> int:
         planned = self._done.rows.get((collection, key))

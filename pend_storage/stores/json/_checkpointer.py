@@ -195,6 +195,7 @@ class Checkpointer:
                     f"{len(found)} JSON files in {directory} are claimed by no layout and "
                     f"are left alone: {names}{', ...' if found[5:] else ''}",
                     logging.WARNING,
+                    {"files": len(found)},
                 )
             )
 
@@ -262,6 +263,7 @@ class Checkpointer:
                         f"{what} could not be written: {error}. Nothing is lost, it will "
                         "be tried again",
                         logging.ERROR,
+                        {"what": what, "failures": count + 1},
                     )
                 )
         else:
@@ -299,6 +301,7 @@ class Checkpointer:
                     f"the files could not be brought up to date at the end: {error} "
                     "Nothing is lost; the next process will do it",
                     logging.ERROR,
+                    {"what": "the files", "failures": 1},
                 )
             )
         self._lock.close()

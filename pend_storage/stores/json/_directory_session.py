@@ -12,6 +12,7 @@ from pend_storage._files.failures import translated
 from pend_storage._model.records import JSON
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Hook, Progress
+from pend_storage.instrumentation._timing import Count
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.state import SCHEMA_META
@@ -42,6 +43,8 @@ class SessionOptions:
     """Seconds between two rounds of the checkpointer; None: no thread is started."""
     lock_timeout: float
     retention: Retention
+    count: Count | None
+    """Counts the commits that were written together; None: nothing does."""
 
 
 class DirectorySession:
@@ -126,6 +129,7 @@ class DirectorySession:
                 hook=self._hook,
                 admission=self._admission,
                 layouts=files.layouts,
+                count=self._options.count,
             )
             try:
                 self._record_schema(engine)

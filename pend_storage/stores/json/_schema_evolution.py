@@ -124,6 +124,7 @@ def migrate_directory(
                 f"{name} has the schema of {schema.module} now: "
                 f"{in_words(done.changes)}",
                 logging.INFO,
+                {"changes": len(done.changes)},
             )
         )
     return done

@@ -37,6 +37,8 @@ from pend_storage._trusted_users import require_own
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import PendStorageError, own_copy
 from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -85,6 +87,7 @@ class JsonStore(Store):
         allow_foreign_owner: bool | None = None,
         hook: Hook = log_event,
         progress: Progress | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         """Open a directory; the first opening adopts its legacy files.
 
@@ -108,6 +111,8 @@ class JsonStore(Store):
                 ``PEND_ALLOW_FOREIGN_OWNER=1``.
             hook: receives the events for operators; they are logged by default.
             progress: is called with the progress of the first import of legacy files.
+            instruments: get the duration of each call, and the events; None: no clock is
+                read for them.
 
         Raises:
             ConfigError: not a directory, or this user may not read and write it; or this
@@ -125,10 +130,13 @@ class JsonStore(Store):
         self.layouts: tuple[Layout, ...] = self._files.layouts
         self._include = include = tuple(include)
         self._guard = UnreadFileGuard(self.layouts, self._files.paths)
-        self._hook = guarded(hook)
+        self._hook = hook_of(guarded(hook), instruments)
+        self._timing = timing(instruments, "json", self._hook)
         self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
         self._reads = GuardedReads(schema, self._guard)
-        options = SessionOptions(include, checkpoint_interval, lock_timeout, retain)
+        options = SessionOptions(
+            include, checkpoint_interval, lock_timeout, retain, counting(self._timing)
+        )
         self._session = DirectorySession(
             schema, self._files, self._admission, self._hook, options
         )

@@ -32,7 +32,7 @@ from pend_storage.stores._inmemory.state import SCHEMA_META
 from pend_storage.stores.json._journal.journal import Journal, Position, create_segment
 from pend_storage.stores.json._journal.log_records import SegmentStart
 from pend_storage.stores.json._journal.process_locks import directory_lock
-from pend_storage.stores.json._journal.segments import snapshot_path
+from pend_storage.stores.json._journal.segments import journal_bytes, snapshot_path
 from pend_storage.stores.json._journal.snapshot import FORMAT, snapshot
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     manifest_path,
@@ -51,6 +51,7 @@ __all__ = [
     "check_directory",
     "has_store",
     "incarnation",
+    "journal_size",
     "open_store_directory",
     "require_format",
 ]
@@ -93,6 +94,20 @@ def has_store(directory: Path) -> bool:
         directory: the one with the legacy files.
     """
     return (directory / OWN_DIRECTORY).exists()
+
+
+def journal_size(directory: Path) -> int:
+    """Return the bytes of a store's journal, its change log included.
+
+    Args:
+        directory: the one with the legacy files.
+
+    Raises:
+        ConfigError: it may not be read.
+        StoreUnavailable: the disk is out of order.
+    """
+    with translated(directory):
+        return journal_bytes(directory / OWN_DIRECTORY)
 
 
 def check_directory(directory: Path) -> None:

@@ -4,7 +4,7 @@ Nothing is listed by hand that a declaration knows: tables come from the declare
 functions from their definitions. So a table or a function that is added is covered at once.
 
 Four roles: the *owner* migrates; the *application* reads and writes records, and only adds
-to the change log; the *reader* reads; the *archiver* reads, and prunes the change log.
+to the change log and to the audit; the *reader* reads; the *archiver* reads, and prunes the change log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pend_storage.schema import Schema
+from pend_storage.schema import AUDIT, Schema
 from pend_storage.stores.postgres._functions.definitions import definitions
 from pend_storage.stores.postgres._schema.tables import (
     REVISION_TABLE,
@@ -165,6 +165,7 @@ def _table_privileges(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
             "archiver": _READ,
         }
     found[_CHANGE_LOG] |= {"application": _APPEND, "archiver": ("select", "delete")}
+    found[AUDIT]["application"] = _APPEND
     found[_POSITIONS]["archiver"] = ("select", "insert", "update")
     # LOCK TABLE demands UPDATE for the modes in which commits hold it.
     found[STORE_LOCK] = dict.fromkeys(ROLES[1:], _READ)

@@ -24,6 +24,8 @@ from pend_storage._model.storable_text import is_key
 from pend_storage._schema_changes import Evolution
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.events import Hook, guarded, log_event
+from pend_storage.instrumentation import Instruments
+from pend_storage.instrumentation._timing import counting, hook_of, timing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._change_log import ChangeLog
@@ -75,6 +77,7 @@ class PostgresStore(RecoveryMethods):
         application_name: str = "pend_storage",
         database_schema: str = DEFAULT_SCHEMA,
         hook: Hook = log_event,
+        instruments: Instruments | None = None,
     ) -> None:
         """Configure the store; connects to nothing before it is needed.
 
@@ -97,6 +100,8 @@ class PostgresStore(RecoveryMethods):
             database_schema: schema of the database with the tables and functions;
                 :meth:`migrate` creates it. ``search_path`` is not consulted.
             hook: receives events for the operator.
+            instruments: get the duration of each call, and the events; None: no clock is
+                read for them.
 
         Raises:
             ConfigError: the URL cannot be parsed, the schema does not fit, or
@@ -116,7 +121,8 @@ class PostgresStore(RecoveryMethods):
             schema=database_schema,
             read_only=self._is_read_only,
         )
-        self._hook = guarded(hook)
+        self._hook = hook_of(guarded(hook), instruments)
+        self._timing = timing(instruments, "postgres", self._hook)
         pool = Pool(
             self._connector.open,
             size=pool_size,
@@ -144,6 +150,7 @@ class PostgresStore(RecoveryMethods):
             self._statements,
             size=pool_size,
             retry_timeout=self._lock_wait,
+            count=counting(self._timing),
         )
         self._applier = Applier(
             self.schema, self._client, self._statements, retry_timeout=self._lock_wait

@@ -15,6 +15,10 @@ that a backend overrides.
 
 from __future__ import annotations
 
+from pend_storage.testing.contract._auditing import (
+    AuditContract,
+    AuditRetentionContract,
+)
 from pend_storage.testing.contract._changelog import ChangesContract
 from pend_storage.testing.contract._concurrency import ConcurrencyContract
 from pend_storage.testing.contract._feeding import ApplyContract, FollowContract
@@ -94,6 +98,8 @@ class StoreContract(
     PurgingContract,
     TokenContract,
     AttributionContract,
+    AuditContract,
+    AuditRetentionContract,
     PendingContract,
     ApplyContract,
     FollowContract,

@@ -12,6 +12,7 @@ from pend_storage.factory import open_pair
 from pend_storage.operations.emergency import roll_back
 from pend_storage.phases import Phase
 from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import AUDIT
 from tests.integration.cli.stages import (
     DOWN,
     bring_to,
@@ -40,11 +41,12 @@ def names(document: Any) -> list[str]:
 
 
 def records(site: Site) -> dict[tuple[str, str], Any]:
-    """Every record, as the server sees it."""
+    """Every record, as the server sees it; the audit has what the rollback did, too."""
     with open_pair(settings_of(site)) as pair:
         return {
             (spec.name, row.key): row.record
             for spec in pair.schema
+            if spec.name != AUDIT
             for row in pair.scan(spec.name)
         }
 

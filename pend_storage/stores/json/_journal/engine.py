@@ -27,6 +27,7 @@ from pend_storage.errors import (
     PendStorageError,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.instrumentation._timing import Count
 from pend_storage.schema import Schema
 from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores._interrupt_deferral import (
@@ -74,6 +75,7 @@ class Engine(SharedReplica):
         hook: Hook,
         admission: SchemaAdmission | None = None,
         layouts: Sequence[Layout] = (),
+        count: Count | None = None,
     ) -> None:
         """Load the state.
 
@@ -85,12 +87,14 @@ class Engine(SharedReplica):
             hook: receives ``torn-tail-dropped``.
             admission: admits the schema; None: the rows may be of any schema.
             layouts: of the legacy files.
+            count: counts the commits that were written together.
 
         Raises:
             SchemaOutOfDate: the rows are of another schema.
         """
         self.layouts = tuple(layouts)
         self._hook = hook
+        self._count = count
         self._queue = CallerLedQueue(self._execute)
         self._failures = CommitFailures(name, directory)
         self._writing = threading.Lock()
@@ -267,6 +271,8 @@ class Engine(SharedReplica):
             # The mutex is free meanwhile: readers do not wait for the disk.
             live.journal.append(frame)
             self._is_quick = monotonic() - began < _QUICK
+            if self._count is not None:
+                self._count("merged_commits", len(plan.effects))
             with self.mutex:
                 self.version += 1
                 try:
@@ -298,6 +304,7 @@ class Engine(SharedReplica):
                     "a commit that a crash had interrupted before it was acknowledged "
                     f"was dropped; what there was of it is in {aside}",
                     logging.WARNING,
+                    {"file": str(aside)},
                 )
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from pend_storage.stores.json._journal.log_records import (
 
 __all__ = [
     "SegmentReader",
+    "journal_bytes",
     "numbered",
     "read_start",
     "segment_path",
@@ -52,6 +54,19 @@ def numbered(directory: Path, kind: str) -> list[int]:
     """Return the numbers of segments (``journal``) or snapshots in a directory, in order."""
     found = (_NUMBERED.fullmatch(path.name) for path in directory.iterdir())
     return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
+
+
+def journal_bytes(directory: Path) -> int:
+    """Return the size of all segments together.
+
+    Args:
+        directory: the store's own directory.
+    """
+    total = 0
+    for number in numbered(directory, "journal"):
+        with contextlib.suppress(FileNotFoundError):  # dropped in the meantime
+            total += segment_path(directory, number).lstat().st_size
+    return total
 
 
 class SegmentReader(Descriptor):

@@ -34,12 +34,13 @@ from pend_storage.stores.json._journal.log_frames import (
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "read_snapshot", "snapshot"]
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """On-disk format: version of everything in the store's own directory.
 
 1: the first. 2: entries of the change log carry a token, an author and a reason. 3: the
 schema of the rows is recorded in the meta, and records may have members that a program does
 not know. 4: a record may say that tombstones are purged; an older program would bring them back.
+5: commits of audited collections have entries in the audit; an older program would write none.
 """
 _PIECE: Final = 1 << 20
 _WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"

@@ -15,14 +15,21 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from pend_storage._audit_images import (
+    is_due,
+    places_due,
+    versions_in,
+    with_images,
+)
 from pend_storage._layouts.layout import Layout
 from pend_storage._layouts.removal import Removal
+from pend_storage._model.attribution import Actor, acting_as
 from pend_storage._model.records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage._redaction import record_label, record_name
 from pend_storage._shown import listed, shown
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
-from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.schema import AUDIT, LEGACY_FILES, QUARANTINE
 from pend_storage.stores._inmemory.table import index_value
 from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores.json._journal.engine import Engine, Submit
@@ -88,6 +95,12 @@ class EditCommit:
             Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
+        # A thread that opens or writes the store adopts the edit, and is not its author.
+        editor = Actor("file edit", f"{self._layout.file} was edited")
+        with acting_as(editor):
+            return self._run(meta)
+
+    def _run(self, meta: _Meta) -> list[tuple[Operation, int]]:
         for aside in self._found.asides:
             self._plan(aside)
         for operation in self._found.operations:
@@ -109,7 +122,8 @@ class EditCommit:
             else:
                 if self._removed is not None:
                     self._hook(self._removed)
-                return list(zip(batch.operations, versions, strict=True))
+                written = zip(batch.operations, versions, strict=True)
+                return [pair for pair in written if pair[0].collection != AUDIT]
 
     def _plan(self, operation: Operation) -> None:
         self._planned[operation.collection, operation.key] = operation
@@ -353,7 +367,15 @@ def _version(row: _Row) -> int:
 
 
 def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:
-    return plan.add(batch, None, meta=meta)
+    schema = plan.state.schema
+    if not is_due(schema, batch):
+        return plan.add(batch, None, meta=meta)
+    rows = {
+        name: {key: row for key in keys if (row := plan.present(name, key)) is not None}
+        for name, keys in places_due(schema, batch).items()
+    }
+    made, _ = with_images(schema, batch, rows)
+    return versions_in(batch.operations, made, plan.add(made, None, meta=meta))
 
 
 def _refused_place(

@@ -53,11 +53,12 @@ class BusyFileEvents:
         if not self._is_reported and max(behind, self._reader.restless) >= _BUSY:
             self._is_reported = True
             message = self._message(behind, is_busy=is_busy)
-            self._hook(Event("file-busy", message, logging.WARNING))
+            fields = {"file": self._file, "seconds": behind}
+            self._hook(Event("file-busy", message, logging.WARNING, fields))
         elif self._is_reported and self._reader.is_quiet and lost is None:
             self._is_reported = False
             message = f"{self._file} is not written without a pause any more"
-            self._hook(Event("file-busy-over", message))
+            self._hook(Event("file-busy-over", message, fields={"file": self._file}))
 
     def _message(self, behind: float, *, is_busy: bool) -> str:
         what = f"{self._file} is written by another program without a pause"
@@ -103,5 +104,6 @@ class LostAttributeEvents:
                     "Set them again, and run the server as the owner of the file, or "
                     "with the right to set them, to have them kept",
                     logging.WARNING,
+                    {"file": str(target), "lost": news},
                 )
             )

@@ -337,6 +337,13 @@ class InitialImport:
                 f"{one.file}: {one.read} records read, {one.adopted} adopted, "
                 f"{one.quarantined} in quarantine, {one.derived} more derived from them",
                 level,
+                {
+                    "file": one.file,
+                    "read": one.read,
+                    "adopted": one.adopted,
+                    "quarantined": one.quarantined,
+                    "derived": one.derived,
+                },
             )
         )
 

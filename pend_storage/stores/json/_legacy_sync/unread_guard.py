@@ -160,4 +160,5 @@ def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
         f"{rest}, until the file is repaired in its place, or its entry in quarantine, "
         f"{entry.id}, is accepted to have it written from the store",
         logging.ERROR,
+        {"file": entry.file, "id": entry.id, "is_unread": is_unread},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +33,7 @@ __all__ = [
     "require_current",
 ]
 
-KNOWN_REVISIONS: Final = ("0001", "0002", "0003", "0004")
+KNOWN_REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Alembic revisions of the core tables that this library knows, oldest first."""
 CORE_REVISION: Final = KNOWN_REVISIONS[-1]
 
@@ -76,10 +76,11 @@ class Revision:
     @classmethod
     def of(cls, schema: Schema) -> Revision:
         """Revision that this library makes of a database."""
+        fingerprint, functions = _digests_of(schema)
         return cls(
             CORE_REVISION,
-            schema.fingerprint(),
-            digest(schema),
+            fingerprint,
+            functions,
             schema.names,
             schema.module,
             library=_shared_functions_digest(),
@@ -111,6 +112,13 @@ class Revision:
     @override
     def __str__(self) -> str:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
+
+
+# Each new connection asks for them, and the texts of all functions take milliseconds.
+# Collections of a schema never change; programs have one schema or two.
+@lru_cache(maxsize=8)
+def _digests_of(schema: Schema) -> tuple[str, str]:
+    return schema.fingerprint(), digest(schema)
 
 
 @cache

@@ -33,6 +33,7 @@ from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.stores.postgres._connection.own_names import OWN
 from pend_storage.stores.postgres._functions import (
     advisory_locks,
+    audit_guard,
     read_functions,
     sequence_numbers,
     unique_value_locks,
@@ -194,6 +195,8 @@ def definitions(schema: Schema) -> Iterator[str]:
     yield read_functions.whole()
     yield sequence_numbers.horizon()
     yield sequence_numbers.renumber(schema)
+    yield audit_guard.guard()
+    yield audit_guard.forget(schema)
     for spec in schema:
         yield _put(spec)
     yield _commit(schema)

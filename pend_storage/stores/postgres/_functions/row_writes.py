@@ -11,8 +11,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from pend_storage._model.fields import FieldSpec, Kind
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import AUDIT, CollectionSpec
 from pend_storage.stores.postgres._connection.own_names import OWN
+from pend_storage.stores.postgres._functions.audit_guard import (
+    FORGET,
+    MAY_FORGET,
+)
 from pend_storage.stores.postgres._schema.column_types import type_text
 from pend_storage.stores.postgres._schema.literals import default_text, quoted_text
 from pend_storage.stores.postgres._schema.record_json import record_json
@@ -62,6 +66,18 @@ class _CollectionSql:
         self.stored = f"({record_json(spec, 't$')})::json"
         self.stored_or_null = f"case when t$.version is not null then {self.stored} end"
         self.count = len(fields)
+        self.is_append_only = spec.name == AUDIT
+        """Rows are only added: writes need no privilege to update or to delete."""
+        # An older entry that is still there is one that this role may not let go.
+        self.unless_older = "" if self.is_append_only else " and t$.version >= u$.v$"
+
+    def over(self, version: str) -> str:
+        """Clause of an insert that replaces the row of the key, with a version."""
+        if self.is_append_only:
+            return ""  # a row that is there violates the primary key
+        return (
+            f"on conflict ({self.key}) do update set {self.updates}version = {version}"
+        )
 
     def has_all_members(self, body: str) -> str:
         """SQL condition: a record has exactly the members that the table has."""
@@ -139,8 +155,7 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
   insert into {n.table} as t$ ({n.columns}, version)
   select {n.values}, greatest(_sequence$, _grave$ + 1)
     from json_to_record(_body$) as x$ ({n.record})
-  on conflict ({n.key}) do update
-    set {n.updates}version = greatest(t$.version + 1, excluded.version)
+  {n.over("greatest(t$.version + 1, excluded.version)")}
   returning t$.version into _version$;"""
 
 
@@ -164,13 +179,7 @@ def delete_block(spec: CollectionSpec) -> str:
     return f"""
   if {n.collection} = any(_gone$) then
     for _n$, _v$ in
-      with gone$ as (
-        delete from {n.table} as t$
-         using unnest(_a$, _c$, _k$, _b$, _later$)
-           with ordinality as u$ (a$, c$, k$, b$, later$, n$)
-         where u$.c$ = {n.collection} and u$.b$ is null and u$.later$ = 0
-           and t$.{n.key} = u$.k$
-        returning u$.n$, u$.k$, greatest(t$.version + 1, _sequence$ + u$.a$) as v$
+      with gone$ as ({_gone(n)}
       ), grave$ as (
         insert into {OWN}tombstones as d$ (collection, key, version)
         select {n.collection}, gone$.k$, gone$.v$ from gone$
@@ -182,6 +191,27 @@ def delete_block(spec: CollectionSpec) -> str:
       _versions$[_n$] := _v$;
     end loop;
   end if;"""
+
+
+def _gone(n: _CollectionSql) -> str:
+    """Statement that deletes rows, and answers place, key and version of each."""
+    if n.is_append_only:
+        return f"""
+        select u$.n$, u$.k$, greatest(t$.version$ + 1, _sequence$ + u$.a$) as v$
+          from unnest(_a$, _c$, _k$, _b$, _later$)
+            with ordinality as u$ (a$, c$, k$, b$, later$, n$)
+          join {FORGET}(array(
+                 select w$.k$ from unnest(_c$, _k$, _b$) as w$ (c$, k$, b$)
+                  where w$.c$ = {n.collection} and w$.b$ is null)) as t$
+            on t$.id$ = u$.k$
+         where u$.c$ = {n.collection} and u$.b$ is null and u$.later$ = 0"""
+    return f"""
+        delete from {n.table} as t$
+         using unnest(_a$, _c$, _k$, _b$, _later$)
+           with ordinality as u$ (a$, c$, k$, b$, later$, n$)
+         where u$.c$ = {n.collection} and u$.b$ is null and u$.later$ = 0
+           and t$.{n.key} = u$.k$
+        returning u$.n$, u$.k$, greatest(t$.version + 1, _sequence$ + u$.a$) as v$"""
 
 
 def put_block(spec: CollectionSpec) -> str:
@@ -217,8 +247,7 @@ def put_block(spec: CollectionSpec) -> str:
       insert into {n.table} as t$ ({n.columns}, version)
       select {n.values}, greatest(_sequence$ + x$.{_BATCH}, dead$.version + 1 + _most$)
         from fresh$ as x$ left join dead$ on dead$.key = x$.{_KEY}
-      on conflict ({n.key}) do update
-        set {n.updates}version = greatest(t$.version + 1 + _most$, excluded.version)
+      {n.over("greatest(t$.version + 1 + _most$, excluded.version)")}
         {_unless_entangled(spec)}
       returning t$.{n.key} as k$, t$.version as v$
     )
@@ -274,7 +303,7 @@ def apply_block(spec: CollectionSpec) -> str:
                 where u$.c$ = {n.collection} and u$.b$ is not null
                   and not {n.has_all_members("u$.b$")}) then
       raise exception using errcode = 'PEND4', message = 'a record is not whole';
-    end if;
+    end if;{_forget_older(n)}
     with fresh$ as materialized (
       select u$.k$, u$.v$, u$.b$
         from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)
@@ -290,8 +319,7 @@ def apply_block(spec: CollectionSpec) -> str:
       insert into {n.table} as t$ ({n.columns}, version)
       select {n.values}, fresh$.v$
         from fresh$ cross join lateral json_to_record(fresh$.b$) as x$ ({n.record})
-      on conflict ({n.key}) do update set {n.updates}version = excluded.version
-        where t$.version < excluded.version
+      {_if_newer(n)}
       returning 1
     )
     select count(*) into _n$ from put$;
@@ -299,9 +327,8 @@ def apply_block(spec: CollectionSpec) -> str:
     with late$ as materialized (
       select u$.k$, u$.v$ from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)
        where u$.c$ = {n.collection} and u$.b$ is null and not exists (
-         select from {n.table} as t$ where t$.{n.key} = u$.k$ and t$.version >= u$.v$)
-    ), gone$ as (
-      delete from {n.table} as t$ using late$ where t$.{n.key} = late$.k$
+         select from {n.table} as t$ where t$.{n.key} = u$.k${n.unless_older})
+    ), gone$ as ({_gone_late(n)}
     ), grave$ as (
       insert into {OWN}tombstones as d$ (collection, key, version)
       select {n.collection}, late$.k$, late$.v$ from late$
@@ -312,3 +339,32 @@ def apply_block(spec: CollectionSpec) -> str:
     select count(*) into _n$ from grave$;
     _written$ := _written$ + _n$;
   end if;"""
+
+
+def _if_newer(n: _CollectionSql) -> str:
+    if n.is_append_only:
+        return f"on conflict ({n.key}) do nothing"
+    return (
+        f"on conflict ({n.key}) do update set {n.updates}version = excluded.version\n"
+        "        where t$.version < excluded.version"
+    )
+
+
+def _forget_older(n: _CollectionSql) -> str:
+    """Statement that lets entries of the audit go that the primary let go, or repairs."""
+    if not n.is_append_only:
+        return ""
+    return f"""
+    if {MAY_FORGET} then
+      perform from {FORGET}(array(
+        select u$.k$ from unnest(_c$, _k$, _v$) as u$ (c$, k$, v$)
+          join {n.table} as t$ on t$.{n.key} = u$.k$
+         where u$.c$ = {n.collection} and t$.version < u$.v$));
+    end if;"""
+
+
+def _gone_late(n: _CollectionSql) -> str:
+    if n.is_append_only:
+        return "select from late$"
+    return f"""
+      delete from {n.table} as t$ using late$ where t$.{n.key} = late$.k$"""

@@ -48,6 +48,7 @@ from pend_storage.stores.postgres._connection.own_names import (
     with_names,
 )
 from pend_storage.stores.postgres._functions import definitions
+from pend_storage.stores.postgres._functions.audit_guard import triggers
 from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
 from pend_storage.stores.postgres._migration.blocking_sessions import (
     BlockingSessionMonitor,
@@ -210,6 +211,7 @@ def _migrate_once(
                 "database-migrated",
                 f"{store} is at revision {wanted} now; changed: {facts}.",
                 logging.INFO,
+                {"store": store, "changes": len(done)},
             )
         )
     return Evolution(store, changes, records, tuple(statements))
@@ -252,6 +254,8 @@ def _apply_schema(
     if found is None or found.functions != wanted.functions:
         for definition in definitions.definitions(schema):
             run_text(connection, definition)
+        for trigger in triggers():
+            run_text(connection, trigger)
     done += grant_functions(connection, schema)
     wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
     write_meta(connection, SCHEMA_META, wanted.to_json())

@@ -15,6 +15,7 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
+from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import Statement
@@ -80,12 +81,14 @@ class CommitExecutor:
         client: DatabaseClient,
         known: Mapping[str, CollectionStatements],
         retry_timeout: float,
+        count: Count | None,
     ) -> None:
         """Configure the executor; the arguments are those of a committer."""
         self._store = store
         self._client = client
         self._known = known
         self._retry_timeout = retry_timeout
+        self._count = count
 
     def commit(
         self, storable: StorableBatch, epoch: int | None, lock_timeout: Value = None
@@ -101,12 +104,15 @@ class CommitExecutor:
             SharedLockTimeout: a lock is held beyond ``lock_timeout``.
         """
         try:
-            return self.confirmed_versions(
-                storable,
-                self._attempt(storable.batch, epoch, lock_timeout, again=False),
-            )
+            versions = self._attempt(storable.batch, epoch, lock_timeout, again=False)
+            self._written(1)
+            return self.confirmed_versions(storable, versions)
         except (ConnectionLost, ServerRefusal, AlreadyCommitted, _NotWritten) as error:
             return self._retry(storable, epoch, lock_timeout, error)
+
+    def _written(self, commits: int) -> None:
+        if self._count is not None:
+            self._count("merged_commits", commits)
 
     def confirmed_versions(
         self, storable: StorableBatch, versions: tuple[int, ...]
@@ -322,7 +328,7 @@ class CommitExecutor:
                 epoch, lock_timeout, again=retry.is_unknown, alone=retry.is_exclusive
             )
             try:
-                return call.outcomes(self._call(statements.COMMIT, values))
+                outcomes = call.outcomes(self._call(statements.COMMIT, values))
             except _NotWritten as answer:
                 retry.is_exclusive |= answer.alone
                 retry.again()
@@ -339,6 +345,10 @@ class CommitExecutor:
                     retry.refused(refusal)
                 except SharedLockTimeout:
                     return None
+            else:
+                done = sum(isinstance(outcome, tuple) for outcome in outcomes)
+                self._written(done)
+                return outcomes
 
 
 def _size(batch: Batch) -> int:

@@ -14,6 +14,7 @@ from pend_storage.errors import (
     StoreUnavailable,
     own_copy,
 )
+from pend_storage.instrumentation._timing import Count
 from pend_storage.store import Store
 from pend_storage.stores._signal_shield import in_main_thread
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -73,6 +74,7 @@ class Committer:
         *,
         size: int,
         retry_timeout: float,
+        count: Count | None,
     ) -> None:
         """Configure the committer.
 
@@ -83,10 +85,11 @@ class Committer:
             size: number of connections.
             retry_timeout: seconds for which a lost answer is asked for, and a lock
                 waited for.
+            count: counts the commits of each transaction.
         """
         self._store = store
         self._client = client
-        self._execution = CommitExecutor(store, client, known, retry_timeout)
+        self._execution = CommitExecutor(store, client, known, retry_timeout, count)
         self._retry_timeout = retry_timeout
         self._commit_batches = CommitBatches(store.schema)
         self._queue = CallerLedQueue(self._execute, slots=max(1, min(SLOTS, size)))

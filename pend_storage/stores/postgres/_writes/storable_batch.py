@@ -27,11 +27,13 @@ class StorableBatch:
         """Validate a batch, and leave out its unstorable keys.
 
         Raises:
+            AppendOnly: it would delete an audit entry.
             Conflict: a record is required under a key that none can have.
             InvalidRecord: its token, author or reason cannot be stored.
             UnknownCollection: it writes or checks a collection that the schema lacks.
         """
         _require_storable(batch)
+        store.schema.require_appending(batch)
         can_all = True
         for operation in batch.operations:
             store.schema[

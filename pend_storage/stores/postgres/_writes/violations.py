@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pend_storage._model.records import ChangedRecord, Delete, Put
-from pend_storage.errors import ReferenceViolation, UniqueViolation
+from pend_storage.errors import AppendOnly, ReferenceViolation, UniqueViolation
 from pend_storage.query import Comparison, Operator, Query, sort_values
 from pend_storage.query import SortKey as Field
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import AUDIT, CollectionSpec
 from pend_storage.store import Store
 
 __all__ = ["as_operations", "raise_violation"]
@@ -38,12 +38,23 @@ def raise_violation(store: Store, operations: Sequence[Put | Delete]) -> None:
         operations: of the refused batch, in order.
 
     Raises:
+        AppendOnly: an audit entry is there already.
         UniqueViolation: another record has the same value.
         ReferenceViolation: a reference would have no target.
     """
+    _check_appended(store, operations)
     finder = _ViolationFinder(store, operations)
     finder.check_unique()
     finder.check_references()
+
+
+def _check_appended(store: Store, operations: Sequence[Put | Delete]) -> None:
+    """Raise for the first audit entry whose id is taken."""
+    added = [o.key for o in operations if isinstance(o, Put) and o.collection == AUDIT]
+    there = store.read(AUDIT, added) if added else {}
+    for key in added:
+        if key in there:
+            raise AppendOnly(collection=AUDIT, key=key)
 
 
 def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
