@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,8 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
+    packed: bytes
+    """The content, compressed."""
     kind: str
     etag: str
 
@@ -58,7 +61,8 @@ def _collect(folder: Traversable, prefix: str, found: dict[str, _File]) -> None:
         if kind is not None and not entry.name.endswith(".d.ts"):
             content = entry.read_bytes()
             digest = hashlib.sha256(content).hexdigest()[:32]
-            found[name] = _File(content, kind, f'"{digest}"')
+            packed = gzip.compress(content, mtime=0)
+            found[name] = _File(content, packed, kind, f'"{digest}"')
 
 
 async def index(site: Site, request: Request, actor: Actor | None) -> Response:
@@ -86,4 +90,8 @@ def _answer(request: Request, name: str) -> Response:
     }
     if found.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    headers["Vary"] = "Accept-Encoding"
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(found.packed, media_type=found.kind, headers=headers)
     return Response(found.content, media_type=found.kind, headers=headers)

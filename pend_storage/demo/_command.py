@@ -7,7 +7,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -45,24 +45,55 @@ __all__ = ["demo"]
     metavar="DIR",
     help="Leave files and configuration in this new directory.",
 )
+@click.option(
+    "--console",
+    "in_browser",
+    is_flag=True,
+    help="Show it in a browser as well: prints the address of a console that only looks.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    metavar="PORT",
+    help="Port of the console on 127.0.0.1; a free one by default.",
+)
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="With --console: end with the demo, and not at Ctrl-C.",
+)
 @pass_session
-def demo(session: Session, users: int, pace: float, keep: Path | None) -> Exit:
+def demo(
+    session: Session,
+    users: int,
+    pace: float,
+    keep: Path | None,
+    port: int,
+    *,
+    in_browser: bool,
+    no_wait: bool,
+) -> Exit:
     """Move a busy server from JSON files to PostgreSQL, all the way back, and forward.
 
     Writers and readers work in processes of their own, and never stop: while phases
     change, while one of them is killed, while PostgreSQL crashes and is restarted. At
     the end everything that was acknowledged is looked for. All of it happens in a
-    temporary directory, on a server of its own, and is gone afterwards.
+    temporary directory, on a server of its own, and is gone afterwards. With --console,
+    the same environment is shown in a browser.
     """
     started = time.monotonic()
     out = session.output
     require_packages(
         "psycopg", "sqlalchemy", "alembic", "rich", "tomlkit", extra="demo"
     )
+    if in_browser:
+        require_packages("starlette", "uvicorn", extra="demo")
     directory = _new_directory(keep)
     try:
         with ExitStack() as stack:
-            result = _run(out, directory, users, pace, stack)
+            shown = _Shown(port, waits=not no_wait) if in_browser else None
+            result = _run(out, directory, users, pace, stack, shown=shown)
     finally:
         if keep is None:
             shutil.rmtree(directory, ignore_errors=True)
@@ -90,8 +121,38 @@ def _new_directory(keep: Path | None) -> Path:
     return keep
 
 
+class _Shown(NamedTuple):
+    """Console that is wanted beside the output."""
+
+    port: int
+    waits: bool
+    """Whether it stays open after the demo, until Ctrl-C."""
+
+    def open(self, out: Output, settings: Settings, stack: ExitStack) -> None:
+        """Serve it until the stack is closed, and print its address."""
+        from pend_storage.demo._console import console_of
+
+        url = stack.enter_context(console_of(settings, self.port))
+        out.note(f"Open {url} in a browser, to watch it there.")
+
+    def wait(self, out: Output) -> None:
+        """Keep it open until SIGINT or SIGTERM, if that is wanted."""
+        from pend_storage.cli._status import ended_by_signals
+
+        if self.waits:
+            out.note("The demo has ended; the console stays open until Ctrl-C.")
+            with ended_by_signals() as ended:
+                ended.wait()
+
+
 def _run(
-    out: Output, directory: Path, users: int, pace: float, stack: ExitStack
+    out: Output,
+    directory: Path,
+    users: int,
+    pace: float,
+    stack: ExitStack,
+    *,
+    shown: _Shown | None,
 ) -> dict[str, Any]:
     """Run every step of the demo; return the members of its JSON document."""
     from pend_storage.demo._proof import prove
@@ -105,6 +166,8 @@ def _run(
     invent(out, directory / "data", users)
     settings, server = configure(out, directory, stack)
     create_tables(out, settings)
+    if shown is not None:
+        shown.open(out, settings, stack)
     assert settings.file is not None  # noqa: S101 - configure() loaded it from a file
     workers = Workers(settings.file, directory)
     flag = FileFlag(settings.file, settings.environment)
@@ -114,6 +177,8 @@ def _run(
         history = store.history()
         proof, checked = prove(settings, store, workers)
     show_proof(out, proof, checked, history)
+    if shown is not None:
+        shown.wait(out)
     answer["ok"] = answer["ok"] and proof.ok
     return answer | {
         "switches": history,

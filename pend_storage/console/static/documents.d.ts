@@ -189,7 +189,7 @@ export interface History {
   switches: Switch[];
   operations: { at: string; by: string; action: string; reason: string | null; sentence?: string }[];
 }
-/** `GET api/v1/audit?by=&action=&text=&after=` */
+/** `GET api/v1/audit?by=&action=&collection=&key=&after=` */
 export interface Audit {
   items: {
     id: string;

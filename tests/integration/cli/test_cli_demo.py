@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+import httpx
 import pytest
 
 from pend_storage.demo._proof import count_lost
@@ -18,19 +24,47 @@ from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The JSON document of a short demo, whose data stays."""
+    """The JSON document of a short demo, whose data stays, and what its console said."""
     kept = tmp_path_factory.mktemp("demo") / "kept"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
     command = ["demo", "--json", "--users", "30", "--pace", "0.2", "--keep", str(kept)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pend_storage", *command],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        env={"PEND_DATABASE_URL": "postgresql://127.0.0.1:1/not-the-demos"},
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return {**json.loads(done.stdout), "kept": kept}
+    command += ["--console", "--port", str(port), "--no-wait"]
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        with subprocess.Popen(
+            [sys.executable, "-m", "pend_storage", *command],
+            stdout=out,
+            stderr=err,
+            env={"PEND_DATABASE_URL": "postgresql://127.0.0.1:1/not-the-demos"},
+        ) as demo:
+            looks = [*looks_at(demo, f"http://127.0.0.1:{port}")]
+            code = demo.wait(60)
+        out.seek(0)
+        err.seek(0)
+        assert code == 0, f"{out.read()}\n{err.read()}"
+        return {**json.loads(out.read()), "kept": kept, "looks": looks}
+
+
+def looks_at(demo: subprocess.Popen[bytes], url: str) -> Iterator[Any]:
+    """Snapshots of the demo's console, until the demo has ended."""
+    deadline = time.monotonic() + 200
+    with httpx.Client(base_url=url, timeout=30) as client:
+        while demo.poll() is None:
+            assert time.monotonic() < deadline, "the demo does not end"
+            # It is not there before the tables are, nor after the end.
+            with contextlib.suppress(httpx.TransportError):
+                yield client.get("/api/v1/environment").json()
+            time.sleep(0.1)
+
+
+def test_the_console_follows_it_and_only_looks(shown: Any) -> None:
+    looks = shown["looks"]
+    phases = [look["status"]["phase"] for look in looks if look["status"] is not None]
+
+    assert phases.index("parallel") < phases.index("postgres-primary")
+    assert phases.index("postgres-primary") < len(phases) - 1
+    assert all(look["read_only"] for look in looks)
+    assert all(not action["allowed"] for look in looks for action in look["actions"])
 
 
 def test_every_phase_is_gone_through_forward_and_back(shown: Any) -> None:

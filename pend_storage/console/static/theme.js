@@ -1,0 +1,4 @@
+// A chosen theme.
+try {
+  document.documentElement.dataset.theme = localStorage.getItem("pend-theme") || "";
+} catch {}
