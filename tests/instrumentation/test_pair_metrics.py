@@ -66,6 +66,7 @@ class Site:
         self._stack.enter_context(pair)
         probe = self._stack.enter_context(StatusProbe(self.settings))
         self._facts.register(PairCollector(probe.status))
+        self.facts()  # at opening a probe has looked: later scrapes look anew
         return pair
 
     def follow(self) -> BackfillReport:
