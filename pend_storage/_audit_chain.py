@@ -177,6 +177,10 @@ def _from_log(
     found: list[SealedEntry] = []
     read = 0
     for change in changes:
+        if change.epoch != log[1]:
+            # The store was primary again meanwhile: entries of the primary between are not
+            # in this log, and are found as those of another log.
+            break
         after, read = change.sequence, read + 1
         found += [
             SealedEntry(r.key, r.version, digest_of(r.record))

@@ -23,6 +23,7 @@ from pend_storage._model.records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage._shown import shown
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import (
     AppendOnly,
@@ -165,7 +166,7 @@ def collection(
     )
     if audit not in get_args(AuditLevel):
         raise ConfigError(
-            f"collection {name!r}: audit={audit!r} is none of "
+            f"collection {name!r}: audit={shown(audit)} is none of "
             f"{', '.join(get_args(AuditLevel))}."
         )
     _check_names(spec)

@@ -15,6 +15,7 @@ from typing_extensions import override
 from pend_storage._model.diff import equal
 from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import (
+    AppendOnly,
     Conflict,
     ReferenceViolation,
     StaleEpoch,
@@ -33,7 +34,7 @@ from pend_storage.records import (
     Put,
     Row,
 )
-from pend_storage.schema import Schema
+from pend_storage.schema import AUDIT, Schema
 from pend_storage.store import Store
 
 TABLES = """
@@ -163,6 +164,7 @@ class SqliteStore(Store):
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        self.schema.require_appending(batch)
         with self._transaction("immediate") as db:
             done = self._commit_of(db, batch.token)
             if done is not None:  # the same commit once more: its answer was lost
@@ -191,6 +193,8 @@ class SqliteStore(Store):
             if record is None and not isinstance(operation, Put):
                 versions.append(0)
                 continue
+            if record is not None and operation.collection == AUDIT:
+                raise AppendOnly(collection=AUDIT, key=operation.key)
             version = max(before + 1, sequence)
             body = operation.body if isinstance(operation, Put) else None
             self._set(db, *place, version, body)

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from pend_storage._model.records import JSON
-from pend_storage._shown import cut
+from pend_storage._shown import cut, shown
 from pend_storage.errors import ConfigError
 
 __all__ = [
@@ -140,7 +140,7 @@ def parse_jobs(value: JSON) -> tuple[Job, ...]:
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"the record of the jobs cannot be read ({error}): restore the meta entry "
-            f"{JOBS_META!r}, or remove it; only progress is lost by that."
+            f"{shown(JOBS_META)}, or remove it; only progress is lost by that."
         ) from None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pend_storage._shown import shown
 from pend_storage.cli._exits import Exit
 from pend_storage.cli._session import Session, pass_session
 from pend_storage.cli._status import ended_by_signals
@@ -126,5 +127,5 @@ def _grant(text: str) -> tuple[str, tuple[str, ...]]:
     """Parse a name and its roles."""
     name, separator, roles = text.partition("=")
     if not separator or not name or not roles:
-        raise click.UsageError(f"--grant: write NAME=ROLES, not {text}.")
+        raise click.UsageError(f"--grant: write NAME=ROLES, not {shown(text)}.")
     return name, tuple(roles.split(","))

@@ -141,5 +141,5 @@ def _parsed(value: JSON) -> _Record:
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"the record of accepted divergences cannot be read ({error}): restore the "
-            f"shared value {ACCEPTED_META!r} of the pair."
+            f"shared value {shown(ACCEPTED_META)} of the pair."
         ) from None

@@ -162,7 +162,7 @@ class OpenFeatureFlag(FlagSource):
         if isinstance(provider, NoOpProvider):
             raise ConfigError(
                 f"{self.place}: no provider is set in this process. Call openfeature.api."
-                f"set_provider(PROVIDER, {self.domain!r}) before the store is opened; in the "
+                f"set_provider(PROVIDER, {shown(self.domain)}) before the store is opened; in the "
                 "schema module, so that commands have it too."
             )
         if isinstance(provider, PendProvider):

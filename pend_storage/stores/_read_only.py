@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from pend_storage._model.records import JSON, Advance, Batch, ChangedRecord
 from pend_storage._model.snapshots import StoredChange, StoredRow
+from pend_storage._shown import shown
 from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
@@ -28,7 +29,7 @@ class ReadOnlyStore(Store):
 
     def _refuse(self) -> NoReturn:
         raise ConfigError(
-            f"{self!r} is open for reading only, so nothing was changed. Open the store "
+            f"{shown(self)} is open for reading only, so nothing was changed. Open the store "
             "itself to change it."
         )
 

@@ -19,6 +19,7 @@ ELSEWISE = {
     "legacy": "refused, and used by call(): the verbs of a mapping cannot be awaited",
     "listing": "for views, which wait",
     "moment": "for views, which wait",
+    "own_log": "is for the audit, which is sealed and verified by commands",
     "rows": "for views, which wait",
     "together": "for views, which wait",
     "commit_each": "is what waiting commits become",

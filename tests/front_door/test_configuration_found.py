@@ -110,16 +110,20 @@ CHANGING = [
 
 
 LOOKING_INTO_RECORDS = [
-    "quarantine list",
-    "quarantine show x",
     "db validate",
     "repair --dry-run",
     "phase set parallel --dry-run",
     "phase advance --dry-run",
     "phase rollback --dry-run",
     "rollback --dry-run",
-    "quarantine retry --all --dry-run",
 ]
+
+LOOKING_PASSIVELY = {
+    "quarantine list": 0,
+    "quarantine show x": 2,
+    "quarantine retry --all --dry-run": 0,
+}
+"""Commands that read a directory as it is, and their exit codes where no server opened it."""
 
 
 @pytest.mark.parametrize("command", LOOKING_INTO_RECORDS)
@@ -132,6 +136,20 @@ def test_a_look_notes_no_schema_that_nobody_named(tmp_path: Path, command: str) 
 
     assert refused.code == 2
     assert "whose schema" in str(refused.document["error"])
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["economy.json"]
+
+
+@pytest.mark.parametrize("command", LOOKING_PASSIVELY)
+def test_a_passive_look_needs_no_schema_and_notes_none(
+    tmp_path: Path, command: str
+) -> None:
+    site = Site(tmp_path, "")
+    put(tmp_path / "data/economy.json", {"ann": {"wallet": 5}})
+    where = {"PEND_JSON_DIRECTORY": str(tmp_path / "data")}
+
+    result = site.run(*command.split(), "--json", **where)
+
+    assert result.code == LOOKING_PASSIVELY[command]
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["economy.json"]
 
 

@@ -229,7 +229,8 @@ class AuditContract(AuditHarness):
         after = verify_chain(audited)
 
         assert before.problems == after.problems == []
-        assert before.sealed + before.unsealed == _THREADS * _WRITES
+        found = before.sealed + before.unsealed + before.unproven
+        assert found == _THREADS * _WRITES
         assert (after.sealed, after.unsealed) == (_THREADS * _WRITES, 0)
         chain = [known.seal.number for known in seals(audited)]
         assert chain == list(range(len(chain), 0, -1))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.front_door.conftest import OPENS
 from tests.integration.cli.stages import without_jobs
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def test_a_file_that_may_not_be_read_is_named(server: Site) -> None:
     path = server.data / "wallet-db.json"
     path.chmod(0)
 
-    result = powerless(server, "quarantine", "list", "--json")
+    result = powerless(server, *OPENS, "--json")
 
     refused(result, 2, "ConfigError", str(path), "ermission")
     assert not (server.data / ".pend-storage").exists()
@@ -206,7 +207,7 @@ def test_a_file_that_may_not_be_read_is_named(server: Site) -> None:
 def test_a_directory_that_may_not_be_written_is_named(server: Site) -> None:
     server.data.chmod(0o500)
 
-    result = powerless(server, "quarantine", "list", "--json")
+    result = powerless(server, *OPENS, "--json")
 
     refused(result, 2, "ConfigError", str(server.data), "ermission")
     assert not (server.data / ".pend-storage").exists()

@@ -47,16 +47,18 @@ end $pend$"""
 def forget(schema: Schema) -> str:
     """Function that deletes entries by id, and answers id and version of each.
 
-    The setting is that of the function, so it ends with it.
+    The setting is made in its body: a function with a setting of its own of that kind
+    can be created by administrators of the server only.
     """
     key = quoted(key_column(schema[AUDIT]))
     return f"""
 create or replace function {FORGET}(_ids$ text[])
-  returns table (id$ text, version$ bigint) language plpgsql {PINNED}
-  set {_SETTING} = 'forget' as $pend$
+  returns table (id$ text, version$ bigint) language plpgsql {PINNED} as $pend$
 begin
+  perform set_config('{_SETTING}', 'forget', true);
   return query delete from {_TABLE} as t$ where t$.{key} = any(_ids$)
     returning t$.{key}, t$.version;
+  perform set_config('{_SETTING}', '', true);
 end $pend$"""
 
 
