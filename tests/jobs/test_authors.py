@@ -45,6 +45,8 @@ CHANGING: Final = {
     "purge_older.purge_older",
     "quarantine.retry",
     "seed.seed",
+    "tuning.reset_knob",
+    "tuning.set_knob",
 }
 """Operations that take ``by`` and ``reason``."""
 NOTED: Final = {"quarantine.accept"}
