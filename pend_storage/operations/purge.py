@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +22,10 @@ from pend_storage._model.records import (
 )
 from pend_storage._shown import shown
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.dualwrite._roles import SIDES
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import open_passive, open_primary
 from pend_storage.operations.jobs import running_job
 from pend_storage.operations.purge_search import (
@@ -41,7 +42,7 @@ from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 
-__all__ = ["Purge", "deleted_keys", "purge"]
+__all__ = ["Purge", "deleted_keys", "enter", "purge"]
 
 _SETTLED: Final = crashpoints.declare(
     "purge.settled", "quarantine and findings have lost the record, the stores have not"
@@ -143,6 +144,20 @@ def deleted_keys(store: Store, collection: str) -> Iterator[str]:
     for row in store.scan(collection, deleted=True):
         if row.record is None:
             yield row.key
+
+
+def enter(store: Store, details: Mapping[str, JSON], *, by: str | None = None) -> None:
+    """Enter a purge in the audit, and apply the entry to a secondary.
+
+    Args:
+        store: of the environment, purged just now.
+        details: of the entry.
+        by: who did it; None: the author of this context.
+    """
+    record_done(store, "purge", by=by, reason=None, details=details)
+    if isinstance(store, DualWriteStore):
+        with contextlib.suppress(PendStorageError):
+            store.catch_up()  # a purge ends without lag; its entry makes none
 
 
 class _Purge:
@@ -274,7 +289,7 @@ class _Purge:
             "keys": len(self._keys),
             "entries": erased.entries,
         }
-        record_done(store, "purge", by=author.by, reason=None, details=details)
+        enter(store, details, by=author.by)
         return all(done)
 
     def _dependents(self) -> Iterator[tuple[str, list[str]]]:

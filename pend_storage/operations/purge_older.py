@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pend_storage._audit_record import record_done
 from pend_storage._files.by_path import unlink
 from pend_storage._model.attribution import actor
 from pend_storage._model.records import (
@@ -23,7 +22,7 @@ from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite._log_position import kept_changes
 from pend_storage.factory import open_passive, open_primary
 from pend_storage.operations.jobs import running_job
-from pend_storage.operations.purge import Purge
+from pend_storage.operations.purge import Purge, enter
 from pend_storage.operations.purge_search import (
     Holder,
     leftovers_of,
@@ -77,7 +76,7 @@ def purge_older(
                 for path in files:
                     unlink(path)
                 details: dict[str, JSON] = {"older_than": cutoff.isoformat()}
-                record_done(store, "purge", by=None, reason=None, details=details)
+                enter(store, details)
     place = "a store whose log is still needed, or whose files cannot be written now"
     return Purge(
         dry_run=dry_run,

@@ -18,6 +18,7 @@ from pend_storage.backup._archive import LEASE as ARCHIVE
 from pend_storage.backup._catalog import Catalog
 from pend_storage.backup._creation import LEASE as CREATE
 from pend_storage.backup._opening import open_repository
+from pend_storage.schema import AUDIT
 from pend_storage.stores.json import JsonStore
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 from tests.integration.cli.conftest import Site
@@ -341,7 +342,11 @@ def test_a_pair_is_archived_through_its_switches(both: Site) -> None:
         site.ok("phase", "set", phase, *accept)
         write_some()
     commits += site.ok("backup", "archive")["commits"]
-    assert commits == 10 + value
+    with ps.open_store(site.config) as store:
+        noted = sorted(row.record.action for row in store.scan(AUDIT))
+    # Each of the three switches has an entry, and the last two sealed those before them.
+    assert noted == ["seal"] * 2 + ["switch"] * 3
+    assert commits == 10 + value + len(noted)
     listing: dict[str, Any] = site.ok("backup", "list")
     [backup] = listing["backups"]
     assert backup["window"]["gap"] is None

@@ -34,7 +34,7 @@ from pend_storage.operations.evolve import migrate_database
 from pend_storage.operations.marks import mark
 from pend_storage.operations.prune import prune_log
 from pend_storage.phases import Phase
-from pend_storage.schema import Schema
+from pend_storage.schema import AUDIT, Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
@@ -136,6 +136,7 @@ def test_a_restore_to_a_mark_undoes_a_step(live: Settings, tmp_path: Path) -> No
     create_backup(live)
     with open_pair(live) as pair:
         pair.switch(Phase.POSTGRES_PRIMARY, accept=CODES)
+        [entry] = pair.scan(AUDIT)
         pair.collection(Log).put(a_log("l1", "wrong"))
         shared: Any = pair.postgres.meta(PAIR_META)
         [name] = [n for n in shared["values"][MARKS_META] if "postgres-primary" in n]
@@ -143,7 +144,9 @@ def test_a_restore_to_a_mark_undoes_a_step(live: Settings, tmp_path: Path) -> No
     restore(live, f"point:{name}", str(tmp_path / "side"))
     done = promote(live, str(tmp_path / "side"))
     assert done.done is not None
-    assert done.done.lost.commits == 1
+    # What came after the mark: the entry of the switch, and the wrong record.
+    assert done.done.lost.commits == 2
+    assert done.done.lost.keys == ((AUDIT, entry.key), ("logs", "l1"))
     from dataclasses import replace
 
     moved = replace(live, json=JsonSettings(directory=tmp_path / "side"))

@@ -20,7 +20,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.factory import DualWriteStore, open_json, open_pair, open_postgres
 from pend_storage.operations.backup.promote import PromotionReport, promote
 from pend_storage.phases import Phase, Role
-from pend_storage.schema import Schema
+from pend_storage.schema import AUDIT, Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore
@@ -115,8 +115,13 @@ def test_a_database_is_promoted(
     with open_pair(moved) as pair:
         assert text_of(pair, "l2") == "second"
         assert pair.phase is Phase.POSTGRES_ONLY
-        assert put(pair, "l2", "after") > last
-        assert [c.sequence > last for c in pair.postgres.changes(last)] == [True]
+        after = put(pair, "l2", "after")
+        # Above every number of the database that was lost: the entry of the promotion,
+        # and the commit.
+        entry, mine = pair.postgres.changes(last)
+        assert last < entry.sequence < mine.sequence == after
+        noted = {row.version: row.record.action for row in pair.scan(AUDIT)}
+        assert noted[entry.sequence] == "promote"
     with pytest.raises(ConfigError, match="not restored"):
         promote(moved, live.require_postgres().url)
 

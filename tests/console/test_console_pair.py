@@ -345,6 +345,8 @@ def test_values_are_shown_to_the_role_for_a_reason_and_the_audit_says_to_whom(
         "reason": "ticket 9",
         "environment": "production",
     }
+    reveals = "/api/v1/audit?action=reveal&by=ann"
+    earlier = {entry["id"] for entry in ann.get(reveals).json()["items"]}
 
     assert eve.act("reveal-quarantine", id=record["id"]).status_code == 403
     assert eve.ask("POST", path, json=body, headers=SAME).status_code == 403
@@ -358,7 +360,8 @@ def test_values_are_shown_to_the_role_for_a_reason_and_the_audit_says_to_whom(
     assert shown["result"]["raw"] == raw.content.decode()
     assert len(raw.content) == record["size"]
     assert raw.headers["content-disposition"].startswith("attachment")
-    told = ann.get("/api/v1/audit?action=reveal&by=ann").json()["items"]
+    items = ann.get(reveals).json()["items"]
+    told = [entry for entry in items if entry["id"] not in earlier]
     assert [entry["reason"] for entry in told] == ["ticket 9"] * 2
     assert all(record["id"] in str(entry["details"]) for entry in told)
     operations = ann.get("/api/v1/history").json()["operations"]

@@ -197,7 +197,7 @@ def test_a_commit_that_is_interrupted_at_any_line_stops_nobody(url: str) -> None
     assert lines > 50
 
 
-@pytest.mark.parametrize("step", [397, pytest.param(29, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.deep)])
 def test_a_first_commit_that_is_interrupted_leaves_room_for_the_next(
     url: str, step: int
 ) -> None:
@@ -206,4 +206,6 @@ def test_a_first_commit_that_is_interrupted_leaves_room_for_the_next(
 
     *told, lines = outcome.reports
     assert not told, outcome.errors
-    assert lines > 2000
+    # About 700 lines: the texts of the functions are made once in a process, not by each
+    # connection, and were most of the lines before.
+    assert lines > 500

@@ -45,6 +45,8 @@ CHANGING: Final = {
     "purge_older.purge_older",
     "quarantine.retry",
     "seed.seed",
+    "tuning.reset_knob",
+    "tuning.set_knob",
 }
 """Operations that take ``by`` and ``reason``."""
 NOTED: Final = {"quarantine.accept"}
@@ -80,5 +82,11 @@ def test_the_operations_with_an_author_are_listed() -> None:
         for name, function in FUNCTIONS.items()
         if "by" in inspect.signature(function).parameters
     }
-    helping = {"phase.change_flag", "jobs.acted", "audit.record", "audit.record_done"}
+    helping = {
+        "phase.change_flag",
+        "jobs.acted",
+        "audit.record",
+        "audit.record_done",
+        "purge.enter",
+    }
     assert taking - helping == CHANGING | NOTED

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pend_storage as ps
+from pend_storage._model.meta_names import BACKFILL_META
 from pend_storage.dualwrite._replication_position import POSITION_META
 from pend_storage.factory import open_pair
 from pend_storage.operations.database_status import database_status
@@ -339,9 +340,11 @@ def test_every_command_says_the_same_of_a_backfill_before_a_gap(server: Site) ->
     settings = settings_of(server)
     assert database_status(settings).ready
     with open_pair(settings) as pair:  # the log was followed from later on
-        known = pair.postgres.meta(POSITION_META)
-        assert isinstance(known, dict)
-        later = {**known, "base": known["after"] + 1_000, "whole": False}
+        known: Any = pair.postgres.meta(POSITION_META)
+        filled: Any = pair.postgres.meta(BACKFILL_META)
+        # The entry of the switch was committed after the backfill had begun.
+        assert filled["head"] < known["after"]
+        later = {**known, "base": known["after"], "whole": False}
         assert pair.postgres.compare_and_set_meta(POSITION_META, known, later)
 
     with StatusProbe(settings) as probe:

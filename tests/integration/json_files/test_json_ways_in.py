@@ -27,7 +27,7 @@ from pend_storage.legacy._convert import text
 from pend_storage.operations.quarantine import find, list_quarantined, retry
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.records import JSON, QuarantinedRecord
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema, collection
+from pend_storage.schema import AUDIT, LEGACY_FILES, QUARANTINE, Schema, collection
 from pend_storage.stores.json import JsonStore
 
 from .conftest import Editor
@@ -235,12 +235,13 @@ class Way:
 def rows_of(store: JsonStore, file: str, *, derived: bool) -> list[Any]:
     """Rows of a file in its order, and rows of other files.
 
-    Without what depends on the moment, and on how many records there were before.
+    Without what depends on the moment, and on how many records there were before: so
+    without the audit, whose entries tell of a retry.
     """
     layout = next(layout for layout in store.layouts if layout.file == file)
     mine, others = [], []
     for spec in store.schema:
-        if spec.name == LEGACY_FILES:
+        if spec.name in {LEGACY_FILES, AUDIT}:
             continue
         for row in store.scan(spec.name):
             here = spec.name in {layout.collection, QUARANTINE}
@@ -315,6 +316,7 @@ def compare(file: str, raw: str, other: str) -> None:
     with Way(file, "{") as store:
         outcome = retry(store, whole_file(store), text=raw.encode())
         assert outcome.placed, outcome.reason
+        assert [row.record.action for row in store.scan(AUDIT)] == ["quarantine.retry"]
         assert rows_of(store, file, derived=True) == first
 
 
