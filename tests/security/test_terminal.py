@@ -74,6 +74,7 @@ ARGUMENTS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("jobs", "pause"): (HOSTILE,),
     ("jobs", "resume"): (HOSTILE,),
     ("jobs", "cancel"): (HOSTILE,),
+    ("console",): ("--listen", HOSTILE),
     ("completion",): (HOSTILE,),
 }
 WRONG: Final = [
