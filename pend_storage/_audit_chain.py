@@ -13,6 +13,7 @@ their positions instead: those of a former primary are not in the log of this on
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -158,7 +159,7 @@ def _next_run(
             return _from_log(own.changes(after), after, log, most)
         except ChangesExpired:
             pass  # pruned since the last seal
-    end = _log_end(own, after)
+    end = _log_end(own, after, log[1])
     if end <= after:
         # The first commit at this epoch shows where those of another primary end. Where there
         # is none yet, an empty seal is it.
@@ -192,15 +193,17 @@ def _from_log(
     return _Run(tuple(found), after, log, is_due=bool(found) or read >= _MOST_READ)
 
 
-def _log_end(own: StoreBackend, after: int) -> int:
-    """Return the end of the log: no entry that is not there yet comes before it."""
+def _log_end(own: StoreBackend, after: int, epoch: int) -> int:
+    """Return the end of the log: no entry that is not there yet comes before it.
+
+    It is 0 where the last commit is of another epoch. The one that was primary since then
+    may have made entries with higher numbers, and this log will never show them.
+    """
     try:
-        changes = own.changes(after)
-        end = max((change.sequence for change in changes), default=0)
+        newest = deque(own.changes(after), maxlen=1)
     except ChangesExpired as expired:
-        changes = own.changes(expired.oldest)
-        end = max((change.sequence for change in changes), default=expired.oldest)
-    return end
+        newest = deque(own.changes(expired.oldest), maxlen=1)
+    return newest[0].sequence if newest and newest[0].epoch == epoch else 0
 
 
 def _from_rows(
