@@ -25,7 +25,7 @@ from tests.browser.test_steering import BACK, NOT_LIVE, tab_to
 from tests.integration.cli.conftest import clean_environment
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def settings(
     tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], str]
 ) -> Iterator[Settings]:
