@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from pend_storage.console._actions import ACTIONS
 from tests.browser.pictures import LARGEST, NAMES
 from tests.browser.staged import STATIC
 
@@ -88,6 +89,16 @@ def test_a_strict_policy_can_hold() -> None:
         ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|style=\"|DOMParser"
         assert not re.search(ways, text), module.name
         assert not re.search(r"https?://", text), f"{module.name} names another server"
+
+
+def test_the_page_offers_every_action_of_the_server_by_its_name() -> None:
+    used = {
+        name
+        for module in STATIC.glob("*.js")
+        for way in (r'name="([a-z-]+)" label', r'(?:find|post|ask|act)\("([a-z-]+)"')
+        for name in re.findall(way, module.read_text())
+    }
+    assert used == set(ACTIONS)
 
 
 def test_every_module_stays_short() -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -19,10 +21,15 @@ from pend_storage.config import Settings, load_settings
 from pend_storage.console.sample import build
 from pend_storage.factory import open_pair
 from pend_storage.phases import Phase
+from pend_storage.records import QuarantinedRecord
 from tests.browser.conftest import Pages
 from tests.browser.test_assets import first_picture, weight
 from tests.browser.test_steering import BACK, NOT_LIVE, tab_to
 from tests.integration.cli.conftest import clean_environment
+
+DOT: Final = "\N{BULLET}"
+"""Stands for each letter and digit of a masked text."""
+LONG: Final = b'"' + b"0123456789" * 15_000 + b'"'
 
 
 @pytest.fixture
@@ -131,6 +138,64 @@ def test_a_page_survives_the_end_of_its_console(
     with console(settings, "--read-only", port=port):
         expect(page.locator(".live")).to_have_text("live", timeout=30_000)
         expect(page.locator("main")).not_to_have_class("stale")
+
+
+def test_what_is_masked_is_revealed_with_a_reason_that_the_audit_keeps(
+    pages: Pages, settings: Settings
+) -> None:
+    with console(settings) as url:
+        page = pages.open(url)
+        show(page, "quarantine", "waiting")
+        page.locator("tbody a").first.click()
+        expect(page.locator("pre")).to_contain_text(DOT)
+        page.get_by_role("button", name="Reveal the text", exact=True).click()
+        expect(page.get_by_role("dialog")).to_contain_text("Write a reason first.")
+        confirm(page, "asked for by the owner")
+        page.locator("dialog [type=submit]").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.locator("pre")).not_to_contain_text(DOT)
+        page.get_by_role("button", name="Edit a copy").click()
+        text = page.get_by_label("Corrected text").input_value()
+        assert text == page.locator("pre").inner_text()
+        show(page, "divergences", "different")
+        page.locator("tbody button").first.click()
+        page.get_by_role("button", name="Reveal the values", exact=True).click()
+        confirm(page, "compared by hand")
+        expect(page.locator("#why")).to_have_text("")
+        page.locator("dialog [type=submit]").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.locator(".diff")).to_contain_text("tier")
+        show(page, "history", "asked for by the owner")
+        expect(page.locator("main")).to_contain_text("compared by hand")
+        page.close()
+
+
+def test_all_bytes_of_a_long_record_are_saved(pages: Pages, settings: Settings) -> None:
+    """A document holds its beginning only; the download holds every byte."""
+    with open_pair(settings) as pair:
+        pair.collection(QuarantinedRecord).put(
+            QuarantinedRecord(
+                id="long",
+                file="wallet-db.json",
+                place="of-150-kilobytes",
+                raw=LONG,
+                code="bad-key",
+                reason="too long",
+                seen_at=datetime.now(UTC),
+            )
+        )
+    with console(settings) as url:
+        page = pages.open(f"{url}#/quarantine/long")
+        expect(page.locator("main")).to_contain_text("This is the beginning of")
+        page.get_by_role("button", name="Reveal the text", exact=True).click()
+        confirm(page, "asked for by the owner")
+        expect(page.locator("#why")).to_have_text("")
+        page.locator("dialog [type=submit]").click()
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Download all bytes").click()
+        assert saved.value.suggested_filename == "long.bin"
+        assert saved.value.path().read_bytes() == LONG
+        page.close()
 
 
 def test_two_browsers_press_at_once_and_one_of_them_learns_of_the_other(

@@ -358,3 +358,21 @@ def test_a_lost_answer_is_asked_for_again_by_the_same_key(
     expect(dialog).to_contain_text("Done.")
     refused, done = [body for _, body in staged.requests if not body["dry_run"]][-2:]
     assert done["idempotency_key"] != refused["idempotency_key"]
+
+
+def test_values_of_a_divergence_are_shown_once_a_reason_was_given(
+    pages: Pages, staged: Staged
+) -> None:
+    values = [{"path": "phone_hash", "left": "a1b2", "right": "c3d4"}]
+    staged.answers["reveal-divergence"] = (200, {"result": {"differences": values}})
+    page = pages.open(f"{staged.url}#/divergences")
+    page.get_by_role("button", name="5f9c").click()
+    expect(page.locator(".diff")).to_contain_text("(redacted)")
+    dialog_of(page, "Reveal the values")
+    page.get_by_label("Reason").fill("asked for by the owner")
+    page.locator("dialog [type=submit]").click()
+    expect(page.locator(".diff")).to_contain_text("c3d4")
+    expect(page.locator(".diff")).not_to_contain_text("(redacted)")
+    name, body = staged.requests[-1]
+    assert (name, body["id"]) == ("reveal-divergence", "d-1")
+    assert body["reason"] == "asked for by the owner"

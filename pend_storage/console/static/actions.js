@@ -11,12 +11,21 @@ const NOTES = {
   emergency: "Goes back to json-only through every phase, and checks each step.",
   backfill: "Copies every record to the secondary, under live traffic. It can be paused, and goes on where it stopped.",
   validate: "Compares every record of both stores. Nothing is changed.",
+  "reveal-quarantine": "Shows the text as it stands in the file. The audit keeps who saw it, and why.",
+  "reveal-divergence": "Shows the values of the fields that differ. The audit keeps who saw them, and why.",
   repair: "Reads each divergent record of the primary again, and applies it to the secondary.",
 };
 
-export function open(name, args = {}, title = name) {
+/**
+ * Open the dialog.
+ * @param {string} name
+ * @param {object} args
+ * @param {string} title
+ * @param {((result: any, reason: string) => void)} [then] takes the result; then the dialog is closed
+ */
+export function open(name, args = {}, title = name, then = undefined) {
   const needs = state.snapshot.actions.find((a) => a.name === name)?.needs_environment_name;
-  set({ dialog: { id: newKey(), key: newKey(), name, args, title, at: expected(), needs, reason: state.dialog?.reason || "", typed: "" } });
+  set({ dialog: { id: newKey(), key: newKey(), name, args, title, then, at: expected(), needs, reason: state.dialog?.reason || "", typed: "" } });
   return send(true);
 }
 
@@ -32,7 +41,11 @@ async function send(dry) {
   const { status, data } = await post(name, args, { at, reason, dry_run: dry, onWait, ...(dry ? {} : { key }) });
   if (data.snapshot) take(data.snapshot);
   change(id, { busy: "", said: "", [dry ? "preview" : "answer"]: { status, ...data } });
-  if (!dry) again();
+  if (dry) return;
+  again();
+  if (status !== 200 || data.ok === false || !state.dialog?.then || state.dialog.id !== id) return;
+  state.dialog.then(data.result, reason);
+  close();
 }
 
 /** Return to the form; an answer that was lost is asked for again by the same key. */
@@ -58,7 +71,7 @@ function Changed({ d }) {
   const is = now.phase !== d.at.phase || String(now.epoch) !== String(d.at.epoch);
   return html`<div class="changed"><p><b>Nothing was done.</b></p><p>${d.answer.error}</p>
     ${is && html`<p>It was ${d.at.phase} at epoch ${d.at.epoch}. Now it is ${now.phase} at epoch ${now.epoch}.</p>`}
-    <p class="acts"><button type="button" class="btn" onClick=${() => open(d.name, d.args, d.title)}>Look again</button></p></div>`;
+    <p class="acts"><button type="button" class="btn" onClick=${() => open(d.name, d.args, d.title, d.then)}>Look again</button></p></div>`;
 }
 
 function Accepts({ d }) {

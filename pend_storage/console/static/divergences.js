@@ -5,6 +5,8 @@ import { facts, set, state } from "./state.js";
 
 const filter = { collection: "", kind: "", source: "" };
 const opened = new Set();
+/** @type {Record<string, any>} Values that were revealed, by id. */
+const revealed = {};
 
 export function refresh() {
   const asked = Object.entries(filter).filter(([, value]) => value);
@@ -17,12 +19,14 @@ const choose = (name) => (value) => {
 };
 
 function Difference({ of: item }) {
-  return html`${item.differences?.length ? html`<table class="diff"><caption class="vh">Fields of ${item.key} that differ</caption>
+  const differences = revealed[item.id] || item.differences;
+  return html`${differences?.length ? html`<table class="diff"><caption class="vh">Fields of ${item.key} that differ</caption>
       <thead><tr><th scope="col">field</th><th scope="col">primary, version ${item.primary_version}</th><th scope="col">secondary, version ${item.secondary_version}</th></tr></thead>
-      <tbody>${item.differences.map((d) => html`<tr><th scope="row">${[d.path ?? d[0]].flat().join(".")}</th><td><span class="vh">primary: </span>${shown(d.left ?? d[1])}</td><td><span class="vh">secondary: </span>${shown(d.right ?? d[2])}</td></tr>`)}</tbody></table>`
+      <tbody>${differences.map((d) => html`<tr><th scope="row">${[d.path ?? d[0]].flat().join(".")}</th><td><span class="vh">primary: </span>${shown(d.left ?? d[1])}</td><td><span class="vh">secondary: </span>${shown(d.right ?? d[2])}</td></tr>`)}</tbody></table>`
       : html`<p class="dim">${item.kind === "missing" ? "Only the primary has this record." : item.kind === "extra" ? "Only the secondary has this record." : "No field is shown."}</p>`}
     ${item.more_differences > 0 && html`<p class="dim">${number(item.more_differences)} more places differ.</p>`}
-    <p class="acts"><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} /></p>`;
+    <p class="acts"><${Act} name="accept-divergence" label="Accept" args=${{ id: item.id }} />
+      <${Act} name="reveal-divergence" label="Reveal the values" args=${{ id: item.id }} then=${(result) => { revealed[item.id] = result.differences; set(); }} /></p>`;
 }
 
 function toggle(id) {

@@ -181,6 +181,9 @@ export interface QuarantineEntry {
     cut: boolean;
     /** Place of the fault in `raw`, in characters; null where it is all of it. */
     at: { start: number; length: number } | null;
+    /** Letters and digits of `raw` are dots: `reveal-quarantine` shows them. */
+    masked?: boolean;
+    /** Path of a POST that has the reason, as an action has. */
     download: string;
   };
 }

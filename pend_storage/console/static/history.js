@@ -1,5 +1,5 @@
 // History and audit: switches, operations, and a search of the audit.
-import { html, plural, span, Time } from "./parts.js";
+import { Command, html, plural, span, Time } from "./parts.js";
 import { again, Facts, Head, Key, More, reload, State, Table } from "./screen.js";
 import { call, facts, set, state } from "./state.js";
 
@@ -39,5 +39,5 @@ export function Screen() {
     <h2>Audit</h2><form class="filters" onSubmit=${search}><label>By <input name="by" defaultValue=${asked.by} /></label><label>Action <input name="action" defaultValue=${asked.action} /></label>
       <label>Collection <input name="collection" defaultValue=${asked.collection} /></label><label>Key <input name="key" defaultValue=${asked.key} /></label><button class="btn">Search</button>${link && html`<a href=${link} download>Export</a>`}</form>
     <${State} />${data?.problem && html`<p class="dim">${data.problem}</p>`}${data?.items && html`<${Table} caption="Audit" columns=${["at", "action", "by", "record", "reason", "details"]} empty=${Object.values(asked).some(Boolean) ? "No entry matches." : "The audit has no entry yet."}
-      rows=${data.items.map((i) => ({ key: i.id, cells: [html`<${Time} at=${i.at} />`, i.action, i.by, i.collection && html`${i.collection} <${Key} of=${i.key} />${i.version && html`<br/><span class="dim">version ${i.version}</span>`}`, i.reason, i.details && html`<details><summary>show</summary><${Facts} of=${i.details} /></details>`] }))} />`}<${More} of=${data} />`;
+      rows=${data.items.map((i) => ({ key: i.id, cells: [html`<${Time} at=${i.at} />`, i.action, i.by, i.collection && html`${i.collection} <${Key} of=${i.key} />${i.version && html`<br/><span class="dim">version ${i.version}</span>`}`, i.reason, i.details && html`<details><summary>show</summary><${Facts} of=${i.details} /></details>`] }))} />`}${data?.cut && !data.next && html`<p class="dim">These are the newest entries. All of them: <${Command} text="pend-storage audit list" /></p>`}<${More} of=${data} />`;
 }

@@ -47,9 +47,9 @@ export const Command = ({ text }) =>
 export const find = (name) => (state.snapshot?.read_only ? null : state.snapshot?.actions?.find((a) => a.name === name));
 
 /** Button of an action; one that is off says why. Nothing where there is no such action. */
-export function Act({ name, label, args, kind }) {
+export function Act({ name, label, args, kind, then }) {
   const action = find(name);
   if (!action) return null;
   const why = !isLive() ? "The page is not live." : action.allowed ? null : action.why_not || "Not possible now.";
-  return html`<span class="act"><button type="button" class=${kind} aria-disabled=${why ? "true" : null} onClick=${() => why || ask(name, args, label)}>${label}</button>${why && html`<small>${why}</small>`}</span>`;
+  return html`<span class="act"><button type="button" class=${kind} aria-disabled=${why ? "true" : null} onClick=${() => why || ask(name, args, label, then)}>${label}</button>${why && html`<small>${why}</small>`}</span>`;
 }

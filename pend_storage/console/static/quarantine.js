@@ -1,11 +1,11 @@
 // Quarantine: records that could not be placed, whole, each with the reason.
 import { Act, Command, find, html, number, plural, Time } from "./parts.js";
-import { post } from "./request.js";
+import { download, post } from "./request.js";
 import { again, Choice, Facts, Head, Key, More, reload, State, Table } from "./screen.js";
 import { facts, set, state } from "./state.js";
 
 const filter = { file: "", code: "" };
-/** @type {{id?: string, text?: string | null, tried?: any, raw?: string, problem?: string}} Edit of the open record. */
+/** @type {{id?: string, text?: string | null, tried?: any, raw?: string, reason?: string, problem?: string}} Edit of the open record. */
 let edit = {};
 
 export function refresh() {
@@ -53,16 +53,22 @@ function Raw({ record }) {
   return html`<pre tabindex="0" aria-label="Text of the record">${raw.slice(0, at.start)}<mark>${raw.slice(at.start, end) || " "}<span class="vh"> (the fault is here) </span></mark>${raw.slice(end)}</pre>`;
 }
 
-async function reveal(id) {
-  const { data } = await post("reveal", { id }, { reason: "shown in the console" });
-  if (edit.id === id) Object.assign(edit, { raw: data.result?.raw, problem: data.error });
+/** Note on a text whose letters and digits are dots, and the ways to see it. */
+const Masked = ({ record }) => html`<p class="dim">Letters and digits are masked, because they may be personal.</p>
+  <p class="acts"><${Act} name="reveal-quarantine" label="Reveal the text" args=${{ id: record.id }} then=${(result, reason) => {
+    if (edit.id === state.route.id) Object.assign(edit, { raw: result.raw, reason });
+    set();
+  }} /></p>${!find("reveal-quarantine")?.allowed && html`<${Command} text="pend-storage quarantine show ${record.id}" />`}`;
+
+async function save(record) {
+  edit.problem = await download(record.download, edit.reason, `${record.id}.bin`);
   set();
 }
 
-/** Note on a text whose letters and digits are dots, and the ways to see it. */
-const Masked = ({ id }) => html`<p class="dim">Letters and digits are masked, because they may be personal.</p>
-  ${edit.problem && html`<p class="bad">${edit.problem}</p>`}
-  ${find("reveal")?.allowed ? html`<p class="acts"><button type="button" class="btn" onClick=${() => reveal(id)}>Reveal the text (kept in the audit)</button></p>` : html`<${Command} text="pend-storage quarantine show ${id}" />`}`;
+/** Note on a text that is cut; after it was revealed, all of its bytes can be saved. */
+const Cut = ({ record }) => html`<p class="dim">This is the beginning of ${plural(record.size, "byte")}.</p>
+  ${edit.raw != null && html`<p class="acts"><button type="button" class="btn" onClick=${() => save(record)}>Download all bytes</button></p>`}
+  ${edit.problem && html`<p class="bad" role="status">${edit.problem}</p>`}`;
 
 function Edit({ record }) {
   if (!find("retry-quarantine")) return null;
@@ -79,13 +85,12 @@ function Edit({ record }) {
 
 function Entry({ data }) {
   const record = data?.record && { ...data.record, ...(edit.raw == null ? {} : { raw: edit.raw, masked: false }) };
-  const link = record?.download && /^\/?api\//.test(record.download) && record.download.replace(/^\//, "");
   return html`<p><a href="#/quarantine">All of the quarantine</a></p>
     <${Head} title=${record ? html`<${Key} of=${record.place || record.file} />` : "Quarantine"} /><${State} />
     ${record && html`<p class="reason">${record.reason}</p>
     <p class="dim">${record.file} · ${record.code} · ${record.status}${record.note && ` (${record.note})`} · ${plural(record.size, "byte")} · seen <${Time} at=${record.seen_at} /> · id <span class="key">${record.id}</span></p>
-    <section class="card"><h2>Text in the file</h2><${Raw} record=${record} />${record.cut && html`<p class="dim">This is the beginning. ${link && html`<a href=${link} download>Download all bytes</a>`}</p>`}
-      ${record.masked && html`<${Masked} id=${record.id} />`}${!record.cut && html`<${Edit} record=${record} />`}</section>
+    <section class="card"><h2>Text in the file</h2><${Raw} record=${record} />${record.cut && html`<${Cut} record=${record} />`}
+      ${record.masked && html`<${Masked} record=${record} />`}${!record.cut && html`<${Edit} record=${record} />`}</section>
     <p class="acts"><${Act} name="retry-quarantine" label="Retry as it is" args=${{ id: record.id }} /><${Act} name="accept-quarantine" label="Accept" args=${{ id: record.id }} /></p>`}`;
 }
 

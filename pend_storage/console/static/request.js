@@ -1,5 +1,5 @@
 // Requests of actions: what they expect of the environment, and the key of a repetition.
-import { call, facts, state } from "./state.js";
+import { call, facts, ROOT, state } from "./state.js";
 
 /** Key by which the server knows a repetition of one request. */
 export function newKey() {
@@ -34,4 +34,23 @@ export async function post(name, args, { at = expected(), key = newKey(), reason
     answer = { task, ...(await call(`api/v1/tasks/${task}`)) };
   }
   return answer;
+}
+
+/**
+ * Save what a path answers with; the audit keeps the reason.
+ * @returns {Promise<string>} why not; "" where it was saved
+ */
+export async function download(path, reason, name) {
+  const at = expected();
+  const answer = await fetch(new URL(path.replace(/^\//, ""), ROOT), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ expected_phase: at.phase, expected_epoch: at.epoch, idempotency_key: newKey(), reason, environment: state.snapshot.environment }),
+  }).catch(() => null);
+  if (!answer) return "The console does not answer.";
+  if (!answer.ok) return (await answer.json().catch(() => ({}))).error || `The console answered ${answer.status}.`;
+  const href = URL.createObjectURL(await answer.blob());
+  Object.assign(document.createElement("a"), { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000);
+  return "";
 }

@@ -105,8 +105,8 @@ export async function need(name) {
   return module;
 }
 
-/** Open the dialog of an action. */
-export const ask = async (name, args, title) => (await need("actions")).open(name, args, title);
+/** Open the dialog of an action: `open` of actions.js. */
+export const ask = async (...all) => (await need("actions")).open(...all);
 
 addEventListener("hashchange", () => set({ route: readRoute() }));
 setInterval(() => {
