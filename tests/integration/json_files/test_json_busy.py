@@ -19,7 +19,7 @@ from pend_storage._files.directory import Directory
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.schema import LEGACY_FILES
-from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import JsonStore, PassiveJsonStore
 from pend_storage.stores.json._legacy_sync import (
     file_manifest,
     file_sync,
@@ -497,6 +497,24 @@ def test_what_a_file_does_not_show_yet_is_told_with_its_age(
     assert 0 < lag.seconds < time.time() - path.stat().st_ctime
     store.checkpoint()
     assert store.file_lags() == ()
+
+
+def test_the_age_of_a_lag_is_that_of_the_first_commit_that_the_file_lacks(
+    store: JsonStore,
+) -> None:
+    view = store.legacy(MAP)
+    view["c"] = "1"
+    store.checkpoint()
+    time.sleep(0.3)
+    began = time.monotonic()
+    view["c"] = "2"
+
+    with PassiveJsonStore(
+        store.schema, store.directory, layouts=store.layouts
+    ) as reader:
+        for found in (store.file_lags(), reader.file_lags()):
+            (lag,) = found
+            assert lag.seconds <= time.monotonic() - began
 
 
 _WRITER: Final = """

@@ -17,6 +17,7 @@ from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
 from pend_storage.phases import Role
 from pend_storage.schema import QUARANTINE
+from pend_storage.stores._inmemory.state import ChangedRow
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.replica import Replica
 from pend_storage.stores.json._journal.replica_state import ReplicaState
@@ -118,37 +119,38 @@ def _waiting(
     if live.state.role.role is Role.DETACHED:
         return {}
     found: dict[str, datetime] = {}
-    for collection, key, at in _changed(live, layout):
-        token = token_of(collection, key)
-        if token not in found and _differs(live, layout, manifest, collection, key):
+    for row, at in _changed(live, layout):
+        token = token_of(row.collection, row.key)
+        shown = None if manifest is None else manifest.version(token)
+        if shown is not None and row.version <= shown:
+            continue  # an earlier commit of the record, which the file does show
+        if token not in found and _differs(live, layout, shown, row):
             found[token] = at
     return found
 
 
-def _changed(live: ReplicaState, layout: Layout) -> Iterator[tuple[str, str, datetime]]:
+def _changed(
+    live: ReplicaState, layout: Layout
+) -> Iterator[tuple[ChangedRow, datetime]]:
     for effect in live.history.since(live.history.floor) or ():
         if effect.at is None:
             continue
         for row in effect.rows:
             if row.collection in {layout.collection, QUARANTINE}:
-                yield row.collection, row.key, effect.at
+                yield row, effect.at
 
 
 def _differs(
-    live: ReplicaState,
-    layout: Layout,
-    manifest: FileManifest | None,
-    collection: str,
-    key: str,
+    live: ReplicaState, layout: Layout, shown: int | None, changed: ChangedRow
 ) -> bool:
+    """Return whether the present row of a record is another one than the file shows."""
     try:
-        row = live.state.stored(collection, key)
+        row = live.state.stored(changed.collection, changed.key)
     except KeyError:  # a reader without rows, for which it changed too long ago
         return False
-    shown = None if manifest is None else manifest.version(token_of(collection, key))
     if row is None or row[0] == shown:
         return row is None and shown is not None
-    record = live.state.schema[collection].codec.decode(row[1])
+    record = live.state.schema[changed.collection].codec.decode(row[1])
     if isinstance(record, QuarantinedRecord) and record.position is None:
         return False
     return layout.owns(record)
