@@ -99,7 +99,7 @@ class StoreMetadata:
 
     def get(self, name: str) -> JSON:
         """As :meth:`PairMetadata.get`."""
-        return _split(self._store.meta(PAIR_META))[0].get(name)
+        return values_at(self._store).get(name)
 
     def compare_and_set(
         self,
@@ -138,7 +138,7 @@ class PairMetadata:
 
         def read(store: Store, epoch: int | None) -> JSON:
             require_primary(store, epoch)
-            return _split(store.meta(PAIR_META))[0].get(name)
+            return values_at(store).get(name)
 
         return self._router.call_reading(read)
 

@@ -25,6 +25,7 @@ from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._pair import backup_blocker, schema_blocker
 from pend_storage.factory._schema_module import load_schema
 from pend_storage.factory._sides import (
+    connection_options,
     included_files,
     require_directory,
     require_environment,
@@ -161,13 +162,7 @@ class PassiveEnvironment:
             self._module.schema,
             wanted.full_url,
             layouts=self._module.layouts,
-            pool_size=wanted.pool,
-            connect_timeout=wanted.connect_timeout,
-            idle_timeout=wanted.idle_timeout,
-            connection_max_age=wanted.connection_max_age,
-            statement_timeout=wanted.statement_timeout,
-            pooler=wanted.pooler,
-            database_schema=wanted.schema,
+            **connection_options(wanted),
             hook=self._hook,
         )
 

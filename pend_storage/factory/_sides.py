@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from pend_storage._archive_hold import MOST
 from pend_storage._extras import with_packages
 from pend_storage._shown import clause, shown
 from pend_storage.backup import Keeps
-from pend_storage.config import JsonSettings, Settings
+from pend_storage.config import JsonSettings, PostgresSettings, Settings
+from pend_storage.config._settings import Pooler
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory._schema_module import SchemaModule, load_schema
@@ -26,6 +27,7 @@ __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
     "archive_hold",
+    "connection_options",
     "included_files",
     "kept_files",
     "open_json",
@@ -139,16 +141,35 @@ def open_postgres(
         module.schema,
         wanted.full_url,
         layouts=module.layouts,
-        pool_size=wanted.pool,
-        connect_timeout=wanted.connect_timeout,
-        idle_timeout=wanted.idle_timeout,
-        connection_max_age=wanted.connection_max_age,
-        statement_timeout=wanted.statement_timeout,
-        pooler=wanted.pooler,
-        database_schema=wanted.schema,
+        **connection_options(wanted),
         hook=guarded(hook),
         instruments=instruments,
     )
+
+
+class ConnectionOptions(TypedDict):
+    """Options of a store's connections, by the names of its constructor."""
+
+    pool_size: int
+    connect_timeout: float
+    idle_timeout: float
+    connection_max_age: float
+    statement_timeout: float
+    pooler: Pooler | None
+    database_schema: str
+
+
+def connection_options(wanted: PostgresSettings) -> ConnectionOptions:
+    """Return the options of each store of a database, one that only reads included."""
+    return {
+        "pool_size": wanted.pool,
+        "connect_timeout": wanted.connect_timeout,
+        "idle_timeout": wanted.idle_timeout,
+        "connection_max_age": wanted.connection_max_age,
+        "statement_timeout": wanted.statement_timeout,
+        "pooler": wanted.pooler,
+        "database_schema": wanted.schema,
+    }
 
 
 def require_environment(settings: Settings, postgres: Store) -> None:
