@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from pend_storage.events import Event
 
-__all__ = ["COUNTED", "OPERATIONS", "Counted", "Instruments", "Timed"]
+__all__ = ["OPERATIONS", "Counted", "Instruments", "Timed"]
 
 Timed: TypeAlias = Callable[[str, str, str, float, str | None], None]
 """Records one call: see :meth:`Instruments.timed`."""
@@ -33,9 +33,6 @@ OPERATIONS: Final = (
 """Operations that are timed. ``commit`` is the end of a transaction, or a change by a view
 of a legacy file; the reads of a transaction are timed by their own names, and its writes
 take place in it. ``load`` and ``save`` are the two halves of the verbs of whole files."""
-
-COUNTED: Final = ("relay_applied", "merged_commits")
-"""Facts that are counted, see :meth:`Instruments.counted`."""
 
 
 @runtime_checkable
