@@ -129,6 +129,7 @@ class PendProvider(AbstractProvider):
 
     @override
     def get_metadata(self) -> Metadata:
+        """Return the name of the provider."""
         return Metadata(_NAME)
 
     @override
@@ -251,6 +252,7 @@ class PendProvider(AbstractProvider):
         default_value: bool,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
+        """Return the default with ``TYPE_MISMATCH``: no flag is a boolean."""
         return self._resolve(flag_key, default_value, bool)
 
     @override
@@ -260,6 +262,7 @@ class PendProvider(AbstractProvider):
         default_value: str,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[str]:
+        """Return ``pend.phase``, or the side of ``pend.primary``; never raises."""
         return self._resolve(flag_key, default_value, str)
 
     @override
@@ -269,6 +272,7 @@ class PendProvider(AbstractProvider):
         default_value: int,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[int]:
+        """Return ``pend.epoch``, the epoch of the roles; never raises."""
         return self._resolve(flag_key, default_value, int)
 
     @override
@@ -278,6 +282,7 @@ class PendProvider(AbstractProvider):
         default_value: float,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[float]:
+        """Return the default with ``TYPE_MISMATCH``: no flag is a float."""
         return self._resolve(flag_key, default_value, float)
 
     @override
@@ -287,6 +292,7 @@ class PendProvider(AbstractProvider):
         default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
+        """Return the default with ``TYPE_MISMATCH``: no flag is an object."""
         return self._resolve(flag_key, default_value, list, dict)
 
 
